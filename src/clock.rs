@@ -1,0 +1,222 @@
+//! What time it is, and whether to believe it.
+//!
+//! The only place that asks the system for the time. A small machine may wake up in 1970, and a token that
+//! has expired must stay expired: the clock therefore remembers the highest time it has seen (the *mark*,
+//! which the store keeps across restarts) and never runs behind it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// How far the system's clock may fall behind the mark before it is no longer believed.
+///
+/// A time server sets a clock back by a few seconds now and then. Within this span time stands still until
+/// the system has caught up; beyond it nothing can be said about what has expired.
+const BELIEVABLE_STEP_BACK: Duration = Duration::from_secs(60);
+
+/// A moment: milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The moment `millis` milliseconds after 1970-01-01T00:00:00Z.
+    pub fn from_unix_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// The moment `secs` seconds after 1970-01-01T00:00:00Z.
+    pub fn from_unix_secs(secs: u64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub fn unix_millis(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds since 1970-01-01T00:00:00Z, rounded down.
+    pub fn unix_secs(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// The same moment without its fraction of a second: tokens count in whole seconds.
+    pub fn whole_seconds(self) -> Self {
+        Self::from_unix_secs(self.unix_secs())
+    }
+
+    /// The moment `span` later.
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(millis(span)))
+    }
+
+    /// The moment `span` earlier, 1970 at the earliest.
+    pub fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(span)))
+    }
+}
+
+/// RFC 3339, UTC, whole seconds: `2026-11-22T12:00:00Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secs = i64::try_from(self.unix_secs()).map_err(|_| fmt::Error)?;
+        let moment = OffsetDateTime::from_unix_timestamp(secs).map_err(|_| fmt::Error)?;
+        f.write_str(&moment.format(&Rfc3339).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let moment = OffsetDateTime::parse(&text, &Rfc3339).map_err(serde::de::Error::custom)?;
+        u64::try_from(moment.unix_timestamp())
+            .map(Self::from_unix_secs)
+            .map_err(|_| serde::de::Error::custom("a moment before 1970"))
+    }
+}
+
+/// The system's clock is clearly behind a time that was already seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockBehind {
+    /// What the system says.
+    pub system: Timestamp,
+    /// The highest time seen so far.
+    pub mark: Timestamp,
+}
+
+impl fmt::Display for ClockBehind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the system clock says {}, but {} has been seen before: set the clock right, or, if the clock ran \
+             ahead earlier and is right now, restart once with `gatelet serve --accept-clock`",
+            self.system, self.mark
+        )
+    }
+}
+
+enum Source {
+    System,
+    /// Milliseconds since 1970, moved by hand.
+    Manual(AtomicU64),
+}
+
+/// The clock that everything reads.
+pub struct Clock {
+    source: Source,
+    mark: AtomicU64,
+    behind: AtomicBool,
+}
+
+impl Clock {
+    /// The system's clock.
+    pub fn system() -> Self {
+        Self::new(Source::System)
+    }
+
+    /// A clock that moves only by [`Clock::set`], for tests.
+    pub fn manual(start: Timestamp) -> Self {
+        Self::new(Source::Manual(AtomicU64::new(start.0)))
+    }
+
+    fn new(source: Source) -> Self {
+        Self { source, mark: AtomicU64::new(0), behind: AtomicBool::new(false) }
+    }
+
+    /// Moves a manual clock; the system's clock stays as it is.
+    pub fn set(&self, to: Timestamp) {
+        if let Source::Manual(now) = &self.source {
+            now.store(to.0, Ordering::SeqCst);
+        }
+    }
+
+    /// What the source says, believed or not.
+    #[allow(clippy::disallowed_methods)] // this is the place
+    pub fn reading(&self) -> Timestamp {
+        match &self.source {
+            Source::System => Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)),
+            Source::Manual(now) => Timestamp(now.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// The time, which never goes back.
+    ///
+    /// # Errors
+    /// [`ClockBehind`] while the source is more than a minute behind the mark. The change is logged, once
+    /// in each direction.
+    pub fn now(&self) -> Result<Timestamp, ClockBehind> {
+        let reading = self.reading();
+        let mark = self.mark();
+        if reading.after(BELIEVABLE_STEP_BACK) < mark {
+            let behind = ClockBehind { system: reading, mark };
+            if !self.behind.swap(true, Ordering::Relaxed) {
+                log::error!("no tokens are issued or accepted: {behind}");
+            }
+            return Err(behind);
+        }
+        if self.behind.load(Ordering::Relaxed) && self.behind.swap(false, Ordering::Relaxed) {
+            log::info!("the system clock is right again");
+        }
+        if reading > mark {
+            self.mark.fetch_max(reading.0, Ordering::Relaxed);
+            return Ok(reading);
+        }
+        Ok(mark)
+    }
+
+    /// The highest time seen so far.
+    pub fn mark(&self) -> Timestamp {
+        Timestamp(self.mark.load(Ordering::Relaxed))
+    }
+
+    /// Takes up a mark that was kept from an earlier run.
+    pub fn resume(&self, mark: Timestamp) {
+        self.mark.fetch_max(mark.0, Ordering::Relaxed);
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOON: Timestamp = Timestamp(1_764_000_000_000);
+
+    #[test]
+    fn time_stands_still_when_the_clock_steps_back_a_little() {
+        let clock = Clock::manual(NOON);
+        assert_eq!(clock.now(), Ok(NOON));
+        clock.set(NOON.before(Duration::from_secs(59)));
+        assert_eq!(clock.now(), Ok(NOON));
+    }
+
+    #[test]
+    fn a_clock_that_woke_up_in_1970_is_not_believed_until_it_is_right_again() {
+        let clock = Clock::manual(Timestamp(7));
+        clock.resume(NOON);
+        assert_eq!(clock.now(), Err(ClockBehind { system: Timestamp(7), mark: NOON }));
+        clock.set(NOON.after(Duration::from_secs(1)));
+        assert_eq!(clock.now(), Ok(NOON.after(Duration::from_secs(1))));
+    }
+
+    #[test]
+    fn times_are_written_as_rfc_3339_in_whole_seconds() {
+        let text = serde_json::to_string(&Timestamp(1_764_000_000_999)).unwrap();
+        assert_eq!(text, "\"2025-11-24T16:00:00Z\"");
+        let back: Timestamp = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, NOON);
+        assert!(serde_json::from_str::<Timestamp>("\"1969-12-31T23:59:59Z\"").is_err());
+    }
+}

@@ -1,0 +1,22 @@
+//! Gatelet: accounts, logins and tokens for small systems, as one binary with its store inside.
+//!
+//! The map, from the edge inwards; an arrow never points back:
+//!
+//! ```text
+//! main ─▶ server ─▶ http ─▶ service ─▶ store, password, token ─▶ user, session, clock
+//! ```
+//!
+//! What holds everywhere:
+//!
+//! * An answer of 2xx that changed something is on stable storage before it is sent ([`store`]).
+//! * No answer rests on what a power cut could still undo, unless it refuses.
+//! * Nothing below [`http`] knows a status code; nothing outside [`store`] knows sled; only [`password`] names
+//!   scrypt and only [`token`] names PASETO.
+//! * Time is asked for in [`clock`] alone; it never runs backwards.
+//! * Passwords, keys and hashes are types that cannot be printed.
+
+pub mod clock;
+pub mod user;
+pub mod session;
+mod random;
+mod durable_file;
