@@ -20,3 +20,4 @@ pub mod user;
 pub mod session;
 mod random;
 mod durable_file;
+pub mod password;

@@ -1,0 +1,225 @@
+//! Passwords: what they may be, how they are hashed, and where the hashing runs.
+//!
+//! scrypt by RustCrypto, stored as PHC strings. This is the only folder that names `scrypt`.
+
+mod cost;
+mod pool;
+
+use std::fmt;
+
+use scrypt::password_hash::{CustomizedPasswordHasher, Error as HashError, PasswordVerifier};
+use scrypt::phc;
+use scrypt::{Params, Scrypt};
+use unicode_normalization::UnicodeNormalization;
+use zeroize::Zeroizing;
+
+use crate::random::{self, NoRandomness};
+
+pub use cost::{Cost, CostError};
+pub use pool::{HashPool, PoolError};
+
+/// The most bytes a new password may have: room for any passphrase, while nobody makes us normalise and
+/// hash megabytes.
+pub const PASSWORD_MAX_BYTES: usize = 1024;
+
+/// A password as somebody typed it, NFC-normalised (NIST SP 800-63B-4, 3.1.1.2), never cut short.
+///
+/// Cannot be printed, compared or cloned; wiped when dropped.
+pub struct Password(Zeroizing<String>);
+
+/// Why a password cannot be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordError {
+    /// Fewer characters than are asked for.
+    TooShort,
+    /// More than [`PASSWORD_MAX_BYTES`].
+    TooLong,
+}
+
+impl Password {
+    /// A password to be checked: any text will do, for length rules hold only when a password is set.
+    pub fn typed(text: &Zeroizing<String>) -> Self {
+        Self(Zeroizing::new(text.nfc().collect()))
+    }
+
+    /// Whether this may be set as a password: at least `min_chars` characters, at most
+    /// [`PASSWORD_MAX_BYTES`] bytes.
+    ///
+    /// # Errors
+    /// [`PasswordError`] says which end it misses.
+    pub fn check_length(&self, min_chars: usize) -> Result<(), PasswordError> {
+        if self.0.len() > PASSWORD_MAX_BYTES {
+            return Err(PasswordError::TooLong);
+        }
+        if self.0.chars().count() < min_chars {
+            return Err(PasswordError::TooShort);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+/// A stored hash: a PHC string. Cannot be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHash(String);
+
+impl PasswordHash {
+    /// A hash as it was stored; whether it can be verified shows when it is.
+    pub fn from_stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The PHC string, for storing.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash(…)")
+    }
+}
+
+/// A hash that could not be made or checked.
+#[derive(Debug)]
+pub enum HashFailure {
+    /// No random salt.
+    Random(NoRandomness),
+    /// The stored text is no scrypt hash.
+    Malformed,
+    /// The stored hash asks for more than we are willing to compute.
+    TooCostly(CostError),
+}
+
+impl fmt::Display for HashFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Random(cause) => cause.fmt(f),
+            Self::Malformed => f.write_str("a stored password hash is not readable"),
+            Self::TooCostly(cause) => write!(f, "a stored password hash is refused: {cause}"),
+        }
+    }
+}
+
+/// What a check has shown.
+#[derive(Debug)]
+pub enum Checked {
+    /// Not the password.
+    Wrong,
+    /// The password, and its hash is as today's are.
+    Right,
+    /// The password; its hash was made at another cost, and this one should take its place.
+    RightRenewed(PasswordHash),
+}
+
+/// Hashes `password` with a random salt. Takes [`Cost::work`] of time and [`Cost::memory`] of space.
+pub(crate) fn hash(password: &Password, cost: Cost) -> Result<PasswordHash, HashFailure> {
+    let salt = random::bytes::<16>().map_err(HashFailure::Random)?;
+    Scrypt::new()
+        .hash_password_customized(password.0.as_bytes(), &salt, None, None, cost.params())
+        .map(|hash| PasswordHash(hash.to_string()))
+        .map_err(|_| HashFailure::Malformed)
+}
+
+/// Checks `password` against `hash` at the cost that the hash names, and hashes it again at `today` where
+/// that is another.
+pub(crate) fn check(password: &Password, hash: &PasswordHash, today: Cost) -> Result<Checked, HashFailure> {
+    let (parsed, cost) = parse(hash)?;
+    match Scrypt::new().verify_password(password.0.as_bytes(), &parsed) {
+        Ok(()) if cost == today => Ok(Checked::Right),
+        Ok(()) => self::hash(password, today).map(Checked::RightRenewed),
+        Err(HashError::PasswordInvalid) => Ok(Checked::Wrong),
+        Err(_) => Err(HashFailure::Malformed),
+    }
+}
+
+/// The cost that a stored hash names.
+pub(crate) fn cost_of(hash: &PasswordHash) -> Result<Cost, HashFailure> {
+    parse(hash).map(|(_, cost)| cost)
+}
+
+fn parse(hash: &PasswordHash) -> Result<(phc::PasswordHash, Cost), HashFailure> {
+    let parsed = phc::PasswordHash::new(&hash.0).map_err(|_| HashFailure::Malformed)?;
+    if parsed.algorithm.as_str() != "scrypt" || parsed.salt.is_none() || parsed.hash.is_none() {
+        return Err(HashFailure::Malformed);
+    }
+    let params = Params::try_from(&parsed).map_err(|_| HashFailure::Malformed)?;
+    let cost = Cost::new(params.log_n(), params.r(), params.p()).map_err(HashFailure::TooCostly)?;
+    Ok((parsed, cost))
+}
+
+/// Spends what a check at `cost` spends, for a user that does not exist.
+pub(crate) fn check_nobody(password: &Password, cost: Cost) -> Result<(), HashFailure> {
+    hash(password, cost).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(text: &str) -> Password {
+        Password::typed(&Zeroizing::new(text.to_owned()))
+    }
+
+    fn cheap(p: u32) -> Cost {
+        Cost::new(1, 8, p).unwrap()
+    }
+
+    #[test]
+    fn a_password_is_recognised_in_either_normalisation_and_no_other_way() {
+        let hash = hash(&typed("pass\0wo\u{308}rd"), cheap(1)).unwrap();
+        assert!(matches!(check(&typed("pass\0w\u{f6}rd"), &hash, cheap(1)), Ok(Checked::Right)));
+        for wrong in ["pass", "pass\0word", "pass\0w\u{f6}rd ", ""] {
+            assert!(matches!(check(&typed(wrong), &hash, cheap(1)), Ok(Checked::Wrong)));
+        }
+    }
+
+    #[test]
+    fn a_hash_of_another_cost_is_renewed_only_for_the_right_password() {
+        let old = hash(&typed("correct horse"), cheap(1)).unwrap();
+        let Ok(Checked::RightRenewed(new)) = check(&typed("correct horse"), &old, cheap(2)) else {
+            unreachable!("renewed");
+        };
+        assert_eq!(cost_of(&new).unwrap(), cheap(2));
+        assert!(matches!(check(&typed("correct horse"), &new, cheap(2)), Ok(Checked::Right)));
+        assert!(matches!(check(&typed("wrong horse"), &old, cheap(2)), Ok(Checked::Wrong)));
+    }
+
+    #[test]
+    fn stored_hashes_that_no_machine_should_compute_are_refused_before_computing() {
+        for params in ["ln=30,r=8,p=1", "ln=15,r=8,p=49", "ln=1,r=1073741823,p=1"] {
+            let hash = PasswordHash(format!(
+                "$scrypt${params}$aM15713r3Xsvxbi31lqr1Q$nFNh2CVHVjNldFVKDHDlm4CbdRSCdEBsjjJxD+iCs5E"
+            ));
+            assert!(matches!(
+                check(&typed("x"), &hash, cheap(1)),
+                Err(HashFailure::TooCostly(_) | HashFailure::Malformed)
+            ));
+        }
+        for text in ["", "$argon2id$v=19$m=16,t=2,p=1$c2FsdHNhbHQ$x", "$scrypt$ln=1,r=8,p=1"] {
+            assert!(check(&typed("x"), &PasswordHash(text.into()), cheap(1)).is_err());
+        }
+    }
+
+    #[test]
+    fn length_rules_count_characters_below_and_bytes_above() {
+        assert_eq!(typed("äöüßäöü").check_length(8), Err(PasswordError::TooShort));
+        assert_eq!(typed("äöüßäöüß").check_length(8), Ok(()));
+        assert_eq!(typed(&"x".repeat(1024)).check_length(8), Ok(()));
+        assert_eq!(typed(&"ä".repeat(513)).check_length(8), Err(PasswordError::TooLong));
+    }
+
+    #[test]
+    fn passwords_and_hashes_never_show_in_debug_output() {
+        let password = typed("correct horse");
+        let hash = hash(&password, cheap(1)).unwrap();
+        let shown = format!("{password:?} {hash:?} {:?}", Checked::RightRenewed(hash.clone()));
+        assert!(!shown.contains("horse") && !shown.contains("scrypt"), "{shown}");
+    }
+}

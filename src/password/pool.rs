@@ -1,0 +1,215 @@
+//! Where hashes are computed: a fixed number of threads of their own and a short queue.
+//!
+//! A hash takes a third of a second and tens of megabytes. Run anywhere else, a flood of logins would take
+//! every thread and all memory; here it takes its slots, the queue fills, and the rest is told to come back.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::{Checked, Cost, HashFailure, Password, PasswordHash, check, check_nobody, cost_of, hash};
+
+/// How much work may wait. A person waits about this long for a login; what comes later is refused at once.
+const QUEUE: Duration = Duration::from_secs(2);
+
+/// What one unit of [`Cost::work`] takes until the first hash has been measured: 0.4 µs on a small server.
+const FIRST_GUESS_NANOS: f64 = 400.0;
+
+/// How niced the threads are. At 10 a hash gets a tenth of what a token check gets when both want the
+/// processor, so that a flood of logins does not slow down those who are logged in.
+const NICENESS: i32 = 10;
+
+/// A hash that did not come back.
+#[derive(Debug)]
+pub enum PoolError {
+    /// The queue is full.
+    Busy,
+    /// It was computed and failed.
+    Failed(HashFailure),
+    /// The pool is gone: the server is stopping, or a hash panicked.
+    Gone,
+}
+
+impl fmt::Display for PoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => f.write_str("too many logins at once"),
+            Self::Failed(cause) => cause.fmt(f),
+            Self::Gone => f.write_str("password hashing has stopped"),
+        }
+    }
+}
+
+impl From<HashFailure> for PoolError {
+    fn from(cause: HashFailure) -> Self {
+        Self::Failed(cause)
+    }
+}
+
+/// The pool. Dropping it ends its threads after the hash they are at.
+pub struct HashPool {
+    shared: Arc<Shared>,
+    cost: Cost,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+    slots: u32,
+}
+
+struct State {
+    queue: VecDeque<Job>,
+    queued_work: u64,
+    nanos_per_work: f64,
+    closed: bool,
+}
+
+/// `run` answers its requester itself and tells whether there still was one.
+struct Job {
+    work: u64,
+    run: Box<dyn FnOnce() -> bool + Send>,
+}
+
+impl HashPool {
+    /// A pool of `slots` threads that hashes at `cost`.
+    ///
+    /// # Errors
+    /// When the system gives no threads.
+    pub fn start(slots: u32, cost: Cost) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                queued_work: 0,
+                nanos_per_work: FIRST_GUESS_NANOS,
+                closed: false,
+            }),
+            wake: Condvar::new(),
+            slots,
+        });
+        // Made first: should a thread fail to start, its drop ends those that did.
+        let pool = Self { shared, cost };
+        for slot in 0..slots {
+            let shared = Arc::clone(&pool.shared);
+            thread::Builder::new().name(format!("hash-{slot}")).spawn(move || shared.work())?;
+        }
+        Ok(pool)
+    }
+
+    /// Hashes a new password.
+    ///
+    /// # Errors
+    /// [`PoolError`], `Busy` above all.
+    pub async fn hash(&self, password: Password) -> Result<PasswordHash, PoolError> {
+        let cost = self.cost;
+        self.run(cost.work(), move || hash(&password, cost)).await
+    }
+
+    /// Checks a password against a stored hash, or against nobody's at the same cost, so that the answer for
+    /// an unknown name takes as long as the one for a wrong password.
+    ///
+    /// # Errors
+    /// [`PoolError`], `Busy` above all.
+    pub async fn check(
+        &self,
+        password: Password,
+        stored: Option<PasswordHash>,
+    ) -> Result<Checked, PoolError> {
+        let today = self.cost;
+        let work = match &stored {
+            Some(stored) => cost_of(stored)?.work(),
+            None => today.work(),
+        };
+        self.run(work, move || match stored {
+            Some(stored) => check(&password, &stored, today),
+            None => check_nobody(&password, today).map(|()| Checked::Wrong),
+        })
+        .await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: u64,
+        compute: impl FnOnce() -> Result<T, HashFailure> + Send + 'static,
+    ) -> Result<T, PoolError> {
+        let (answer, wait) = oneshot::channel();
+        let run = move || {
+            // Whoever asked may have gone while this waited.
+            let wanted = !answer.is_closed();
+            if wanted {
+                let _ = answer.send(compute());
+            }
+            wanted
+        };
+        self.shared.enqueue(work, Box::new(run))?;
+        Ok(wait.await.map_err(|_| PoolError::Gone)??)
+    }
+}
+
+impl Drop for HashPool {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.wake.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[allow(clippy::cast_precision_loss)] // an estimate
+    fn enqueue(&self, work: u64, run: Box<dyn FnOnce() -> bool + Send>) -> Result<(), PoolError> {
+        let mut state = self.lock();
+        let wait = state.queued_work as f64 * state.nanos_per_work / f64::from(self.slots);
+        if wait > QUEUE.as_nanos() as f64 {
+            return Err(PoolError::Busy);
+        }
+        state.queued_work += work;
+        state.queue.push_back(Job { work, run });
+        drop(state);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    fn work(&self) {
+        if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+            log::debug!("hashing runs at ordinary priority: {error}");
+        }
+        while let Some(job) = self.next() {
+            let started = Instant::now();
+            // A panic must not cost a slot; its requester learns that the channel is gone.
+            let wanted = catch_unwind(AssertUnwindSafe(job.run)).unwrap_or(false);
+            if wanted {
+                self.learn(job.work, started.elapsed());
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(job) = state.queue.pop_front() {
+                state.queued_work -= job.work;
+                return Some(job);
+            }
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// A moving average: an eighth of the newest measurement.
+    #[allow(clippy::cast_precision_loss)] // an estimate
+    fn learn(&self, work: u64, took: Duration) {
+        let measured = took.as_nanos() as f64 / work as f64;
+        let mut state = self.lock();
+        state.nanos_per_work += (measured - state.nanos_per_work) / 8.0;
+    }
+}
