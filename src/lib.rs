@@ -21,3 +21,4 @@ pub mod session;
 mod random;
 mod durable_file;
 pub mod password;
+pub mod token;
