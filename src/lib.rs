@@ -22,3 +22,4 @@ mod random;
 mod durable_file;
 pub mod password;
 pub mod token;
+pub mod store;

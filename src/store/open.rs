@@ -1,0 +1,412 @@
+//! Opening the store: heal what is safe to heal, refuse what is not.
+//!
+//! What lies in the data directory:
+//!
+//! ```text
+//! lock       locked by the process that uses the directory, holds its process id
+//! store-id   the marker: the id of the store that belongs here
+//! commits    how many changes are known to be on stable storage
+//! store/     sled's files; store.new/ while it is being made
+//! keys/      the keys of tokens
+//! ballast    space to give back when the disk is full
+//! ```
+//!
+//! A first start makes `store.new`, renames it and writes the marker last, each step durable before the next:
+//! a store without a marker is therefore a first start that was cut short and holds nobody's account, or
+//! somebody else's store; a marker without a store is a store that has vanished.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::commit::Trees;
+use super::seal::{Acknowledged, Seal};
+use super::space::Space;
+use super::{Forgotten, StoreOptions, meta};
+use crate::clock::{Clock, Timestamp};
+use crate::durable_file;
+use crate::random;
+
+/// How long opening may take: a damaged log can make a scan spin for ever, and the operator should hear of it
+/// within five seconds.
+const DEADLINE: Duration = Duration::from_secs(4);
+
+/// Bytes of log that are worth a second more: after a crash sled reads all of it, and an SD card is slow.
+const BYTES_PER_SECOND: u64 = 16 << 20;
+
+/// The layout that this version writes, and the newest that it reads.
+const FORMAT: &[u8] = &[1];
+
+/// Why the store cannot be opened. The text tells the operator what happened and what to do next.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another process uses the directory.
+    InUse(PathBuf, String),
+    /// The directory or something in it cannot be made or used.
+    Io(PathBuf, io::Error),
+    /// The store's files do not make sense.
+    Damaged(PathBuf, String),
+    /// Opening did not end.
+    TimedOut(PathBuf),
+    /// There has been a store here, but its files are gone.
+    Vanished(PathBuf),
+    /// The store is not the one that belongs here.
+    Foreign(PathBuf),
+    /// A newer version has written the store.
+    Newer(PathBuf),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const NEXT: &str = "restore the data directory from a backup, or give --data-dir an empty directory to \
+                            begin anew";
+        match self {
+            Self::InUse(dir, pid) => write!(
+                f,
+                "the data directory {} is in use by another gatelet (process {pid}): stop that one first, or \
+                 give this one a --data-dir of its own",
+                dir.display()
+            ),
+            Self::Io(path, error) if error.kind() == io::ErrorKind::StorageFull => {
+                write!(f, "{}: the disk is full: free some space and start again", path.display())
+            }
+            Self::Io(path, error) => write!(
+                f,
+                "{} cannot be used: {error}: check that it exists and that this user may write there",
+                path.display()
+            ),
+            Self::Damaged(path, what) => {
+                write!(f, "the store in {} is damaged ({what}): {NEXT}", path.display())
+            }
+            Self::TimedOut(path) => write!(
+                f,
+                "the store in {} did not open in time, which points to damage: {NEXT}",
+                path.display()
+            ),
+            Self::Vanished(path) => write!(
+                f,
+                "the store {} is gone, though this directory has had one: is the right disk mounted? If it is, {NEXT}",
+                path.display()
+            ),
+            Self::Foreign(path) => write!(
+                f,
+                "the store in {} is not the one that the file store-id beside it names: it has been mixed with \
+                 another: {NEXT}",
+                path.display()
+            ),
+            Self::Newer(path) => write!(
+                f,
+                "the store in {} was written by a newer version of gatelet: start that version",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// An open store, before anything runs on it.
+pub(super) struct Opened {
+    pub(super) db: sled::Db,
+    pub(super) trees: Trees,
+    pub(super) seal: Seal,
+    pub(super) acknowledged: Acknowledged,
+    /// sled's log file, a second time: to be synced.
+    pub(super) log: File,
+    pub(super) lock: File,
+    dir: PathBuf,
+}
+
+pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<Opened, OpenError> {
+    create_data_dir(dir)?;
+    let lock = lock(dir)?;
+    space.make_room().map_err(|error| OpenError::Io(dir.into(), error))?;
+
+    let store = dir.join("store");
+    let marker = read_marker(dir)?;
+    let complete = store.join("db").exists();
+    match (&marker, complete) {
+        (Some(_), false) => return Err(OpenError::Vanished(store)),
+        (None, false) => make(dir, options)?,
+        (_, true) => heal(&store)?,
+    }
+
+    let path = dir.join("commits");
+    let acknowledged = Acknowledged::open(&path).map_err(|error| OpenError::Io(path, error))?;
+    let expected = Expected { marker, changes: acknowledged.changes() };
+    let (db, trees, seal) = within_deadline(&store, options, expected)?;
+    if marker.is_none() {
+        complete_first_start(dir, &store, &trees)?;
+    }
+    let log_path = store.join("db");
+    let log =
+        OpenOptions::new().write(true).open(&log_path).map_err(|error| OpenError::Io(log_path, error))?;
+    Ok(Opened { db, trees, seal, acknowledged, log, lock, dir: dir.into() })
+}
+
+/// What the files beside the store say about it.
+#[derive(Clone, Copy)]
+struct Expected {
+    marker: Option<Uuid>,
+    changes: u64,
+}
+
+fn create_data_dir(dir: &Path) -> Result<(), OpenError> {
+    let io = |error| OpenError::Io(dir.into(), error);
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
+    durable_file::sync_dir(durable_file::parent(dir)).map_err(io)
+}
+
+/// Keeps others out for as long as the file is held.
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("lock");
+    let io = |error| OpenError::Io(path.clone(), error);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.take(32).read_to_string(&mut holder);
+            return Err(OpenError::InUse(dir.into(), holder.trim().to_owned()));
+        }
+        Err(TryLockError::Error(error)) => return Err(io(error)),
+    }
+    // For people only; nothing depends on it, and a full disk must not stop the start here.
+    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(file)
+}
+
+fn read_marker(dir: &Path) -> Result<Option<Uuid>, OpenError> {
+    let path = dir.join("store-id");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(OpenError::Io(path, error)),
+    };
+    match text.trim().parse() {
+        Ok(id) => Ok(Some(id)),
+        Err(_) => Err(OpenError::Damaged(path, "the marker holds no id".into())),
+    }
+}
+
+fn write_marker(dir: &Path, id: Uuid) -> Result<(), OpenError> {
+    let path = dir.join("store-id");
+    durable_file::write(&path, format!("{id}\n").as_bytes()).map_err(|error| OpenError::Io(path, error))
+}
+
+/// Makes an empty store, all of it on stable storage before it gets its name.
+fn make(dir: &Path, options: &StoreOptions) -> Result<(), OpenError> {
+    let (store, unfinished) = (dir.join("store"), dir.join("store.new"));
+    let io = |error| OpenError::Io(store.clone(), error);
+    let broken = |error| sled_error(&store, error);
+    match fs::remove_file(dir.join("commits")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    for leftover in [&unfinished, &store] {
+        if leftover.exists() {
+            log::warn!("removed {}, left over from a start that was cut short", leftover.display());
+            fs::remove_dir_all(leftover).map_err(io)?;
+        }
+    }
+    durable_file::create_dir(&unfinished).map_err(io)?;
+    let id = Uuid::from_bytes(
+        random::bytes().map_err(|error| OpenError::Io(store.clone(), io::Error::other(error.to_string())))?,
+    );
+    {
+        let (db, trees) = open_sled(&unfinished, options).map_err(broken)?;
+        trees.meta.insert(meta::STORE_ID, id.as_bytes()).map_err(broken)?;
+        trees.meta.insert(meta::FORMAT, FORMAT).map_err(broken)?;
+        trees.meta.insert(meta::SEAL, &Seal::default().to_bytes()).map_err(broken)?;
+        db.flush().map_err(broken)?;
+    }
+    for entry in fs::read_dir(&unfinished).map_err(io)? {
+        // Opening a folder to sync it is the same call.
+        durable_file::sync_dir(&entry.map_err(io)?.path()).map_err(io)?;
+    }
+    durable_file::sync_dir(&unfinished).map_err(io)?;
+    fs::rename(&unfinished, &store).map_err(io)?;
+    durable_file::sync_dir(dir).map_err(io)?;
+    log::info!("made a new store in {}", store.display());
+    Ok(())
+}
+
+/// Removes what a start that was cut short leaves behind and what would make sled refuse to open. A snapshot
+/// with content stays: without it a damaged log would be read as a shorter one.
+fn heal(store: &Path) -> Result<(), OpenError> {
+    let io = |error| OpenError::Io(store.into(), error);
+    for entry in fs::read_dir(store).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| name.starts_with("snap.")) else {
+            continue;
+        };
+        let unfinished = name.ends_with(".generating");
+        if unfinished || entry.metadata().map_err(io)?.len() == 0 {
+            fs::remove_file(entry.path()).map_err(io)?;
+            log::warn!("removed the unfinished snapshot {name}; the log has all that it would have held");
+        }
+    }
+    Ok(())
+}
+
+fn open_sled(path: &Path, options: &StoreOptions) -> Result<(sled::Db, Trees), sled::Error> {
+    let db = sled::Config::new()
+        .path(path)
+        .mode(sled::Mode::HighThroughput)
+        .cache_capacity(options.cache)
+        .flush_every_ms(None) // the committer flushes
+        .open()?;
+    let trees = Trees {
+        users: db.open_tree("users")?,
+        usernames: db.open_tree("usernames")?,
+        revoked: db.open_tree("revoked")?,
+        meta: db.open_tree("meta")?,
+    };
+    Ok((db, trees))
+}
+
+/// Opens sled on a thread of its own: a damaged log may panic or never come back.
+fn within_deadline(
+    store: &Path,
+    options: &StoreOptions,
+    expected: Expected,
+) -> Result<(sled::Db, Trees, Seal), OpenError> {
+    let log_bytes = fs::metadata(store.join("db")).map_or(0, |meta| meta.len());
+    let deadline = DEADLINE + Duration::from_secs(log_bytes / BYTES_PER_SECOND);
+    let (done, wait) = mpsc::channel();
+    let (path, options) = (store.to_owned(), options.clone());
+    let opening = move || {
+        let opened = catch_unwind(AssertUnwindSafe(|| open_whole(&path, &options, expected)));
+        let unreadable = || OpenError::Damaged(path, "its log cannot be read".into());
+        let _ = done.send(opened.unwrap_or_else(|_| Err(unreadable())));
+    };
+    thread::Builder::new()
+        .name("open".into())
+        .spawn(opening)
+        .map_err(|error| OpenError::Io(store.into(), error))?;
+    wait.recv_timeout(deadline).unwrap_or_else(|_| Err(OpenError::TimedOut(store.into())))
+}
+
+/// Opens sled and makes sure that it is the store that belongs here, and that nothing is missing from it.
+fn open_whole(
+    store: &Path,
+    options: &StoreOptions,
+    expected: Expected,
+) -> Result<(sled::Db, Trees, Seal), OpenError> {
+    let broken = |error| sled_error(store, error);
+    let damaged = |what: &str| OpenError::Damaged(store.into(), what.into());
+    let (db, trees) = open_sled(store, options).map_err(broken)?;
+    match trees.meta.get(meta::FORMAT).map_err(broken)? {
+        Some(format) if *format == *FORMAT => {}
+        Some(format) if *format > *FORMAT => return Err(OpenError::Newer(store.into())),
+        _ => return Err(damaged("it does not say how it is laid out")),
+    }
+    if expected.marker.is_some() && expected.marker != store_id(&trees).map_err(broken)? {
+        return Err(OpenError::Foreign(store.into()));
+    }
+    let seal = trees.meta.get(meta::SEAL).map_err(broken)?;
+    let seal =
+        seal.and_then(|bytes| Seal::from_bytes(&bytes)).ok_or_else(|| damaged("its seal is missing"))?;
+    if seal.changes < expected.changes {
+        let lost = expected.changes - seal.changes;
+        return Err(damaged(&format!("its last {lost} changes are missing")));
+    }
+    if !seal.holds(&trees).map_err(broken)? {
+        return Err(damaged("some of its records are missing or outdated"));
+    }
+    Ok((db, trees, seal))
+}
+
+fn store_id(trees: &Trees) -> Result<Option<Uuid>, sled::Error> {
+    let bytes = trees.meta.get(meta::STORE_ID)?;
+    Ok(bytes.and_then(|bytes| Uuid::from_slice(&bytes).ok()))
+}
+
+fn sled_error(store: &Path, error: sled::Error) -> OpenError {
+    match error {
+        sled::Error::Io(error) => OpenError::Io(store.into(), error),
+        error => OpenError::Damaged(store.into(), error.to_string()),
+    }
+}
+
+/// Writes the marker of a first start that was cut short just before that. Nobody can have registered yet; where
+/// somebody has, the marker has been removed or the store comes from elsewhere.
+fn complete_first_start(dir: &Path, store: &Path, trees: &Trees) -> Result<(), OpenError> {
+    match store_id(trees).map_err(|error| sled_error(store, error))? {
+        Some(id) if trees.users.is_empty() => write_marker(dir, id),
+        _ => Err(OpenError::Foreign(store.into())),
+    }
+}
+
+impl Opened {
+    /// Gives the clock its mark back, or, if the operator says that the clock is right now, sets the mark back
+    /// to it. Answers what must count as ended because of that.
+    pub(super) fn resume_clock(&self, clock: &Clock, accept: bool) -> Result<Option<Forgotten>, OpenError> {
+        let damaged = |error| sled_error(&self.dir, error);
+        let moment = |key| Ok(self.trees.meta.get(key).map_err(damaged)?.and_then(|bytes| moment_of(&bytes)));
+        let mark: Option<Timestamp> = moment(meta::CLOCK_MARK)?;
+        let forgotten = self.trees.meta.get(meta::FORGOTTEN).map_err(damaged)?;
+        let mut forgotten = forgotten.and_then(|bytes| {
+            let (ended, begun) = bytes.split_at_checked(8)?;
+            Some(Forgotten { ended_before: moment_of(ended)?, begun_before: moment_of(begun)? })
+        });
+
+        let reading = clock.reading();
+        match mark {
+            Some(mark) if accept && mark > reading => {
+                log::warn!("the clock's mark {mark} is taken back to {reading}, as --accept-clock says");
+                if let Some(pruned) = moment(meta::PRUNED_UNTIL)?.filter(|&until| until > reading) {
+                    let ended_before = forgotten.map_or(pruned, |f| f.ended_before.max(pruned));
+                    let now_forgotten = Forgotten { ended_before, begun_before: reading };
+                    self.keep_forgotten(now_forgotten).map_err(damaged)?;
+                    forgotten = Some(now_forgotten);
+                }
+                self.trees
+                    .meta
+                    .insert(meta::CLOCK_MARK, &reading.unix_millis().to_be_bytes())
+                    .map_err(damaged)?;
+                self.db.flush().map_err(damaged)?;
+                self.log.sync_data().map_err(|error| OpenError::Io(self.dir.clone(), error))?;
+                clock.resume(reading);
+            }
+            Some(mark) => clock.resume(mark),
+            None => {}
+        }
+        // Says in the log what is the matter, if something is.
+        let _ = clock.now();
+        Ok(forgotten)
+    }
+
+    fn keep_forgotten(&self, forgotten: Forgotten) -> Result<(), sled::Error> {
+        let bytes = [forgotten.ended_before, forgotten.begun_before]
+            .map(|moment| moment.unix_millis().to_be_bytes())
+            .concat();
+        self.trees.meta.insert(meta::FORGOTTEN, bytes)?;
+        // What is forgotten is said there now; the next prune starts from the right clock.
+        self.trees.meta.remove(meta::PRUNED_UNTIL)?;
+        Ok(())
+    }
+}
+
+fn moment_of(bytes: &[u8]) -> Option<Timestamp> {
+    Some(Timestamp::from_unix_millis(u64::from_be_bytes(bytes.try_into().ok()?)))
+}

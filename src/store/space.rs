@@ -1,0 +1,97 @@
+//! Free space, and a reserve of it.
+//!
+//! sled cannot open on a full disk, and after one failed write it fails until restarted. So writes are refused
+//! while there is still room, and a file of ballast is kept that can be given back when a start needs space.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+
+use crate::durable_file;
+
+/// Bytes of ballast: several times what sled needs to open and to write the snapshot of a large store.
+const BALLAST: u64 = 8 << 20;
+
+/// Watches the file system that holds the data directory.
+pub(super) struct Space {
+    dir: PathBuf,
+    min_free: u64,
+    low: bool,
+}
+
+/// Too little space is free to write.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SpaceLow;
+
+impl Space {
+    /// `min_free`: the bytes below which nothing is written any more.
+    pub(super) fn new(dir: &Path, min_free: u64) -> Self {
+        Self { dir: dir.to_owned(), min_free, low: false }
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.dir.join("ballast")
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        let stat = statvfs(&self.dir)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// Gives the ballast back if the store would have too little room to open.
+    pub(super) fn make_room(&self) -> io::Result<()> {
+        if self.free()? < BALLAST && self.ballast().exists() {
+            fs::remove_file(self.ballast())?;
+            log::warn!("the disk is full: gave back {} MiB of ballast to start", BALLAST >> 20);
+        }
+        Ok(())
+    }
+
+    /// Whether there is room to write. Takes up ballast again when there is; logs when that changes.
+    pub(super) fn check(&mut self) -> Result<(), SpaceLow> {
+        let free = self.free().unwrap_or_else(|error| {
+            log::warn!("cannot tell how much space is free: {error}");
+            u64::MAX
+        });
+        let ballast_missing = !self.ballast().exists();
+        let reserved = if ballast_missing { BALLAST } else { 0 };
+        let low = free < self.min_free.saturating_add(reserved);
+        if low != self.low {
+            self.low = low;
+            let (free, min) = (free >> 20, self.min_free >> 20);
+            if low {
+                log::error!(
+                    "the disk is nearly full: {free} MiB are free and {min} MiB must be (--min-free-mib): \
+                     nothing is written until there is room again; token checks and logins go on"
+                );
+            } else {
+                log::info!("there is room on the disk again ({free} MiB free): writing goes on");
+            }
+        }
+        if low {
+            return Err(SpaceLow);
+        }
+        if ballast_missing && let Err(error) = self.take_up_ballast() {
+            log::warn!("no ballast could be taken up: {error}");
+        }
+        Ok(())
+    }
+
+    fn take_up_ballast(&self) -> io::Result<()> {
+        let beside = self.dir.join("ballast.new");
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        if fallocate(&file, FallocateFlags::empty(), 0, BALLAST).is_err() {
+            // Not every file system can reserve; on those the bytes are written.
+            let block = vec![0xa5; 1 << 16];
+            for _ in 0..BALLAST / (1 << 16) {
+                file.write_all(&block)?;
+            }
+        }
+        fs::rename(&beside, self.ballast())?;
+        durable_file::sync_dir(&self.dir)
+    }
+}
