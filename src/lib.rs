@@ -15,6 +15,7 @@
 //! * Time is asked for in [`clock`] alone; it never runs backwards.
 //! * Passwords, keys and hashes are types that cannot be printed.
 
+pub mod audit;
 pub mod clock;
 pub mod user;
 pub mod session;
@@ -23,3 +24,4 @@ mod durable_file;
 pub mod password;
 pub mod token;
 pub mod store;
+pub mod service;

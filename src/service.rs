@@ -1,0 +1,399 @@
+//! What can be done with accounts, without a word about HTTP.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::audit::{self, Event, Origin};
+use crate::clock::{Clock, ClockBehind, Timestamp};
+use crate::password::{Checked, HashPool, Password, PoolError};
+use crate::random::NoRandomness;
+use crate::store::{Store, StoreError};
+use crate::token::{Access, IssueError, LEEWAY, TokenRefusal, Tokens};
+use crate::user::{Role, User, UserId, Username};
+
+/// The most users that one listing holds; only `--dev` and administrators list.
+const LISTED: usize = 1000;
+
+/// Accounts, logins and tokens.
+pub struct Service {
+    store: Store,
+    tokens: Tokens,
+    hashes: HashPool,
+    clock: Arc<Clock>,
+    /// `--dev`: reading, listing and deleting users needs no token.
+    open_doors: bool,
+}
+
+/// What a login gives.
+pub struct LoggedIn {
+    /// Who it was.
+    pub user: UserId,
+    /// A fresh access token.
+    pub access: String,
+    /// For further access tokens.
+    pub refresh: String,
+}
+
+/// What a refresh gives.
+pub struct Refreshed {
+    /// Whose session it is.
+    pub user: UserId,
+    /// An access token that is not fresh.
+    pub access: String,
+}
+
+/// A request that was understood and not granted. Every cause has one meaning here; what it looks like to a
+/// client is decided at the edge.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The name belongs to somebody.
+    NameTaken,
+    /// Unknown name or wrong password: which, nobody learns.
+    InvalidCredentials,
+    /// The token does not do.
+    Token(TokenRefusal),
+    /// The token is good, but not for this.
+    Forbidden,
+    /// There is no such user.
+    NotFound,
+    /// Not now; worth trying again.
+    Unavailable(Unavailable),
+    /// Our fault.
+    Internal(Fault),
+}
+
+/// Why something cannot be served now.
+#[derive(Clone, Copy, Debug)]
+pub enum Unavailable {
+    /// Too many logins at once.
+    Busy,
+    /// Too little disk space to write.
+    DiskFull,
+    /// The clock cannot be believed.
+    Clock(ClockBehind),
+    /// The store has failed; the process is about to end.
+    StoreFailed,
+    /// The server is stopping.
+    Stopping,
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Busy => "Too many logins at once.",
+            Self::DiskFull => "The disk is nearly full.",
+            Self::Clock(_) => "The system clock is behind.",
+            Self::StoreFailed => "The store has failed.",
+            Self::Stopping => "The server is stopping.",
+        })
+    }
+}
+
+/// What went wrong inside, for the log.
+#[derive(Debug)]
+pub struct Fault(String);
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::DiskFull => Self::Unavailable(Unavailable::DiskFull),
+            StoreError::Failed => Self::Unavailable(Unavailable::StoreFailed),
+            StoreError::Unreadable => Self::Internal(Fault(error.to_string())),
+        }
+    }
+}
+
+impl From<PoolError> for Refusal {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Busy => Self::Unavailable(Unavailable::Busy),
+            PoolError::Gone => Self::Unavailable(Unavailable::Stopping),
+            PoolError::Failed(_) => Self::Internal(Fault(error.to_string())),
+        }
+    }
+}
+
+impl From<ClockBehind> for Refusal {
+    fn from(behind: ClockBehind) -> Self {
+        Self::Unavailable(Unavailable::Clock(behind))
+    }
+}
+
+impl From<IssueError> for Refusal {
+    fn from(error: IssueError) -> Self {
+        Self::Internal(Fault(error.to_string()))
+    }
+}
+
+impl From<NoRandomness> for Refusal {
+    fn from(error: NoRandomness) -> Self {
+        Self::Internal(Fault(error.to_string()))
+    }
+}
+
+impl Service {
+    /// Puts the parts together.
+    pub fn new(store: Store, tokens: Tokens, hashes: HashPool, clock: Arc<Clock>, open_doors: bool) -> Self {
+        Self { store, tokens, hashes, clock, open_doors }
+    }
+
+    /// Creates a user. The account survives a power cut once this returns.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn register(
+        &self,
+        origin: &Origin,
+        name: Username,
+        password: Password,
+    ) -> Result<UserId, Refusal> {
+        let now = self.clock.now()?;
+        // Asked first to spare a hash; decided by the store.
+        if self.store.user_named(&name).await?.is_some() {
+            return Err(Refusal::NameTaken);
+        }
+        let hash = self.hashes.hash(password).await?;
+        let user = User { id: UserId::generate(now)?, name, role: Role::User, created_at: now };
+        if !self.store.create_user(user.clone(), hash).await? {
+            return Err(Refusal::NameTaken);
+        }
+        audit::record(origin, Event::Registered(&user));
+        Ok(user.id)
+    }
+
+    /// Begins a session.
+    ///
+    /// # Errors
+    /// [`Refusal`]; an unknown name and a wrong password cost the same time and answer the same.
+    pub async fn log_in(&self, origin: &Origin, name: &str, password: Password) -> Result<LoggedIn, Refusal> {
+        self.clock.now()?;
+        // A text that can be no name belongs to nobody, like any other unknown name.
+        let found = match name.parse() {
+            Ok(name) => self.store.user_named(&name).await?,
+            Err(_) => None,
+        };
+        let Some((user, hash)) = found else {
+            self.hashes.check(password, None).await?;
+            audit::record(origin, Event::UnknownUser);
+            return Err(Refusal::InvalidCredentials);
+        };
+        match self.hashes.check(password, Some(hash.clone())).await? {
+            Checked::Wrong => {
+                audit::record(origin, Event::WrongPassword(&user));
+                return Err(Refusal::InvalidCredentials);
+            }
+            Checked::Right => {}
+            Checked::RightRenewed(new) => match self.store.replace_hash(user.id, hash, new).await {
+                Ok(_) => {}
+                // The old hash does as well; the next login renews it.
+                Err(StoreError::DiskFull) => log::debug!("no room to renew a hash"),
+                Err(error) => return Err(error.into()),
+            },
+        }
+        // Hashing took a while.
+        let now = self.clock.now()?;
+        let (session, access, refresh) = self.tokens.begin_session(user.id, user.role, now)?;
+        audit::record(origin, Event::LoggedIn(&user, session));
+        Ok(LoggedIn { user: user.id, access, refresh })
+    }
+
+    /// A new access token for the session, not fresh.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn refresh(&self, origin: &Origin, token: Option<&str>) -> Result<Refreshed, Refusal> {
+        let now = self.clock.now()?;
+        let verified = read(token, |text| self.tokens.verify_refresh(text, now));
+        let refresh = self.accepted(origin, verified)?;
+        let live = self.live(refresh.user, &refresh.session, refresh.auth_time).await?;
+        let user = self.accepted(origin, live)?;
+        let access = self.tokens.continue_session(&refresh, user.role, now)?;
+        audit::record(origin, Event::Refreshed(user.id, refresh.session));
+        Ok(Refreshed { user: user.id, access })
+    }
+
+    /// Ends the session of this token, of either kind. Once this returns, every token of it is refused for
+    /// good.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn log_out(&self, origin: &Origin, token: Option<&str>) -> Result<UserId, Refusal> {
+        let now = self.clock.now()?;
+        let verified = read(token, |text| self.tokens.verify_any(text, now));
+        let token = self.accepted(origin, verified)?;
+        let live = self.live(token.user, &token.session, token.auth_time).await?;
+        let user = self.accepted(origin, live)?;
+        self.store.end_session(token.session).await?;
+        audit::record(origin, Event::LoggedOut(user.id, token.session));
+        Ok(user.id)
+    }
+
+    /// Whose access token this is.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn authenticate(&self, origin: &Origin, token: Option<&str>) -> Result<Caller, Refusal> {
+        let now = self.clock.now()?;
+        let verified = read(token, |text| self.tokens.verify_access(text, now));
+        let access = self.accepted(origin, verified)?;
+        let live = self.live(access.user, &access.session, access.auth_time).await?;
+        let user = self.accepted(origin, live)?;
+        Ok(Caller { user, access })
+    }
+
+    /// The user `id`, or the caller's own where it is `None`.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn show_user(
+        &self,
+        origin: &Origin,
+        token: Option<&str>,
+        id: Option<UserId>,
+    ) -> Result<User, Refusal> {
+        if self.open_doors
+            && let Some(id) = id
+        {
+            return self.store.user(id).await?.ok_or(Refusal::NotFound);
+        }
+        let Caller { user, .. } = self.authenticate(origin, token).await?;
+        match id {
+            Some(id) if id != user.id => {
+                allow_admin(&user)?;
+                self.store.user(id).await?.ok_or(Refusal::NotFound)
+            }
+            _ => Ok(user),
+        }
+    }
+
+    /// The first users in order of creation, a thousand at the most.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn list_users(&self, origin: &Origin, token: Option<&str>) -> Result<Vec<User>, Refusal> {
+        if !self.open_doors {
+            allow_admin(&self.authenticate(origin, token).await?.user)?;
+        }
+        Ok(self.store.first_users(LISTED).await?)
+    }
+
+    /// Deletes the user `id`, or the caller where it is `None`. That ends all their sessions.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn delete_user(
+        &self,
+        origin: &Origin,
+        token: Option<&str>,
+        id: Option<UserId>,
+    ) -> Result<UserId, Refusal> {
+        let (by, id) = match id {
+            Some(id) if self.open_doors => (None, id),
+            _ => {
+                let Caller { user, access } = self.authenticate(origin, token).await?;
+                let id = id.unwrap_or(user.id);
+                if id != user.id {
+                    allow_admin(&user)?;
+                }
+                if !access.fresh {
+                    return self.accepted(origin, Err(TokenRefusal::NotFresh));
+                }
+                (Some(user.id), id)
+            }
+        };
+        if !self.store.delete_user(id).await? {
+            // Whoever deletes themselves twice at once holds a revoked token the second time.
+            if by == Some(id) {
+                return self.accepted(origin, Err(TokenRefusal::Revoked));
+            }
+            return Err(Refusal::NotFound);
+        }
+        audit::record(origin, Event::Deleted(by, id));
+        Ok(id)
+    }
+
+    /// Whether reads and durable writes work now. Writes.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`] with the reason.
+    pub async fn ready(&self) -> Result<(), Refusal> {
+        self.clock.now()?;
+        self.store.has_users().await?;
+        Ok(self.store.keep_time().await?)
+    }
+
+    /// What has to be done now and then: keeps the clock's mark, forgets sessions that are over.
+    pub async fn keep_house(&self) {
+        let Ok(now) = self.clock.now() else {
+            return; // the clock has said why
+        };
+        let over = now.before(LEEWAY);
+        let kept = async {
+            self.store.keep_time().await?;
+            self.store.prune_sessions(over).await
+        };
+        match kept.await {
+            Ok(()) | Err(StoreError::DiskFull | StoreError::Failed) => {} // said where it was noticed
+            Err(error @ StoreError::Unreadable) => log::error!("housekeeping: {error}"),
+        }
+    }
+
+    /// Returns once the store has failed.
+    pub async fn store_failure(&self) {
+        self.store.failure().await;
+    }
+
+    /// Writes what is pending and closes the store. Blocks.
+    pub fn close(&self) {
+        self.store.close();
+    }
+
+    /// The user, if the session goes on.
+    async fn live(
+        &self,
+        user: UserId,
+        session: &crate::session::SessionId,
+        auth_time: Timestamp,
+    ) -> Result<Result<User, TokenRefusal>, Refusal> {
+        if self.store.session_ended(session, auth_time).await? {
+            return Ok(Err(TokenRefusal::Revoked));
+        }
+        Ok(self.store.user(user).await?.ok_or(TokenRefusal::Revoked))
+    }
+
+    /// Records a token that was not accepted.
+    fn accepted<T>(&self, origin: &Origin, token: Result<T, TokenRefusal>) -> Result<T, Refusal> {
+        token.map_err(|reason| {
+            audit::record(origin, Event::TokenRefused(reason));
+            Refusal::Token(reason)
+        })
+    }
+}
+
+/// Somebody with a good access token.
+pub struct Caller {
+    /// As the store knows them now.
+    pub user: User,
+    /// What the token says.
+    pub access: Access,
+}
+
+fn read<T>(
+    token: Option<&str>,
+    verify: impl FnOnce(&str) -> Result<T, TokenRefusal>,
+) -> Result<T, TokenRefusal> {
+    token.ok_or(TokenRefusal::Missing).and_then(verify)
+}
+
+fn allow_admin(user: &User) -> Result<(), Refusal> {
+    match user.role {
+        Role::Admin => Ok(()),
+        Role::User => Err(Refusal::Forbidden),
+    }
+}
