@@ -25,3 +25,4 @@ pub mod password;
 pub mod token;
 pub mod store;
 pub mod service;
+pub mod http;

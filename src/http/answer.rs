@@ -1,0 +1,193 @@
+//! What answers look like: the only place that knows status codes and error bodies.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
+use serde_json::json;
+use warp::Reply;
+use warp::reply::Response;
+
+use crate::service::{Refusal, Unavailable};
+use crate::token::TokenRefusal;
+use crate::user::UserId;
+
+/// The route's name for the access log: the path with its parameters in angle brackets, never the path itself.
+#[derive(Clone, Copy)]
+pub(super) struct Route(pub(super) &'static str);
+
+/// What is wrong with a body's fields: texts by field.
+pub(super) type FieldErrors = BTreeMap<Cow<'static, str>, Vec<String>>;
+
+/// Every answer that is not a success.
+#[derive(Debug)]
+pub(super) enum ApiError {
+    Refused(Refusal),
+    NotJson,
+    Fields(FieldErrors),
+    TooLarge,
+    NotDeclaredJson,
+    BodyTooSlow,
+    UnknownPath,
+    WrongMethod { allow: &'static str },
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// A JSON answer.
+pub(super) fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
+    let Ok(body) = serde_json::to_vec(body) else {
+        log::error!("an answer could not be written as JSON");
+        return bare(StatusCode::INTERNAL_SERVER_ERROR);
+    };
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// `{"message": …}` with 200.
+pub(super) fn message(text: &'static str) -> Response {
+    json(StatusCode::OK, &json!({ "message": text }))
+}
+
+/// An answer that holds a token: nothing on the way may keep it.
+pub(super) fn token<T: Serialize>(body: &T) -> Response {
+    with(json(StatusCode::OK, body), CACHE_CONTROL, "no-store")
+}
+
+/// No content, but what may be asked for.
+pub(super) fn options(allow: &'static str) -> Response {
+    with(bare(StatusCode::NO_CONTENT), ALLOW, allow)
+}
+
+/// The same answer, with the user it is about for the access log.
+pub(super) fn about(mut response: Response, user: UserId) -> Response {
+    response.extensions_mut().insert(user);
+    response
+}
+
+/// The same answer with one header more.
+pub(super) fn with(mut response: Response, name: HeaderName, value: &'static str) -> Response {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+    response
+}
+
+fn bare(status: StatusCode) -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = status;
+    response
+}
+
+/// The body for everything that has none of its own.
+fn generic(status: StatusCode, message: Option<&str>) -> Response {
+    let mut body = json!({
+        "code": status.as_u16(),
+        "status": status.canonical_reason().unwrap_or_default(),
+    });
+    if let Some(message) = message {
+        body["message"] = message.into();
+    }
+    json(status, &body)
+}
+
+fn invalid(status: StatusCode, errors: serde_json::Value) -> Response {
+    json(
+        status,
+        &json!({
+            "code": status.as_u16(),
+            "errors": { "json": errors },
+            "status": status.canonical_reason().unwrap_or_default(),
+        }),
+    )
+}
+
+impl Reply for ApiError {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Refused(refusal) => refused(&refusal),
+            Self::NotJson => invalid(StatusCode::BAD_REQUEST, json!(["Invalid JSON body."])),
+            Self::Fields(errors) => invalid(StatusCode::UNPROCESSABLE_ENTITY, json!(errors)),
+            Self::TooLarge => {
+                generic(StatusCode::PAYLOAD_TOO_LARGE, Some("A body may have 16384 bytes at the most."))
+            }
+            Self::NotDeclaredJson => generic(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                Some("The body must be JSON (Content-Type: application/json)."),
+            ),
+            Self::BodyTooSlow => {
+                generic(StatusCode::REQUEST_TIMEOUT, Some("The body did not arrive in time."))
+            }
+            Self::UnknownPath => generic(StatusCode::NOT_FOUND, None),
+            Self::WrongMethod { allow } => with(generic(StatusCode::METHOD_NOT_ALLOWED, None), ALLOW, allow),
+        }
+    }
+}
+
+fn refused(refusal: &Refusal) -> Response {
+    match refusal {
+        Refusal::NameTaken => {
+            generic(StatusCode::CONFLICT, Some("A user with that username already exists."))
+        }
+        Refusal::InvalidCredentials => {
+            with(generic(StatusCode::UNAUTHORIZED, Some("Invalid credentials")), WWW_AUTHENTICATE, "Bearer")
+        }
+        Refusal::Token(refusal) => refused_token(*refusal),
+        Refusal::Forbidden => generic(StatusCode::FORBIDDEN, None),
+        Refusal::NotFound => generic(StatusCode::NOT_FOUND, None),
+        Refusal::Unavailable(reason) => with(
+            generic(StatusCode::SERVICE_UNAVAILABLE, Some(&reason.to_string())),
+            RETRY_AFTER,
+            retry_after(*reason),
+        ),
+        Refusal::Internal(fault) => {
+            log::error!("a request failed: {fault}");
+            generic(StatusCode::INTERNAL_SERVER_ERROR, None)
+        }
+    }
+}
+
+fn refused_token(refusal: TokenRefusal) -> Response {
+    const INVALID: &str = r#"Bearer error="invalid_token""#;
+    const NOT_FRESH: &str = r#"Bearer error="insufficient_user_authentication""#; // RFC 9470
+    let (body, challenge) = match refusal {
+        TokenRefusal::Missing => (
+            json!({
+                "description": "Request does not contain an access token.",
+                "error": "authorization_required",
+            }),
+            "Bearer",
+        ),
+        TokenRefusal::Invalid => {
+            (json!({ "message": "Signature verification failed.", "error": "invalid_token" }), INVALID)
+        }
+        TokenRefusal::Expired => {
+            (json!({ "message": "The token has expired.", "error": "token_expired" }), INVALID)
+        }
+        TokenRefusal::Revoked => {
+            (json!({ "description": "The token has been revoked", "error": "token_revoked" }), INVALID)
+        }
+        TokenRefusal::NotFresh => {
+            (json!({ "description": "The token is not fresh.", "error": "fresh_token_required" }), NOT_FRESH)
+        }
+    };
+    with(json(StatusCode::UNAUTHORIZED, &body), WWW_AUTHENTICATE, challenge)
+}
+
+/// Seconds after which trying again makes sense.
+fn retry_after(reason: Unavailable) -> &'static str {
+    match reason {
+        // The queue is two seconds long.
+        Unavailable::Busy => "2",
+        // A supervisor starts the next process within seconds.
+        Unavailable::StoreFailed | Unavailable::Stopping => "5",
+        // Somebody has to do something first.
+        Unavailable::DiskFull | Unavailable::Clock(_) => "60",
+    }
+}

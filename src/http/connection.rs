@@ -1,0 +1,227 @@
+//! One connection's life, and when it is over.
+//!
+//! ```text
+//! Head ──head complete──▶ Busy ──answered──▶ Idle ──a byte arrives──▶ Head
+//! Head, Idle ──room is needed──▶ Evicted
+//! ```
+//!
+//! Each phase has a deadline. hyper has none for an idle connection other than for a slow head, and none for a
+//! client that never reads its answer; watching the phase costs a request two atomic writes and no timer.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+
+/// How long the head of a request may take, from accept or from its first byte.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a request may take, from the first byte of its head to its answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a connection may stay open between requests; also how long an answer may take to be read.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The same while the server stops: long enough for a request that was already on its way.
+const IDLE_TIMEOUT_STOPPING: Duration = Duration::from_millis(500);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Head,
+    Busy,
+    Idle,
+    Evicted,
+}
+
+/// What a connection is doing, and since when. Shared by its task and by the front, which may evict it.
+pub(super) struct Activity {
+    opened: Instant,
+    /// Milliseconds since `opened`, times four, plus the phase.
+    state: AtomicU64,
+    stopping: AtomicBool,
+}
+
+impl Activity {
+    /// A connection that was just accepted.
+    pub(super) fn begin() -> Self {
+        Self {
+            opened: Instant::now(),
+            state: AtomicU64::new(Phase::Head as u64),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    fn state(&self) -> (Phase, Instant) {
+        let state = self.state.load(Ordering::Acquire);
+        let phase = match state % 4 {
+            0 => Phase::Head,
+            1 => Phase::Busy,
+            2 => Phase::Idle,
+            _ => Phase::Evicted,
+        };
+        (phase, self.opened + Duration::from_millis(state / 4))
+    }
+
+    fn pack(&self, phase: Phase, since: Instant) -> u64 {
+        let millis = since.duration_since(self.opened).as_millis();
+        u64::try_from(millis).unwrap_or(u64::MAX / 4).wrapping_mul(4) + phase as u64
+    }
+
+    /// Moves on, unless the connection has been evicted meanwhile.
+    fn enter(&self, next: impl Fn(Phase, Instant) -> Option<(Phase, Instant)>) -> bool {
+        let (mut phase, mut since) = self.state();
+        loop {
+            let Some(to) = next(phase, since) else {
+                return false;
+            };
+            let from = self.pack(phase, since);
+            match self.state.compare_exchange(
+                from,
+                self.pack(to.0, to.1),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return true,
+                Err(_) => (phase, since) = self.state(),
+            }
+        }
+    }
+
+    fn byte_arrived(&self) {
+        self.enter(|phase, _| (phase == Phase::Idle).then(|| (Phase::Head, Instant::now())));
+    }
+
+    /// A request has arrived; its time counts from the first byte of its head. `false`: too late, the
+    /// connection is being closed.
+    pub(super) fn request_begins(&self) -> bool {
+        self.enter(|phase, since| match phase {
+            Phase::Head | Phase::Busy => Some((Phase::Busy, since)),
+            Phase::Idle => Some((Phase::Busy, Instant::now())), // it had been read along with the one before
+            Phase::Evicted => None,
+        })
+    }
+
+    /// The request has its answer.
+    pub(super) fn request_ends(&self) {
+        self.enter(|phase, _| (phase == Phase::Busy).then(|| (Phase::Idle, Instant::now())));
+    }
+
+    /// Since when no request has been under way; nothing while one is.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        match self.state() {
+            (Phase::Head | Phase::Idle, since) => Some(since),
+            (Phase::Busy | Phase::Evicted, _) => None,
+        }
+    }
+
+    /// Closes the connection if no request is under way.
+    pub(super) fn evict(&self) -> bool {
+        self.enter(|phase, since| match phase {
+            Phase::Head | Phase::Idle => Some((Phase::Evicted, since)),
+            Phase::Busy | Phase::Evicted => None,
+        })
+    }
+
+    /// From now on the connection is not kept for further requests.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    fn deadline(&self) -> Instant {
+        match self.state() {
+            (Phase::Head, since) => since + HEAD_TIMEOUT,
+            (Phase::Busy, since) => since + REQUEST_TIMEOUT,
+            (Phase::Idle, since) if self.is_stopping() => since + IDLE_TIMEOUT_STOPPING,
+            (Phase::Idle, since) => since + IDLE_TIMEOUT,
+            (Phase::Evicted, since) => since,
+        }
+    }
+
+    /// Drives `connection` to its end or to its deadline, whichever comes first.
+    pub(super) async fn drive(&self, connection: impl Future) {
+        let mut connection = pin!(connection);
+        let mut alarm = pin!(sleep_until(self.deadline()));
+        std::future::poll_fn(|cx| {
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            loop {
+                // The alarm may ring too early, which costs one look, but never too late.
+                let deadline = self.deadline();
+                if deadline < alarm.deadline() {
+                    alarm.as_mut().reset(deadline);
+                }
+                ready!(alarm.as_mut().poll(cx));
+                let deadline = self.deadline();
+                if deadline <= Instant::now() {
+                    return Poll::Ready(());
+                }
+                alarm.as_mut().reset(deadline);
+            }
+        })
+        .await;
+    }
+}
+
+/// A stream that tells when bytes arrive.
+pub(super) struct Watched {
+    stream: TcpStream,
+    activity: Arc<Activity>,
+}
+
+impl Watched {
+    pub(super) fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
+        Self { stream, activity }
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            self.activity.byte_arrived();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,339 @@
+//! The front: accepts connections, speaks HTTP/1.1 and stops when told to, within limits that no client can
+//! stretch.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+use warp::reply::Response;
+
+use super::answer::Route;
+use super::connection::{Activity, Watched};
+use super::{App, routes};
+use crate::audit::Origin;
+use crate::user::UserId;
+
+/// The log target of the access log: one line a request.
+const ACCESS: &str = "gatelet::access";
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Most headers of a request. Browsers behind proxies send about thirty.
+const HEADERS_MAX: usize = 64;
+
+/// Most bytes of a request's head. A token has some 400.
+const HEAD_MAX: usize = 16 * 1024;
+
+/// How long requests under way may take once the server is to stop; supervisors allow ten seconds or more.
+const DRAIN: Duration = Duration::from_secs(8);
+
+/// How long to wait when the system has no more sockets to give.
+const OUT_OF_SOCKETS: Duration = Duration::from_millis(50);
+
+/// What the front allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections held open at the same time.
+    pub max_connections: usize,
+}
+
+/// Serves an [`App`] on a listener.
+pub struct Front {
+    app: Arc<App>,
+    connections: Arc<Connections>,
+    request_ids: RequestIds,
+    limits: Limits,
+}
+
+impl Front {
+    /// A front for `app`. `seed` makes the ids of this process's requests differ from those of others.
+    pub fn new(app: Arc<App>, limits: Limits, seed: u32) -> Self {
+        Self {
+            app,
+            connections: Arc::default(),
+            request_ids: RequestIds { seed, count: AtomicU64::new(0) },
+            limits,
+        }
+    }
+
+    /// Serves until `stop` is done, then finishes the requests under way, for eight seconds at the most.
+    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+        let service = warp::service(routes(Arc::clone(&self.app)));
+        let front = Arc::new(self);
+        let (stopping, watch) = watch::channel(false);
+        let accept = |stream, peer| front.accept(stream, peer, service.clone(), watch.clone());
+
+        let mut stop = pin!(stop);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                (stream, peer) = front.next_connection(&listener) => accept(stream, peer),
+            }
+        }
+        // Those who got in line before us may have sent their request already.
+        while let Poll::Ready(Ok((stream, peer))) = poll_fn(|cx| Poll::Ready(listener.poll_accept(cx))).await
+        {
+            accept(stream, peer);
+        }
+        drop(listener);
+        let _ = stopping.send(true);
+        if tokio::time::timeout(DRAIN, front.connections.none_left()).await.is_err() {
+            log::warn!("gave up on {} connections that did not end in time", front.connections.lock().len());
+        }
+    }
+
+    /// The next connection, accepted when there is room for it. Where there is none, the connection that has
+    /// been waiting longest without a request under way makes room: half-open ones go, requests stay.
+    async fn next_connection(&self, listener: &TcpListener) -> (TcpStream, SocketAddr) {
+        loop {
+            match listener.accept().await {
+                Ok(accepted) => {
+                    while self.connections.lock().len() >= self.limits.max_connections
+                        && !self.connections.evict_longest_waiting()
+                    {
+                        self.connections.ended.notified().await;
+                    }
+                    return accepted;
+                }
+                Err(error) if is_about_one_connection(&error) => {}
+                Err(error) => {
+                    log::warn!("cannot accept connections just now: {error}");
+                    tokio::time::sleep(OUT_OF_SOCKETS).await;
+                }
+            }
+        }
+    }
+
+    fn accept<S>(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        service: S,
+        mut stopping: watch::Receiver<bool>,
+    ) where
+        S: tower_service::Service<Request<Incoming>, Response = Response, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
+        S::Future: Send,
+    {
+        if let Err(error) = stream.set_nodelay(true) {
+            log::debug!("TCP_NODELAY: {error}");
+        }
+        let activity = Arc::new(Activity::begin());
+        let connection = {
+            let (front, activity) = (Arc::clone(self), Arc::clone(&activity));
+            let stream = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
+            http1::Builder::new().max_headers(HEADERS_MAX).max_buf_size(HEAD_MAX).serve_connection(
+                stream,
+                service_fn(move |request| {
+                    let (front, activity) = (Arc::clone(&front), Arc::clone(&activity));
+                    let service = service.clone();
+                    async move {
+                        if !activity.request_begins() {
+                            return Err(Evicted);
+                        }
+                        let mut response = front.answer(peer, request, service).await;
+                        if activity.is_stopping() {
+                            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                        }
+                        activity.request_ends();
+                        Ok(response)
+                    }
+                }),
+            )
+        };
+        let connections = Arc::clone(&self.connections);
+        let place = connections.enter(Arc::clone(&activity));
+        let id = place.id;
+        let task = tokio::spawn(async move {
+            let _place = place;
+            let mut driven = pin!(activity.drive(connection));
+            tokio::select! {
+                biased;
+                () = &mut driven => return,
+                _ = stopping.wait_for(|&stopping| stopping) => activity.stop(),
+            }
+            driven.await;
+        });
+        self.connections.attach(id, task.abort_handle());
+    }
+
+    async fn answer<S>(&self, peer: SocketAddr, mut request: Request<Incoming>, mut service: S) -> Response
+    where
+        S: tower_service::Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    {
+        let started = Instant::now();
+        let origin = Arc::new(Origin { peer: peer.ip(), request_id: self.request_ids.of(request.headers()) });
+        let method = request.method().clone();
+        request.extensions_mut().insert(Arc::clone(&origin));
+        let mut response = match service.call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        if let Ok(id) = HeaderValue::try_from(&origin.request_id) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        log_access(&origin, &method, &response, started.elapsed());
+        response
+    }
+}
+
+fn log_access(origin: &Origin, method: &Method, response: &Response, took: Duration) {
+    if !log::log_enabled!(target: ACCESS, log::Level::Info) {
+        return;
+    }
+    let route = response.extensions().get().map_or("-", |Route(name)| name);
+    let status = response.status().as_u16();
+    let micros = took.as_micros();
+    let user = response.extensions().get::<UserId>();
+    log::info!(
+        target: ACCESS,
+        "{method} {route} {status} duration_us={micros} user={} peer={} request={}",
+        user.map_or_else(|| "-".to_owned(), UserId::to_string),
+        origin.peer,
+        origin.request_id,
+    );
+}
+
+/// Ids for requests whose callers gave none: the same on every line that a request leaves in the logs.
+struct RequestIds {
+    seed: u32,
+    count: AtomicU64,
+}
+
+impl RequestIds {
+    fn of(&self, headers: &HeaderMap) -> String {
+        let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+        match given {
+            Some(id) if is_request_id(id) => id.to_owned(),
+            _ => format!("{:08x}-{:x}", self.seed, self.count.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+}
+
+fn is_request_id(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+/// The connection was closed to make room.
+#[derive(Debug)]
+struct Evicted;
+
+impl std::fmt::Display for Evicted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("closed to make room")
+    }
+}
+
+impl std::error::Error for Evicted {}
+
+/// The connections that are open.
+#[derive(Default)]
+struct Connections {
+    open: Mutex<HashMap<u64, Open>>,
+    next_id: AtomicU64,
+    ended: Notify,
+}
+
+struct Open {
+    activity: Arc<Activity>,
+    task: Option<AbortHandle>,
+}
+
+/// A connection's entry, gone when this is dropped.
+struct Place {
+    connections: Arc<Connections>,
+    id: u64,
+}
+
+impl Connections {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(self: Arc<Self>, activity: Arc<Activity>) -> Place {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        self.lock().insert(id, Open { activity, task: None });
+        Place { connections: self, id }
+    }
+
+    fn attach(&self, id: u64, task: AbortHandle) {
+        if let Some(open) = self.lock().get_mut(&id) {
+            open.task = Some(task);
+        }
+    }
+
+    fn evict_longest_waiting(&self) -> bool {
+        let mut open = self.lock();
+        let longest = open.iter().filter_map(|(id, open)| Some((open.activity.waiting_since()?, *id))).min();
+        let Some((_, id)) = longest else {
+            return false;
+        };
+        // It may have become busy this very moment; then the caller looks again.
+        if !open.get(&id).is_some_and(|open| open.activity.evict()) {
+            return false;
+        }
+        if let Some(Open { task: Some(task), .. }) = open.remove(&id) {
+            task.abort();
+        }
+        true
+    }
+
+    async fn none_left(&self) {
+        while !self.lock().is_empty() {
+            self.ended.notified().await;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.lock().remove(&self.id);
+        self.connections.ended.notify_one();
+    }
+}
+
+/// Whether an error of `accept` is that connection's own affair.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_harmless_request_ids_are_taken_over() {
+        for id in ["a", "A-b_c.9", &"x".repeat(64)] {
+            assert!(is_request_id(id), "{id}");
+        }
+        for id in ["", "a b", "a\nb", "ä", "a/b", &"x".repeat(65)] {
+            assert!(!is_request_id(id), "{id}");
+        }
+    }
+}

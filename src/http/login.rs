@@ -1,0 +1,26 @@
+//! `POST /login`
+
+use std::sync::Arc;
+
+use serde_json::json;
+use warp::reply::Response;
+
+use super::App;
+use super::answer::{self, ApiError};
+use super::request::Document;
+use crate::audit::Origin;
+use crate::password::Password;
+
+pub(super) async fn create(
+    origin: Arc<Origin>,
+    app: Arc<App>,
+    body: Result<Document, ApiError>,
+) -> Result<Response, ApiError> {
+    let mut body = body?;
+    let (name, password) = (body.text("username"), body.text("password"));
+    body.finish()?;
+    let (name, password) = name.zip(password).ok_or(ApiError::NotJson)?; // finish has refused what is missing
+    let login = app.service.log_in(&origin, &name, Password::typed(&password)).await?;
+    let tokens = json!({ "access_token": login.access, "refresh_token": login.refresh });
+    Ok(answer::about(answer::token(&tokens), login.user))
+}

@@ -1,0 +1,16 @@
+//! `POST /logout`
+
+use std::sync::Arc;
+
+use warp::reply::Response;
+
+use super::App;
+use super::answer::{self, ApiError};
+use super::request::Bearer;
+use crate::audit::Origin;
+
+pub(super) async fn create(origin: Arc<Origin>, app: Arc<App>, bearer: Bearer) -> Result<Response, ApiError> {
+    let user = app.service.log_out(&origin, bearer.token()).await?;
+    // Spelt as the original's clients know it.
+    Ok(answer::about(answer::message("Sucessfully logout"), user))
+}

@@ -1,0 +1,166 @@
+//! What handlers take from a request: who asks, their token, their JSON.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Buf;
+use futures_util::{Stream, StreamExt, pin_mut};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+use serde_json::{Map, Value};
+use warp::{Filter, Rejection};
+use zeroize::Zeroizing;
+
+use super::answer::{ApiError, FieldErrors};
+use crate::audit::Origin;
+
+/// The most bytes a body may have: names and passwords at their longest, escaped, fit several times.
+const BODY_MAX: usize = 16 * 1024;
+
+/// How many bytes of a body that is too large are read and dropped before the answer. A client that has sent
+/// them hears 413; one that is told earlier may see its connection reset instead.
+const OVERFLOW_MAX: usize = 1024 * 1024;
+
+/// How long a body may take to arrive: with 5 s for the head and some 3 s of hashing, a request stays within
+/// the 15 s that the front allows it.
+const BODY_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// Who asks: put there by the front.
+pub(super) fn origin() -> impl Filter<Extract = (Arc<Origin>,), Error = Rejection> + Copy {
+    warp::ext::get::<Arc<Origin>>()
+}
+
+/// An `Authorization` header, if there is one.
+pub(super) struct Bearer(Option<HeaderValue>);
+
+/// Takes the token along, unread.
+pub(super) fn bearer() -> impl Filter<Extract = (Bearer,), Error = Infallible> + Copy {
+    warp::header::value(AUTHORIZATION.as_str())
+        .map(|value| Bearer(Some(value)))
+        .or(warp::any().map(|| Bearer(None)))
+        .unify()
+}
+
+impl Bearer {
+    /// The token's text; nothing where there is none or the scheme is another. Bytes that are no text make a
+    /// token that nothing verifies.
+    pub(super) fn token(&self) -> Option<&str> {
+        let value = self.0.as_ref()?.as_bytes();
+        let (scheme, token) = value.split_at_checked(7)?;
+        if !scheme.eq_ignore_ascii_case(b"bearer ") {
+            return None;
+        }
+        match token.trim_ascii() {
+            [] => None,
+            token => Some(std::str::from_utf8(token).unwrap_or_default()),
+        }
+    }
+}
+
+/// The fields of a JSON object, taken out one by one. What is wrong is collected, so that all of it can be
+/// answered at once.
+pub(super) struct Document {
+    fields: Map<String, Value>,
+    errors: FieldErrors,
+}
+
+/// Reads the body as a JSON object.
+pub(super) fn document() -> impl Filter<Extract = (Result<Document, ApiError>,), Error = Rejection> + Copy {
+    warp::header::headers_cloned()
+        .and(warp::body::stream())
+        .then(|headers: HeaderMap, body| async move { read(&headers, body).await })
+}
+
+async fn read<B: Buf>(
+    headers: &HeaderMap,
+    body: impl Stream<Item = Result<B, warp::Error>>,
+) -> Result<Document, ApiError> {
+    if !headers.get(CONTENT_TYPE).is_none_or(is_json) {
+        return Err(ApiError::NotDeclaredJson);
+    }
+    let bytes =
+        tokio::time::timeout(BODY_TIMEOUT, collect(body)).await.map_err(|_| ApiError::BodyTooSlow)??;
+    Document::parse(&bytes)
+}
+
+fn is_json(content_type: &HeaderValue) -> bool {
+    let Ok(text) = content_type.to_str() else {
+        return false;
+    };
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match essence.strip_prefix("application/") {
+        Some(subtype) => subtype == "json" || subtype.ends_with("+json"),
+        None => essence.is_empty(),
+    }
+}
+
+/// The whole body, counted while it is read: what a client declares about its length is not relied on.
+async fn collect<B: Buf>(
+    body: impl Stream<Item = Result<B, warp::Error>>,
+) -> Result<Zeroizing<Vec<u8>>, ApiError> {
+    pin_mut!(body);
+    // Never grows, so that no copy of a password is left behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(BODY_MAX));
+    let mut total = 0;
+    while let Some(chunk) = body.next().await {
+        // A broken transfer: nobody is there to read the answer.
+        let mut chunk = chunk.map_err(|_| ApiError::NotJson)?;
+        total += chunk.remaining();
+        if total > OVERFLOW_MAX {
+            break;
+        }
+        while total <= BODY_MAX && chunk.has_remaining() {
+            let part = chunk.chunk();
+            bytes.extend_from_slice(part);
+            let taken = part.len();
+            chunk.advance(taken);
+        }
+    }
+    if total > BODY_MAX { Err(ApiError::TooLarge) } else { Ok(bytes) }
+}
+
+impl Document {
+    fn parse(bytes: &[u8]) -> Result<Self, ApiError> {
+        let fields = if bytes.is_empty() {
+            Map::new()
+        } else {
+            match serde_json::from_slice(bytes) {
+                Ok(Value::Object(fields)) => fields,
+                Ok(_) => {
+                    let text = vec!["Invalid input type.".to_owned()];
+                    return Err(ApiError::Fields([("_schema".into(), text)].into()));
+                }
+                Err(_) => return Err(ApiError::NotJson),
+            }
+        };
+        Ok(Self { fields, errors: FieldErrors::new() })
+    }
+
+    /// A required text.
+    pub(super) fn text(&mut self, field: &'static str) -> Option<Zeroizing<String>> {
+        let problem = match self.fields.remove(field) {
+            Some(Value::String(text)) => return Some(Zeroizing::new(text)),
+            Some(Value::Null) => "Field may not be null.",
+            Some(_) => "Not a valid string.",
+            None => "Missing data for required field.",
+        };
+        self.refuse(field, problem.to_owned());
+        None
+    }
+
+    /// Says what is wrong with a field.
+    pub(super) fn refuse(&mut self, field: &'static str, problem: String) {
+        self.errors.entry(Cow::Borrowed(field)).or_default().push(problem);
+    }
+
+    /// The errors, if anything is wrong: what was refused, and every field that nobody took.
+    pub(super) fn finish(mut self) -> Result<(), ApiError> {
+        for unknown in self.fields.into_iter().map(|(field, _)| field) {
+            let text = "Unknown field.".to_owned();
+            self.errors.entry(Cow::Owned(unknown)).or_default().push(text);
+        }
+        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::Fields(self.errors)) }
+    }
+}
