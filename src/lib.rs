@@ -17,12 +17,18 @@
 
 pub mod audit;
 pub mod clock;
-pub mod user;
-pub mod session;
-mod random;
 mod durable_file;
-pub mod password;
-pub mod token;
-pub mod store;
-pub mod service;
+pub mod exit;
+pub mod healthcheck;
 pub mod http;
+pub mod logging;
+mod machine;
+pub mod password;
+mod random;
+pub mod server;
+pub mod service;
+pub mod session;
+pub mod settings;
+pub mod store;
+pub mod token;
+pub mod user;

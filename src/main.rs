@@ -1,1 +1,120 @@
-fn main() {}
+//! Wiring: settings → log → store → listener → serve → exit code.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use gatelet::clock::Clock;
+use gatelet::exit::Exit;
+use gatelet::healthcheck;
+use gatelet::logging::Logging;
+use gatelet::server::Server;
+use gatelet::settings::{self, Command, Settings};
+
+fn main() -> ExitCode {
+    // Whatever is written from here on is for this user alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    match settings::from_process() {
+        Command::Serve(settings) => serve(&settings),
+        Command::Healthcheck(listen) => match healthcheck::ask(settings::reachable(listen.listen)) {
+            Ok(()) => Exit::Stopped.into(),
+            Err(error) => {
+                complain(&format!("{} is not healthy: {error}", listen.listen));
+                Exit::Other.into()
+            }
+        },
+    }
+}
+
+fn serve(settings: &Settings) -> ExitCode {
+    let logging = match Logging::start(&settings.log) {
+        Ok(logging) => logging,
+        Err(error) => {
+            complain(&format!("cannot start: {error}"));
+            return Exit::Other.into();
+        }
+    };
+    let exit = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(settings)),
+        Err(error) => refuse(Exit::Other, &error),
+    };
+    log::info!("ended with exit code {}", exit.code());
+    logging.finish();
+    // Not by returning: sled's destructors would write again, and panic where the disk does not let them.
+    std::process::exit(exit.code().into())
+}
+
+async fn run(settings: &Settings) -> Exit {
+    let server = match Server::open(settings, Arc::new(Clock::system())).await {
+        Ok(server) => server,
+        Err(error) => return refuse(error.exit(), &error),
+    };
+    let (mut signals, listener) = match (Signals::listen(), TcpListener::bind(settings.listen()).await) {
+        (Ok(signals), Ok(listener)) => (signals, listener),
+        (Err(error), _) => return refuse(Exit::Other, &error),
+        (_, Err(error)) => {
+            server.close().await;
+            return refuse(
+                Exit::Unavailable,
+                &format!("cannot listen on {}: {error} (--listen)", settings.listen()),
+            );
+        }
+    };
+    let address = listener.local_addr().unwrap_or(settings.listen());
+    announce(&format!("gatelet listening on http://{address}"));
+
+    let (stop, stopped) = oneshot::channel();
+    let hurried = async {
+        log::info!("{} received: finishing the requests under way", signals.next().await);
+        let _ = stop.send(());
+        log::warn!("{} received again: stopping at once", signals.next().await);
+    };
+    let exit = tokio::select! {
+        exit = server.run(listener, async { drop(stopped.await) }) => exit,
+        () = hurried => Exit::Stopped,
+    };
+    server.close().await;
+    exit
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+fn refuse(exit: Exit, reason: &dyn std::fmt::Display) -> Exit {
+    if log::log_enabled!(log::Level::Error) {
+        log::error!("{reason}");
+    } else {
+        complain(&reason.to_string()); // whatever the filter, nobody should wonder why it does not start
+    }
+    exit
+}
+
+/// The one line on standard output. Somebody may have closed it.
+fn announce(line: &str) {
+    let mut out = io::stdout();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Before there is a log.
+fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "gatelet: {line}");
+}

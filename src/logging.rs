@@ -1,0 +1,108 @@
+//! Where log lines go: to standard error, by a thread of its own, so that a reader who stalls holds up nobody.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use log::LevelFilter;
+
+/// How many lines may wait to be written, some 200 bytes each. Beyond it lines are dropped and counted.
+const WAITING: usize = 8192;
+
+/// The running log. [`Logging::finish`] writes what is left.
+pub struct Logging {
+    lines: SyncSender<Line>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+enum Line {
+    Text(Vec<u8>),
+    Last,
+}
+
+impl Logging {
+    /// Sends everything logged from now on to standard error. `filter` is in the form of `RUST_LOG`.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(filter: &str) -> io::Result<Self> {
+        let (lines, waiting) = sync_channel(WAITING);
+        let lost = Arc::new(AtomicU64::new(0));
+        let queue = Queue { lines: lines.clone(), lost: Arc::clone(&lost) };
+        let writer = thread::Builder::new().name("log".into()).spawn(move || write_lines(&waiting, &lost))?;
+        env_logger::Builder::new()
+            .parse_filters(filter)
+            // Below warnings sled prints the records that it handles, with names and hashes.
+            .filter_module("sled", LevelFilter::Warn)
+            .format_timestamp_millis()
+            .target(env_logger::Target::Pipe(Box::new(queue)))
+            .init();
+        std::panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map_or_else(String::new, |at| format!(" at {at}"));
+            log::error!("a thread panicked{place}");
+        }));
+        Ok(Self { lines, writer: Mutex::new(Some(writer)) })
+    }
+
+    /// Writes what is waiting. Call it last: what is logged later is lost.
+    pub fn finish(&self) {
+        let _ = self.lines.send(Line::Last);
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            let _ = writer.join();
+        }
+    }
+}
+
+/// Where the logger writes to: one call of `write_all` a line.
+struct Queue {
+    lines: SyncSender<Line>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Write for Queue {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.lines.try_send(Line::Text(bytes.to_vec())) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes all lines that are waiting with as few system calls as it takes.
+fn write_lines(waiting: &Receiver<Line>, lost: &AtomicU64) {
+    let mut out = io::stderr(); // not locked: others may write to it too
+    let mut block = Vec::with_capacity(16 * 1024);
+    while let Ok(first) = waiting.recv() {
+        let mut last = false;
+        for line in std::iter::once(first).chain(waiting.try_iter()) {
+            match line {
+                Line::Text(text) => block.extend_from_slice(&text),
+                Line::Last => last = true,
+            }
+            if block.len() > 64 * 1024 {
+                break;
+            }
+        }
+        let lost = lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            block.extend_from_slice(
+                format!("[{lost} log lines were lost: standard error is too slow]\n").as_bytes(),
+            );
+        }
+        let _ = out.write_all(&block);
+        block.clear();
+        if last {
+            return;
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Every flag and variable, in one place. Read by `main` alone and passed on as values.
+//!
+//! A flag beats its variable, which beats the default.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::password::Cost;
+
+/// Accounts, logins and tokens for small systems, as one binary with its store inside.
+///
+/// `gatelet` alone is `gatelet serve`.
+#[derive(Debug, Parser)]
+#[command(name = "gatelet", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Settings,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve requests until told to stop (the default)
+    Serve(Settings),
+    /// Ask the server at --listen whether it is alive; exit 0 if so and 1 if not
+    Healthcheck(ListenArgs),
+}
+
+/// Where the server listens.
+#[derive(Clone, Debug, Args)]
+pub struct ListenArgs {
+    /// Address and port to listen on
+    #[arg(long, env = "GATELET_LISTEN", default_value = "127.0.0.1:5000", value_name = "ADDR:PORT")]
+    pub listen: SocketAddr,
+}
+
+/// The settings of `serve`.
+#[derive(Clone, Debug, Args)]
+pub struct Settings {
+    #[command(flatten)]
+    listen: ListenArgs,
+
+    /// Directory that holds the store and the keys
+    #[arg(long, env = "GATELET_DATA_DIR", default_value = "data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+
+    /// How long an access token lives
+    #[arg(long, env = "GATELET_ACCESS_TTL", default_value = "15m", value_name = "DURATION", value_parser = lifetime)]
+    pub access_ttl: Duration,
+
+    /// How long a refresh token lives
+    #[arg(long, env = "GATELET_REFRESH_TTL", default_value = "30d", value_name = "DURATION", value_parser = lifetime)]
+    pub refresh_ttl: Duration,
+
+    /// Cost of a password hash; weaker than OWASP's rows is accepted with a warning
+    #[arg(long, env = "GATELET_SCRYPT", default_value_t = Cost::DEFAULT, value_name = "PARAMS")]
+    pub scrypt: Cost,
+
+    /// Password hashes computed at the same time [default: as many as cores, fewer where memory is short]
+    #[arg(long, env = "GATELET_HASH_SLOTS", value_name = "N")]
+    pub hash_slots: Option<NonZeroU32>,
+
+    /// Connections held open at the same time
+    #[arg(long, env = "GATELET_MAX_CONNECTIONS", default_value = "1024", value_name = "N")]
+    pub max_connections: NonZeroU32,
+
+    /// Name of the issuer in tokens
+    #[arg(long, env = "GATELET_ISSUER", default_value = "gatelet", value_name = "NAME", value_parser = issuer)]
+    pub issuer: String,
+
+    /// Memory for the store's cache, in MiB
+    #[arg(long, env = "GATELET_CACHE_MIB", default_value = "16", value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub cache_mib: u32,
+
+    /// Free disk space below which nothing is written, in MiB
+    #[arg(long, env = "GATELET_MIN_FREE_MIB", default_value = "16", value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub min_free_mib: u32,
+
+    /// Fewest characters of a new password
+    #[arg(long, env = "GATELET_PASSWORD_MIN_LENGTH", default_value = "8", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub password_min_length: u32,
+
+    /// For trying things out: reading, listing and deleting users needs no token, any password will do
+    #[arg(long, env = "GATELET_DEV", value_parser = BoolishValueParser::new())]
+    pub dev: bool,
+
+    /// Let --dev listen on other addresses than loopback
+    #[arg(long, env = "GATELET_DEV_ANYWHERE", value_parser = BoolishValueParser::new())]
+    pub dev_anywhere: bool,
+
+    /// Log filter: a level (error, warn, info, debug, trace) or target=level pairs
+    #[arg(long, env = "RUST_LOG", default_value = "info", value_name = "FILTER", value_parser = log_filter)]
+    pub log: String,
+
+    /// Believe the system clock once, though the store has seen a later time
+    #[arg(long)]
+    pub accept_clock: bool,
+
+    /// Make new keys once in place of lost or damaged ones; ends every session
+    #[arg(long)]
+    pub replace_keys: bool,
+}
+
+impl Settings {
+    /// Address and port to listen on.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen.listen
+    }
+
+    /// The fewest characters a new password may have; under `--dev` any but none.
+    pub fn min_password_chars(&self) -> usize {
+        if self.dev { 1 } else { self.password_min_length as usize }
+    }
+}
+
+/// Reads the process's arguments and environment. Prints help, version and errors and ends the process where
+/// that is what they ask for; exit 2 for what is wrong or unknown.
+pub fn from_process() -> Command {
+    match parse(std::env::args_os(), std::env::vars_os().map(|(name, _)| name)) {
+        Ok(command) => command,
+        Err(error) => error.exit(),
+    }
+}
+
+/// Reads arguments (the program's name first) and the names of the environment's variables; the values of
+/// variables always come from the process.
+///
+/// # Errors
+/// What clap has to say, help and version included.
+pub fn parse(
+    args: impl Iterator<Item = OsString>,
+    variables: impl Iterator<Item = OsString>,
+) -> Result<Command, clap::Error> {
+    let cli = Cli::try_parse_from(args)?;
+    refuse_unknown_variables(variables)?;
+    let command = cli.command.unwrap_or(Command::Serve(cli.serve));
+    if let Command::Serve(settings) = &command
+        && settings.dev
+        && !settings.dev_anywhere
+        && !settings.listen().ip().is_loopback()
+    {
+        return Err(Cli::command().error(
+            ErrorKind::ValueValidation,
+            format!(
+                "--dev lets anybody read and delete users, so it listens on loopback only, not on {} (--listen); \
+                 give --dev-anywhere as well if you mean it",
+                settings.listen()
+            ),
+        ));
+    }
+    Ok(command)
+}
+
+/// A misspelt variable would silently leave its default in force.
+fn refuse_unknown_variables(variables: impl Iterator<Item = OsString>) -> Result<(), clap::Error> {
+    let mut command = Cli::command();
+    let known: Vec<OsString> =
+        command.get_arguments().filter_map(|arg| arg.get_env().map(ToOwned::to_owned)).collect();
+    for name in variables {
+        let text = name.to_string_lossy();
+        if text.starts_with("GATELET_") && !known.contains(&name) && !set_by_kubernetes(&text) {
+            return Err(command.error(
+                ErrorKind::UnknownArgument,
+                format!("unknown setting {text} in the environment; --help lists those there are"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Kubernetes describes a service named `gatelet` to every pod beside it by such variables.
+fn set_by_kubernetes(name: &str) -> bool {
+    ["GATELET_SERVICE_HOST", "GATELET_SERVICE_PORT", "GATELET_PORT"]
+        .iter()
+        .any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('_')))
+}
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    /// Beyond this a token is no longer a token, and dates leave four digits.
+    const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    let span = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write for example 90s, 15m, 12h or 30d"))?;
+    if span < Duration::from_secs(1) || span > LONGEST {
+        return Err("must be between one second and a hundred years".into());
+    }
+    Ok(span)
+}
+
+fn issuer(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > 256 || text.chars().any(char::is_control) {
+        return Err("must have 1 to 256 bytes and no control characters".into());
+    }
+    Ok(text.to_owned())
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    env_filter::Builder::new().try_parse(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}
+
+/// The address at which a server that listens on `listen` can be reached from this machine.
+pub fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serve(args: &[&str], variables: &[&str]) -> Result<Settings, String> {
+        let args = std::iter::once("gatelet").chain(args.iter().copied()).map(OsString::from);
+        match parse(args, variables.iter().map(OsString::from)) {
+            Ok(Command::Serve(settings)) => Ok(settings),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_word_it_serves_and_serve_takes_the_same_flags() {
+        for args in [&["--listen", "127.0.0.1:7"][..], &["serve", "--listen", "127.0.0.1:7"]] {
+            assert_eq!(serve(args, &[]).unwrap().listen().port(), 7);
+        }
+    }
+
+    #[test]
+    fn every_wrong_setting_is_named() {
+        for (args, named) in [
+            (&["--listen", "nowhere"][..], "--listen"),
+            (&["--access-ttl", "15"], "--access-ttl"),
+            (&["--refresh-ttl", "0s"], "--refresh-ttl"),
+            (&["--scrypt", "ln=30,r=8,p=1"], "--scrypt"),
+            (&["--hash-slots", "0"], "--hash-slots"),
+            (&["--max-connections", "0"], "--max-connections"),
+            (&["--issuer", ""], "--issuer"),
+            (&["--cache-mib", "0"], "--cache-mib"),
+            (&["--password-min-length", "0"], "--password-min-length"),
+            (&["--log", "gatelet=loud"], "--log"),
+            (&["--colour"], "--colour"),
+            (&["frobnicate"], "frobnicate"),
+            (&["--dev", "--listen", "0.0.0.0:5000"], "--dev-anywhere"),
+        ] {
+            let error = serve(args, &[]).unwrap_err();
+            assert!(error.contains(named), "{args:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn unknown_variables_are_refused_but_not_those_of_kubernetes() {
+        let error = serve(&[], &["GATELET_ACESS_TTL"]).unwrap_err();
+        assert!(error.contains("GATELET_ACESS_TTL"), "{error}");
+        let others = ["GATELET_PORT", "GATELET_PORT_5000_TCP_ADDR", "GATELET_SERVICE_HOST", "PATH"];
+        assert!(serve(&[], &others).is_ok());
+    }
+
+    #[test]
+    fn dev_listens_elsewhere_only_when_told_twice() {
+        let anywhere = ["--dev", "--dev-anywhere", "--listen", "0.0.0.0:5000"];
+        assert_eq!(serve(&anywhere, &[]).unwrap().min_password_chars(), 1);
+        assert!(serve(&["--dev"], &[]).is_ok());
+    }
+}
