@@ -1,0 +1,41 @@
+//! What the tests share: a client on a raw socket, a server inside the test with a clock that is moved by
+//! hand, and the real executable.
+
+#![allow(dead_code, unused_imports)] // no test uses all of it
+#![allow(unreachable_pub)]
+
+mod client;
+mod process;
+mod server;
+
+pub use client::{Client, Reply, request};
+pub use process::{Ended, Process, gatelet, log_file, serve, temporary};
+pub use server::{TestServer, settings, start};
+
+use serde_json::{Value, json};
+
+/// Cheap hashes: tests are about everything else.
+pub const CHEAP: &str = "ln=1,r=8,p=1";
+
+/// The body of `/register` and `/login`.
+pub fn credentials(name: &str, password: &str) -> Value {
+    json!({ "username": name, "password": password })
+}
+
+/// What a login answers.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    pub access: String,
+    pub refresh: String,
+}
+
+impl Tokens {
+    pub fn from_reply(reply: &Reply) -> Self {
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let body = reply.json();
+        Self {
+            access: body["access_token"].as_str().unwrap().to_owned(),
+            refresh: body["refresh_token"].as_str().unwrap().to_owned(),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The real executable.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::{self, JoinHandle};
+
+use super::{CHEAP, Client};
+
+/// A running `gatelet serve`. Killed when dropped.
+pub struct Process {
+    pub address: SocketAddr,
+    child: Child,
+    log: Option<JoinHandle<String>>,
+}
+
+/// A `gatelet` that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    /// Standard error.
+    pub log: String,
+}
+
+impl Ended {
+    pub fn code(&self) -> i32 {
+        self.status.code().unwrap_or_else(|| panic!("ended by a signal: {self:?}"))
+    }
+}
+
+/// The executable, with a clean environment.
+pub fn gatelet() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatelet"));
+    command.env_clear();
+    command
+}
+
+/// The command for `serve` on a port of the system's choice, with cheap hashes.
+pub fn serve(dir: &Path, args: &[&str]) -> Command {
+    let mut command = gatelet();
+    command.args(["serve", "--data-dir"]).arg(dir);
+    for (flag, value) in [("--listen", "127.0.0.1:0"), ("--scrypt", CHEAP)] {
+        if !args.contains(&flag) {
+            command.args([flag, value]);
+        }
+    }
+    command.args(args);
+    command
+}
+
+impl Process {
+    /// Starts a server and waits until it says that it is ready.
+    pub fn start(dir: &Path, args: &[&str]) -> Self {
+        Self::spawn(&mut serve(dir, args)).unwrap_or_else(|ended| panic!("{ended:?}"))
+    }
+
+    /// Starts `command`; the error is a server that has ended without being ready.
+    pub fn spawn(command: &mut Command) -> Result<Self, Ended> {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let log = thread::spawn(move || {
+            let mut log = Vec::new();
+            stderr.read_to_end(&mut log).unwrap();
+            String::from_utf8_lossy(&log).into_owned()
+        });
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        match line.trim_end().strip_prefix("gatelet listening on http://") {
+            Some(address) => Ok(Self { address: address.parse().unwrap(), child, log: Some(log) }),
+            None => Err(Ended { status: child.wait().unwrap(), log: log.join().unwrap() }),
+        }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.address).unwrap()
+    }
+
+    /// Ends the process with no chance to do anything.
+    pub fn kill(mut self) -> Ended {
+        self.child.kill().unwrap();
+        self.wait_for_end()
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Sends SIGTERM and waits.
+    pub fn stop(mut self) -> Ended {
+        self.terminate();
+        self.wait_for_end()
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait(mut self) -> Ended {
+        self.wait_for_end()
+    }
+
+    fn wait_for_end(&mut self) -> Ended {
+        let status = self.child.wait().unwrap();
+        Ended { status, log: self.log.take().unwrap().join().unwrap() }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A directory for one test.
+pub fn temporary() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// The path of the store's log in a data directory.
+pub fn log_file(dir: &Path) -> PathBuf {
+    dir.join("store/db")
+}

@@ -1,0 +1,150 @@
+//! A server inside the test: the real store on a real disk behind a real socket, with a clock that is moved
+//! by hand.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use gatelet::clock::{Clock, Timestamp};
+use gatelet::server::{Server, StartError};
+use gatelet::settings::{self, Command, Settings};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+use super::{CHEAP, Client, Reply, Tokens, credentials};
+
+/// When tests begin: 2026-01-01T00:00:00Z.
+pub fn start() -> Timestamp {
+    Timestamp::from_unix_secs(1_767_225_600)
+}
+
+pub struct TestServer {
+    pub address: SocketAddr,
+    pub clock: Arc<Clock>,
+    dir: Arc<TempDir>,
+    args: Vec<String>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl TestServer {
+    /// A new server in a directory of its own.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// A new server with further flags.
+    pub fn start_with(args: &[&str]) -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let clock = Arc::new(Clock::manual(start()));
+        Self::open(dir, args, clock).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn open(dir: Arc<TempDir>, args: &[&str], clock: Arc<Clock>) -> Result<Self, StartError> {
+        let settings = settings(dir.path(), args);
+        let runtime = Runtime::new().unwrap();
+        let server = runtime.block_on(Server::open(&settings, Arc::clone(&clock)))?;
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::spawn(move || {
+            runtime.block_on(async {
+                server.run(listener, async { drop(stopped.await) }).await;
+                server.close().await;
+            });
+        });
+        Ok(Self {
+            address,
+            clock,
+            dir,
+            args: args.iter().map(ToString::to_string).collect(),
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// Stops the server and opens another on the same directory, with the same clock.
+    pub fn restart(self) -> Self {
+        let args: Vec<_> = self.args.clone();
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        let clock = Arc::new(Clock::manual(self.clock.reading()));
+        self.restart_with(&args, clock).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Stops the server and opens another on the same directory.
+    pub fn restart_with(mut self, args: &[&str], clock: Arc<Clock>) -> Result<Self, StartError> {
+        self.end();
+        let dir = Arc::clone(&self.dir);
+        drop(self);
+        Self::open(dir, args, clock)
+    }
+
+    fn end(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+
+    pub fn data_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Moves the clock on.
+    pub fn advance(&self, span: Duration) {
+        self.clock.set(self.clock.reading().after(span));
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.address).unwrap()
+    }
+
+    /// One request on a connection of its own.
+    pub fn call(&self, method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> Reply {
+        self.client().call(method, path, token, body)
+    }
+
+    /// Registers a user and answers the id.
+    pub fn register(&self, name: &str, password: &str) -> String {
+        let reply = self.client().post("/register", &credentials(name, password));
+        assert_eq!(reply.status, 201, "{reply:?}");
+        reply.header("location").unwrap().strip_prefix("/user/").unwrap().to_owned()
+    }
+
+    /// Logs a user in.
+    pub fn log_in(&self, name: &str, password: &str) -> Tokens {
+        Tokens::from_reply(&self.client().post("/login", &credentials(name, password)))
+    }
+
+    /// A further access token, not fresh.
+    pub fn refresh(&self, tokens: &Tokens) -> String {
+        let reply = self.call("POST", "/refresh", Some(&tokens.refresh), None);
+        assert_eq!(reply.status, 200, "{reply:?}");
+        reply.json()["access_token"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Settings as from a command line, with cheap hashes unless `args` say otherwise.
+pub fn settings(dir: &Path, args: &[&str]) -> Settings {
+    let mut line: Vec<OsString> = vec!["gatelet".into(), "--data-dir".into(), dir.into()];
+    if !args.contains(&"--scrypt") {
+        line.extend(["--scrypt".into(), CHEAP.into()]);
+    }
+    line.extend(args.iter().map(OsString::from));
+    match settings::parse(line.into_iter(), std::iter::empty()) {
+        Ok(Command::Serve(settings)) => settings,
+        other => panic!("{other:?}"),
+    }
+}
