@@ -42,6 +42,7 @@ impl StartError {
                 | OpenError::TimedOut(_)
                 | OpenError::Vanished(_)
                 | OpenError::Foreign(_)
+                | OpenError::Unmarked(..)
                 | OpenError::Newer(_) => Exit::Damaged,
             },
             Self::Keys(error) => match error {

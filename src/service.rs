@@ -16,7 +16,7 @@ const LISTED: usize = 1000;
 
 /// Accounts, logins and tokens.
 pub struct Service {
-    store: Store,
+    store: Arc<Store>,
     tokens: Tokens,
     hashes: HashPool,
     clock: Arc<Clock>,
@@ -140,7 +140,7 @@ impl From<NoRandomness> for Refusal {
 impl Service {
     /// Puts the parts together.
     pub fn new(store: Store, tokens: Tokens, hashes: HashPool, clock: Arc<Clock>, open_doors: bool) -> Self {
-        Self { store, tokens, hashes, clock, open_doors }
+        Self { store: Arc::new(store), tokens, hashes, clock, open_doors }
     }
 
     /// Creates a user. The account survives a power cut once this returns.
@@ -149,7 +149,7 @@ impl Service {
     /// [`Refusal`].
     pub async fn register(
         &self,
-        origin: &Origin,
+        origin: &Arc<Origin>,
         name: Username,
         password: Password,
     ) -> Result<UserId, Refusal> {
@@ -160,18 +160,28 @@ impl Service {
         }
         let hash = self.hashes.hash(password).await?;
         let user = User { id: UserId::generate(now)?, name, role: Role::User, created_at: now };
-        if !self.store.create_user(user.clone(), hash).await? {
-            return Err(Refusal::NameTaken);
-        }
-        audit::record(origin, Event::Registered(&user));
-        Ok(user.id)
+        let id = user.id;
+        let (store, origin) = (Arc::clone(&self.store), Arc::clone(origin));
+        see_through(async move {
+            if !store.create_user(user.clone(), hash).await? {
+                return Err(Refusal::NameTaken);
+            }
+            audit::record(&origin, Event::Registered(&user));
+            Ok(id)
+        })
+        .await
     }
 
     /// Begins a session.
     ///
     /// # Errors
     /// [`Refusal`]; an unknown name and a wrong password cost the same time and answer the same.
-    pub async fn log_in(&self, origin: &Origin, name: &str, password: Password) -> Result<LoggedIn, Refusal> {
+    pub async fn log_in(
+        &self,
+        origin: &Arc<Origin>,
+        name: &str,
+        password: Password,
+    ) -> Result<LoggedIn, Refusal> {
         self.clock.now()?;
         // A text that can be no name belongs to nobody, like any other unknown name.
         let found = match name.parse() {
@@ -207,7 +217,7 @@ impl Service {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn refresh(&self, origin: &Origin, token: Option<&str>) -> Result<Refreshed, Refusal> {
+    pub async fn refresh(&self, origin: &Arc<Origin>, token: Option<&str>) -> Result<Refreshed, Refusal> {
         let now = self.clock.now()?;
         let verified = read(token, |text| self.tokens.verify_refresh(text, now));
         let refresh = self.accepted(origin, verified)?;
@@ -223,22 +233,26 @@ impl Service {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn log_out(&self, origin: &Origin, token: Option<&str>) -> Result<UserId, Refusal> {
+    pub async fn log_out(&self, origin: &Arc<Origin>, token: Option<&str>) -> Result<UserId, Refusal> {
         let now = self.clock.now()?;
         let verified = read(token, |text| self.tokens.verify_any(text, now));
         let token = self.accepted(origin, verified)?;
         let live = self.live(token.user, &token.session, token.auth_time).await?;
         let user = self.accepted(origin, live)?;
-        self.store.end_session(token.session).await?;
-        audit::record(origin, Event::LoggedOut(user.id, token.session));
-        Ok(user.id)
+        let (store, origin) = (Arc::clone(&self.store), Arc::clone(origin));
+        see_through(async move {
+            store.end_session(token.session).await?;
+            audit::record(&origin, Event::LoggedOut(user.id, token.session));
+            Ok(user.id)
+        })
+        .await
     }
 
     /// Whose access token this is.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn authenticate(&self, origin: &Origin, token: Option<&str>) -> Result<Caller, Refusal> {
+    pub async fn authenticate(&self, origin: &Arc<Origin>, token: Option<&str>) -> Result<Caller, Refusal> {
         let now = self.clock.now()?;
         let verified = read(token, |text| self.tokens.verify_access(text, now));
         let access = self.accepted(origin, verified)?;
@@ -253,7 +267,7 @@ impl Service {
     /// [`Refusal`].
     pub async fn show_user(
         &self,
-        origin: &Origin,
+        origin: &Arc<Origin>,
         token: Option<&str>,
         id: Option<UserId>,
     ) -> Result<User, Refusal> {
@@ -276,7 +290,7 @@ impl Service {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn list_users(&self, origin: &Origin, token: Option<&str>) -> Result<Vec<User>, Refusal> {
+    pub async fn list_users(&self, origin: &Arc<Origin>, token: Option<&str>) -> Result<Vec<User>, Refusal> {
         if !self.open_doors {
             allow_admin(&self.authenticate(origin, token).await?.user)?;
         }
@@ -289,7 +303,7 @@ impl Service {
     /// [`Refusal`].
     pub async fn delete_user(
         &self,
-        origin: &Origin,
+        origin: &Arc<Origin>,
         token: Option<&str>,
         id: Option<UserId>,
     ) -> Result<UserId, Refusal> {
@@ -307,15 +321,20 @@ impl Service {
                 (Some(user.id), id)
             }
         };
-        if !self.store.delete_user(id).await? {
-            // Whoever deletes themselves twice at once holds a revoked token the second time.
-            if by == Some(id) {
-                return self.accepted(origin, Err(TokenRefusal::Revoked));
+        let (store, event_origin) = (Arc::clone(&self.store), Arc::clone(origin));
+        let deleted = see_through(async move {
+            let deleted = store.delete_user(id).await?;
+            if deleted {
+                audit::record(&event_origin, Event::Deleted(by, id));
             }
-            return Err(Refusal::NotFound);
+            Ok(deleted)
+        });
+        match deleted.await? {
+            true => Ok(id),
+            // Whoever deletes themselves twice at once holds a revoked token the second time.
+            false if by == Some(id) => self.accepted(origin, Err(TokenRefusal::Revoked)),
+            false => Err(Refusal::NotFound),
         }
-        audit::record(origin, Event::Deleted(by, id));
-        Ok(id)
     }
 
     /// Whether reads and durable writes work now. Writes.
@@ -368,7 +387,7 @@ impl Service {
     }
 
     /// Records a token that was not accepted.
-    fn accepted<T>(&self, origin: &Origin, token: Result<T, TokenRefusal>) -> Result<T, Refusal> {
+    fn accepted<T>(&self, origin: &Arc<Origin>, token: Result<T, TokenRefusal>) -> Result<T, Refusal> {
         token.map_err(|reason| {
             audit::record(origin, Event::TokenRefused(reason));
             Refusal::Token(reason)
@@ -382,6 +401,16 @@ pub struct Caller {
     pub user: User,
     /// What the token says.
     pub access: Access,
+}
+
+/// Runs a change to its end even if whoever asked hangs up meanwhile: what has been changed has its line in the
+/// audit log.
+async fn see_through<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::spawn(change)
+        .await
+        .unwrap_or_else(|error| Err(Refusal::Internal(Fault(format!("a change did not end: {error}")))))
 }
 
 fn read<T>(

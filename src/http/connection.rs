@@ -1,8 +1,8 @@
 //! One connection's life, and when it is over.
 //!
 //! ```text
-//! Head ──head complete──▶ Busy ──answered──▶ Idle ──a byte arrives──▶ Head
-//! Head, Idle ──room is needed──▶ Evicted
+//! New, Idle ──a byte arrives──▶ Head ──head complete──▶ Busy ──answered──▶ Idle
+//! New, Head, Idle ──room is needed──▶ Evicted
 //! ```
 //!
 //! Each phase has a deadline. hyper has none for an idle connection other than for a slow head, and none for a
@@ -28,11 +28,12 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a connection may stay open between requests; also how long an answer may take to be read.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The same while the server stops: long enough for a request that was already on its way.
+/// The same once the server stops: long enough for a request that was already on its way.
 const IDLE_TIMEOUT_STOPPING: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    New,
     Head,
     Busy,
     Idle,
@@ -42,7 +43,7 @@ enum Phase {
 /// What a connection is doing, and since when. Shared by its task and by the front, which may evict it.
 pub(super) struct Activity {
     opened: Instant,
-    /// Milliseconds since `opened`, times four, plus the phase.
+    /// Milliseconds since `opened`, times eight, plus the phase.
     state: AtomicU64,
     stopping: AtomicBool,
 }
@@ -52,25 +53,26 @@ impl Activity {
     pub(super) fn begin() -> Self {
         Self {
             opened: Instant::now(),
-            state: AtomicU64::new(Phase::Head as u64),
+            state: AtomicU64::new(Phase::New as u64),
             stopping: AtomicBool::new(false),
         }
     }
 
     fn state(&self) -> (Phase, Instant) {
         let state = self.state.load(Ordering::Acquire);
-        let phase = match state % 4 {
-            0 => Phase::Head,
-            1 => Phase::Busy,
-            2 => Phase::Idle,
+        let phase = match state % 8 {
+            0 => Phase::New,
+            1 => Phase::Head,
+            2 => Phase::Busy,
+            3 => Phase::Idle,
             _ => Phase::Evicted,
         };
-        (phase, self.opened + Duration::from_millis(state / 4))
+        (phase, self.opened + Duration::from_millis(state / 8))
     }
 
     fn pack(&self, phase: Phase, since: Instant) -> u64 {
         let millis = since.duration_since(self.opened).as_millis();
-        u64::try_from(millis).unwrap_or(u64::MAX / 4).wrapping_mul(4) + phase as u64
+        u64::try_from(millis).unwrap_or_default().wrapping_mul(8) + phase as u64
     }
 
     /// Moves on, unless the connection has been evicted meanwhile.
@@ -94,14 +96,18 @@ impl Activity {
     }
 
     fn byte_arrived(&self) {
-        self.enter(|phase, _| (phase == Phase::Idle).then(|| (Phase::Head, Instant::now())));
+        self.enter(|phase, since| match phase {
+            Phase::New => Some((Phase::Head, since)), // a client may not dawdle twice
+            Phase::Idle => Some((Phase::Head, Instant::now())),
+            Phase::Head | Phase::Busy | Phase::Evicted => None,
+        });
     }
 
     /// A request has arrived; its time counts from the first byte of its head. `false`: too late, the
     /// connection is being closed.
     pub(super) fn request_begins(&self) -> bool {
         self.enter(|phase, since| match phase {
-            Phase::Head | Phase::Busy => Some((Phase::Busy, since)),
+            Phase::New | Phase::Head | Phase::Busy => Some((Phase::Busy, since)),
             Phase::Idle => Some((Phase::Busy, Instant::now())), // it had been read along with the one before
             Phase::Evicted => None,
         })
@@ -115,7 +121,7 @@ impl Activity {
     /// Since when no request has been under way; nothing while one is.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
         match self.state() {
-            (Phase::Head | Phase::Idle, since) => Some(since),
+            (Phase::New | Phase::Head | Phase::Idle, since) => Some(since),
             (Phase::Busy | Phase::Evicted, _) => None,
         }
     }
@@ -123,14 +129,18 @@ impl Activity {
     /// Closes the connection if no request is under way.
     pub(super) fn evict(&self) -> bool {
         self.enter(|phase, since| match phase {
-            Phase::Head | Phase::Idle => Some((Phase::Evicted, since)),
+            Phase::New | Phase::Head | Phase::Idle => Some((Phase::Evicted, since)),
             Phase::Busy | Phase::Evicted => None,
         })
     }
 
-    /// From now on the connection is not kept for further requests.
+    /// From now on the connection is not kept for further requests; one that is on its way is still answered.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+        self.enter(|phase, _| match phase {
+            Phase::New | Phase::Idle => Some((Phase::Idle, Instant::now())),
+            Phase::Head | Phase::Busy | Phase::Evicted => None,
+        });
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -139,7 +149,7 @@ impl Activity {
 
     fn deadline(&self) -> Instant {
         match self.state() {
-            (Phase::Head, since) => since + HEAD_TIMEOUT,
+            (Phase::New | Phase::Head, since) => since + HEAD_TIMEOUT,
             (Phase::Busy, since) => since + REQUEST_TIMEOUT,
             (Phase::Idle, since) if self.is_stopping() => since + IDLE_TIMEOUT_STOPPING,
             (Phase::Idle, since) => since + IDLE_TIMEOUT,

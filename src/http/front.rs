@@ -46,6 +46,9 @@ const DRAIN: Duration = Duration::from_secs(8);
 /// How long to wait when the system has no more sockets to give.
 const OUT_OF_SOCKETS: Duration = Duration::from_millis(50);
 
+/// How often to look for a place while every connection has a request under way.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
 /// What the front allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -108,7 +111,8 @@ impl Front {
                     while self.connections.lock().len() >= self.limits.max_connections
                         && !self.connections.evict_longest_waiting()
                     {
-                        self.connections.ended.notified().await;
+                        let ended = self.connections.ended.notified();
+                        let _ = tokio::time::timeout(LOOK_AGAIN, ended).await;
                     }
                     return accepted;
                 }
@@ -288,7 +292,7 @@ impl Connections {
         let Some((_, id)) = longest else {
             return false;
         };
-        // It may have become busy this very moment; then the caller looks again.
+        // It may have become busy this very moment; the caller looks again.
         if !open.get(&id).is_some_and(|open| open.activity.evict()) {
             return false;
         }

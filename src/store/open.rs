@@ -60,6 +60,8 @@ pub enum OpenError {
     Vanished(PathBuf),
     /// The store is not the one that belongs here.
     Foreign(PathBuf),
+    /// There is no marker beside the store.
+    Unmarked(PathBuf, Option<Uuid>),
     /// A newer version has written the store.
     Newer(PathBuf),
 }
@@ -102,6 +104,18 @@ impl fmt::Display for OpenError {
                  another: {NEXT}",
                 path.display()
             ),
+            Self::Unmarked(path, Some(id)) => write!(
+                f,
+                "there is no file store-id beside the store {}, so it may have come from elsewhere: restore that \
+                 file, or, if this is the right store, make it with the one line {id}",
+                path.display()
+            ),
+            Self::Unmarked(path, None) => write!(
+                f,
+                "{} is there already, but this directory has never been used by gatelet: give --data-dir a \
+                 directory of its own",
+                path.display()
+            ),
             Self::Newer(path) => write!(
                 f,
                 "the store in {} was written by a newer version of gatelet: start that version",
@@ -127,6 +141,7 @@ pub(super) struct Opened {
 
 pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<Opened, OpenError> {
     create_data_dir(dir)?;
+    let used_before = dir.join("lock").exists();
     let lock = lock(dir)?;
     space.make_room().map_err(|error| OpenError::Io(dir.into(), error))?;
 
@@ -134,12 +149,17 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
     let marker = read_marker(dir)?;
     let complete = store.join("db").exists();
     match (&marker, complete) {
+        // Whatever that is, it is not ours to open or to remove.
+        (None, _) if store.exists() && !used_before => return Err(OpenError::Unmarked(store, None)),
         (Some(_), false) => return Err(OpenError::Vanished(store)),
         (None, false) => make(dir, options)?,
         (_, true) => heal(&store)?,
     }
 
     let path = dir.join("commits");
+    if marker.is_some() && !path.exists() {
+        log::warn!("{} is gone: whether the store's last changes are there cannot be told", path.display());
+    }
     let acknowledged = Acknowledged::open(&path).map_err(|error| OpenError::Io(path, error))?;
     let expected = Expected { marker, changes: acknowledged.changes() };
     let (db, trees, seal) = within_deadline(&store, options, expected)?;
@@ -328,7 +348,9 @@ fn open_whole(
         seal.and_then(|bytes| Seal::from_bytes(&bytes)).ok_or_else(|| damaged("its seal is missing"))?;
     if seal.changes < expected.changes {
         let lost = expected.changes - seal.changes;
-        return Err(damaged(&format!("its last {lost} changes are missing")));
+        return Err(damaged(&format!(
+            "its last {lost} changes are missing; if an older copy was put there on purpose, remove the file commits"
+        )));
     }
     if !seal.holds(&trees).map_err(broken)? {
         return Err(damaged("some of its records are missing or outdated"));
@@ -353,7 +375,7 @@ fn sled_error(store: &Path, error: sled::Error) -> OpenError {
 fn complete_first_start(dir: &Path, store: &Path, trees: &Trees) -> Result<(), OpenError> {
     match store_id(trees).map_err(|error| sled_error(store, error))? {
         Some(id) if trees.users.is_empty() => write_marker(dir, id),
-        _ => Err(OpenError::Foreign(store.into())),
+        id => Err(OpenError::Unmarked(store.into(), id)),
     }
 }
 
