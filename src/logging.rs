@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use log::LevelFilter;
 
@@ -16,6 +17,10 @@ pub struct Logging {
     lines: SyncSender<Line>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
+
+/// How long the writer rests after each block. Waking it for every line would cost a request more than the
+/// whole rest of its way; so a few hundred lines share one wake-up and one system call.
+const REST: Duration = Duration::from_millis(2);
 
 enum Line {
     Text(Vec<u8>),
@@ -104,5 +109,6 @@ fn write_lines(waiting: &Receiver<Line>, lost: &AtomicU64) {
         if last {
             return;
         }
+        thread::sleep(REST);
     }
 }
