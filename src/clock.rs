@@ -19,7 +19,7 @@ use time::format_description::well_known::Rfc3339;
 const BELIEVABLE_STEP_BACK: Duration = Duration::from_secs(60);
 
 /// A moment: milliseconds since 1970-01-01T00:00:00Z.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(u64);
 
 impl Timestamp {

@@ -7,8 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use log::LevelFilter;
-
 /// How many lines may wait to be written, some 200 bytes each. Beyond it lines are dropped and counted.
 const WAITING: usize = 8192;
 
@@ -21,6 +19,33 @@ pub struct Logging {
 /// How long the writer rests after each block. Waking it for every line would cost a request more than the
 /// whole rest of its way; so a few hundred lines share one wake-up and one system call.
 const REST: Duration = Duration::from_millis(2);
+
+/// Lets others speak from warnings up only, whatever the filter says: below them sled prints the records that it
+/// handles, with names and hashes, and warp the paths that it is asked for.
+struct Discreet(env_logger::Logger);
+
+impl Discreet {
+    fn allows(metadata: &log::Metadata<'_>) -> bool {
+        let ours = metadata.target().split("::").next() == Some("gatelet");
+        ours || metadata.level() <= log::Level::Warn
+    }
+}
+
+impl log::Log for Discreet {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        Self::allows(metadata) && self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if Self::allows(record.metadata()) {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+}
 
 enum Line {
     Text(Vec<u8>),
@@ -37,13 +62,13 @@ impl Logging {
         let lost = Arc::new(AtomicU64::new(0));
         let queue = Queue { lines: lines.clone(), lost: Arc::clone(&lost) };
         let writer = thread::Builder::new().name("log".into()).spawn(move || write_lines(&waiting, &lost))?;
-        env_logger::Builder::new()
+        let logger = env_logger::Builder::new()
             .parse_filters(filter)
-            // Below warnings sled prints the records that it handles, with names and hashes.
-            .filter_module("sled", LevelFilter::Warn)
             .format_timestamp_millis()
             .target(env_logger::Target::Pipe(Box::new(queue)))
-            .init();
+            .build();
+        log::set_max_level(logger.filter());
+        log::set_boxed_logger(Box::new(Discreet(logger))).map_err(io::Error::other)?;
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map_or_else(String::new, |at| format!(" at {at}"));
             log::error!("a thread panicked{place}");

@@ -69,9 +69,12 @@ async fn run(settings: &Settings) -> Exit {
 
     let (stop, stopped) = oneshot::channel();
     let hurried = async {
-        log::info!("{} received: finishing the requests under way", signals.next().await);
+        // Waited for outside the macro, which evaluates nothing where its level is filtered out.
+        let signal = signals.next().await;
+        log::info!("{signal} received: finishing the requests under way");
         let _ = stop.send(());
-        log::warn!("{} received again: stopping at once", signals.next().await);
+        let signal = signals.next().await;
+        log::warn!("{signal} received again: stopping at once");
     };
     let exit = tokio::select! {
         exit = server.run(listener, async { drop(stopped.await) }) => exit,

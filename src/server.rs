@@ -50,7 +50,9 @@ impl StartError {
                 KeyError::Io(..) => Exit::Unavailable,
                 KeyError::NotGenerated => Exit::Other,
             },
-            Self::StoreBroken(_) => Exit::StoreFailed,
+            // Starting again would not help before somebody makes room.
+            Self::StoreBroken(StoreError::DiskFull) => Exit::Unavailable,
+            Self::StoreBroken(StoreError::Failed | StoreError::Unreadable) => Exit::StoreFailed,
             Self::System(_) => Exit::Other,
         }
     }

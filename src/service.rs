@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::audit::{self, Event, Origin};
-use crate::clock::{Clock, ClockBehind, Timestamp};
+use crate::clock::{Clock, ClockBehind};
 use crate::password::{Checked, HashPool, Password, PoolError};
 use crate::random::NoRandomness;
+use crate::session::SessionId;
 use crate::store::{Store, StoreError};
 use crate::token::{Access, IssueError, LEEWAY, TokenRefusal, Tokens};
 use crate::user::{Role, User, UserId, Username};
@@ -208,7 +209,8 @@ impl Service {
         }
         // Hashing took a while.
         let now = self.clock.now()?;
-        let (session, access, refresh) = self.tokens.begin_session(user.id, user.role, now)?;
+        let (session, access, refresh) =
+            self.tokens.begin_session(user.id, user.role, now, self.store.era())?;
         audit::record(origin, Event::LoggedIn(&user, session));
         Ok(LoggedIn { user: user.id, access, refresh })
     }
@@ -221,7 +223,7 @@ impl Service {
         let now = self.clock.now()?;
         let verified = read(token, |text| self.tokens.verify_refresh(text, now));
         let refresh = self.accepted(origin, verified)?;
-        let live = self.live(refresh.user, &refresh.session, refresh.auth_time).await?;
+        let live = self.live(refresh.user, &refresh.session).await?;
         let user = self.accepted(origin, live)?;
         let access = self.tokens.continue_session(&refresh, user.role, now)?;
         audit::record(origin, Event::Refreshed(user.id, refresh.session));
@@ -237,7 +239,7 @@ impl Service {
         let now = self.clock.now()?;
         let verified = read(token, |text| self.tokens.verify_any(text, now));
         let token = self.accepted(origin, verified)?;
-        let live = self.live(token.user, &token.session, token.auth_time).await?;
+        let live = self.live(token.user, &token.session).await?;
         let user = self.accepted(origin, live)?;
         let (store, origin) = (Arc::clone(&self.store), Arc::clone(origin));
         see_through(async move {
@@ -256,7 +258,7 @@ impl Service {
         let now = self.clock.now()?;
         let verified = read(token, |text| self.tokens.verify_access(text, now));
         let access = self.accepted(origin, verified)?;
-        let live = self.live(access.user, &access.session, access.auth_time).await?;
+        let live = self.live(access.user, &access.session).await?;
         let user = self.accepted(origin, live)?;
         Ok(Caller { user, access })
     }
@@ -374,13 +376,8 @@ impl Service {
     }
 
     /// The user, if the session goes on.
-    async fn live(
-        &self,
-        user: UserId,
-        session: &crate::session::SessionId,
-        auth_time: Timestamp,
-    ) -> Result<Result<User, TokenRefusal>, Refusal> {
-        if self.store.session_ended(session, auth_time).await? {
+    async fn live(&self, user: UserId, session: &SessionId) -> Result<Result<User, TokenRefusal>, Refusal> {
+        if self.store.session_ended(session).await? {
             return Ok(Err(TokenRefusal::Revoked));
         }
         Ok(self.store.user(user).await?.ok_or(TokenRefusal::Revoked))

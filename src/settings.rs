@@ -105,7 +105,7 @@ pub struct Settings {
     #[arg(long)]
     pub accept_clock: bool,
 
-    /// Make new keys once in place of lost or damaged ones; ends every session
+    /// Make new keys once in place of lost or damaged ones; tokens made with those are refused
     #[arg(long)]
     pub replace_keys: bool,
 }

@@ -3,13 +3,11 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::header::CONNECTION;
@@ -46,8 +44,12 @@ const DRAIN: Duration = Duration::from_secs(8);
 /// How long to wait when the system has no more sockets to give.
 const OUT_OF_SOCKETS: Duration = Duration::from_millis(50);
 
-/// How often to look for a place while every connection has a request under way.
+/// How often to look for a place while no connection can make room.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// How long a connection waits before it has to make room: a client that sends its request at once, as all good
+/// ones do, is safe from those who come behind it.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// What the front allows.
 #[derive(Clone, Copy, Debug)]
@@ -83,19 +85,31 @@ impl Front {
         let accept = |stream, peer| front.accept(stream, peer, service.clone(), watch.clone());
 
         let mut stop = pin!(stop);
+        let mut next = None;
         loop {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                (stream, peer) = front.next_connection(&listener) => accept(stream, peer),
+                () = front.next_connection(&listener, &mut next) => {}
+            }
+            if let Some((stream, peer)) = next.take() {
+                accept(stream, peer);
             }
         }
         // Those who got in line before us may have sent their request already.
-        while let Poll::Ready(Ok((stream, peer))) = poll_fn(|cx| Poll::Ready(listener.poll_accept(cx))).await
-        {
+        if let Some((stream, peer)) = next.take() {
             accept(stream, peer);
         }
-        drop(listener);
+        // Asked of the system itself: the runtime may not have heard of the last ones.
+        if let Ok(listener) = listener.into_std() {
+            while let Ok((stream, peer)) = listener.accept() {
+                if stream.set_nonblocking(true).is_ok()
+                    && let Ok(stream) = TcpStream::from_std(stream)
+                {
+                    accept(stream, peer);
+                }
+            }
+        }
         let _ = stopping.send(true);
         if tokio::time::timeout(DRAIN, front.connections.none_left()).await.is_err() {
             log::warn!("gave up on {} connections that did not end in time", front.connections.lock().len());
@@ -103,18 +117,19 @@ impl Front {
     }
 
     /// The next connection, accepted when there is room for it. Where there is none, the connection that has
-    /// been waiting longest without a request under way makes room: half-open ones go, requests stay.
-    async fn next_connection(&self, listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    /// been waiting longest for its client makes room: half-open ones go, what is being worked on stays.
+    async fn next_connection(&self, listener: &TcpListener, next: &mut Option<(TcpStream, SocketAddr)>) {
         loop {
             match listener.accept().await {
                 Ok(accepted) => {
+                    *next = Some(accepted); // there also if nobody waits for us any longer
                     while self.connections.lock().len() >= self.limits.max_connections
                         && !self.connections.evict_longest_waiting()
                     {
                         let ended = self.connections.ended.notified();
                         let _ = tokio::time::timeout(LOOK_AGAIN, ended).await;
                     }
-                    return accepted;
+                    return;
                 }
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
@@ -154,7 +169,7 @@ impl Front {
                         if !activity.request_begins() {
                             return Err(Evicted);
                         }
-                        let mut response = front.answer(peer, request, service).await;
+                        let mut response = front.answer(peer, &activity, request, service).await;
                         if activity.is_stopping() {
                             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                         }
@@ -180,7 +195,13 @@ impl Front {
         self.connections.attach(id, task.abort_handle());
     }
 
-    async fn answer<S>(&self, peer: SocketAddr, mut request: Request<Incoming>, mut service: S) -> Response
+    async fn answer<S>(
+        &self,
+        peer: SocketAddr,
+        activity: &Arc<Activity>,
+        mut request: Request<Incoming>,
+        mut service: S,
+    ) -> Response
     where
         S: tower_service::Service<Request<Incoming>, Response = Response, Error = Infallible>,
     {
@@ -188,6 +209,7 @@ impl Front {
         let origin = Arc::new(Origin { peer: peer.ip(), request_id: self.request_ids.of(request.headers()) });
         let method = request.method().clone();
         request.extensions_mut().insert(Arc::clone(&origin));
+        request.extensions_mut().insert(Arc::clone(activity));
         let mut response = match service.call(request).await {
             Ok(response) => response,
             Err(never) => match never {},
@@ -289,7 +311,7 @@ impl Connections {
     fn evict_longest_waiting(&self) -> bool {
         let mut open = self.lock();
         let longest = open.iter().filter_map(|(id, open)| Some((open.activity.waiting_since()?, *id))).min();
-        let Some((_, id)) = longest else {
+        let Some((_, id)) = longest.filter(|(since, _)| since.elapsed() > GRACE) else {
             return false;
         };
         // It may have become busy this very moment; the caller looks again.

@@ -14,6 +14,7 @@ use warp::{Filter, Rejection};
 use zeroize::Zeroizing;
 
 use super::answer::{ApiError, FieldErrors};
+use super::connection::Activity;
 use crate::audit::Origin;
 
 /// The most bytes a body may have: names and passwords at their longest, escaped, fit several times.
@@ -68,9 +69,13 @@ pub(super) struct Document {
 
 /// Reads the body as a JSON object.
 pub(super) fn document() -> impl Filter<Extract = (Result<Document, ApiError>,), Error = Rejection> + Copy {
-    warp::header::headers_cloned()
-        .and(warp::body::stream())
-        .then(|headers: HeaderMap, body| async move { read(&headers, body).await })
+    warp::ext::get::<Arc<Activity>>().and(warp::header::headers_cloned()).and(warp::body::stream()).then(
+        |activity: Arc<Activity>, headers: HeaderMap, body| async move {
+            activity.body_awaited();
+            let document = read(&headers, body).await;
+            if activity.body_complete() { document } else { Err(ApiError::BodyTooSlow) }
+        },
+    )
 }
 
 async fn read<B: Buf>(

@@ -42,6 +42,18 @@ impl Password {
         Self(Zeroizing::new(text.nfc().collect()))
     }
 
+    /// What is hashed. HMAC, and with it scrypt, pads short keys with NUL, so that a password and the same one
+    /// with NULs behind it would share their hashes (RFC 2104): those that end in NUL get a byte more, one that
+    /// no UTF-8 text holds.
+    fn key(&self) -> Zeroizing<Vec<u8>> {
+        let mut key = Zeroizing::new(Vec::with_capacity(self.0.len() + 1));
+        key.extend_from_slice(self.0.as_bytes());
+        if key.last() == Some(&0) {
+            key.push(0xff);
+        }
+        key
+    }
+
     /// Whether this may be set as a password: at least `min_chars` characters, at most
     /// [`PASSWORD_MAX_BYTES`] bytes.
     ///
@@ -122,7 +134,7 @@ pub enum Checked {
 pub(crate) fn hash(password: &Password, cost: Cost) -> Result<PasswordHash, HashFailure> {
     let salt = random::bytes::<16>().map_err(HashFailure::Random)?;
     Scrypt::new()
-        .hash_password_customized(password.0.as_bytes(), &salt, None, None, cost.params())
+        .hash_password_customized(&password.key(), &salt, None, None, cost.params())
         .map(|hash| PasswordHash(hash.to_string()))
         .map_err(|_| HashFailure::Malformed)
 }
@@ -131,7 +143,7 @@ pub(crate) fn hash(password: &Password, cost: Cost) -> Result<PasswordHash, Hash
 /// that is another.
 pub(crate) fn check(password: &Password, hash: &PasswordHash, today: Cost) -> Result<Checked, HashFailure> {
     let (parsed, cost) = parse(hash)?;
-    match Scrypt::new().verify_password(password.0.as_bytes(), &parsed) {
+    match Scrypt::new().verify_password(&password.key(), &parsed) {
         Ok(()) if cost == today => Ok(Checked::Right),
         Ok(()) => self::hash(password, today).map(Checked::RightRenewed),
         Err(HashError::PasswordInvalid) => Ok(Checked::Wrong),

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Timestamp};
 use crate::password::PasswordHash;
-use crate::session::SessionId;
+use crate::session::{Era, SessionId};
 use crate::user::{User, UserId, Username};
 
 use commit::{Change, Committer, Order, Progress, Ticket, Trees};
@@ -40,7 +40,7 @@ mod meta {
     pub(super) const CLOCK_MARK: &[u8] = b"clock_mark";
     /// Sessions that ended before this moment (milliseconds) may have been forgotten.
     pub(super) const PRUNED_UNTIL: &[u8] = b"pruned_until";
-    /// See [`super::Forgotten`]: two moments in milliseconds.
+    /// See [`super::Forgotten`]: a moment in milliseconds, an era.
     pub(super) const FORGOTTEN: &[u8] = b"forgotten";
     /// See [`super::seal`].
     pub(super) const SEAL: &[u8] = b"seal";
@@ -82,19 +82,19 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-/// Sessions about which nothing is known any more: over by the clock that ran ahead, forgotten, and live again
-/// by the clock that is right. They count as ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Sessions about which nothing is known any more: over by a clock that ran ahead, forgotten, and live again by
+/// the clock that is right. They count as ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Forgotten {
     /// What ended before this moment was forgotten.
     ended_before: Timestamp,
-    /// Sessions from after the clock was set right are known.
-    begun_before: Timestamp,
+    /// What began from this era on is known.
+    begun_before: Era,
 }
 
 impl Forgotten {
-    fn holds(self, session: &SessionId, auth_time: Timestamp) -> bool {
-        session.ends_at() < self.ended_before && auth_time < self.begun_before
+    fn holds(self, session: &SessionId) -> bool {
+        session.era() < self.begun_before && session.ends_at() < self.ended_before
     }
 }
 
@@ -102,7 +102,7 @@ impl Forgotten {
 pub struct Store {
     trees: Trees,
     progress: Arc<Progress>,
-    forgotten: Option<Forgotten>,
+    forgotten: Forgotten,
     queue: Sender<Order>,
     committer: Mutex<Option<JoinHandle<()>>>,
     /// Held for as long as the store is open.
@@ -121,7 +121,7 @@ impl Store {
         let mut space = Space::new(dir, options.min_free);
         let opened = open::open(dir, options, &space)?;
         let progress = Arc::new(Progress::new());
-        let forgotten = opened.resume_clock(&clock, options.accept_clock)?;
+        let resumed = opened.resume_clock(&clock, options.accept_clock)?;
         // Said at the start rather than at the first write.
         let _ = space.check();
 
@@ -133,7 +133,7 @@ impl Store {
             space,
             seal: opened.seal,
             acknowledged: opened.acknowledged,
-            kept_mark: clock.mark(),
+            kept_mark: resumed.kept_mark,
             clock,
             progress: Arc::clone(&progress),
         };
@@ -141,7 +141,7 @@ impl Store {
         Ok(Self {
             trees: opened.trees,
             progress,
-            forgotten,
+            forgotten: resumed.forgotten,
             queue,
             committer: Mutex::new(Some(committer)),
             _lock: opened.lock,
@@ -277,12 +277,17 @@ impl Store {
         Ok(users)
     }
 
-    /// Whether the session, begun at `auth_time`, has been ended.
+    /// The era in which sessions begin now.
+    pub fn era(&self) -> Era {
+        self.forgotten.begun_before
+    }
+
+    /// Whether the session has been ended.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn session_ended(&self, session: &SessionId, auth_time: Timestamp) -> Result<bool, StoreError> {
-        if self.forgotten.is_some_and(|forgotten| forgotten.holds(session, auth_time)) {
+    pub async fn session_ended(&self, session: &SessionId) -> Result<bool, StoreError> {
+        if self.forgotten.holds(session) {
             return Ok(true);
         }
         match self.trees.revoked.contains_key(session.as_bytes()) {

@@ -34,6 +34,7 @@ use super::{Forgotten, StoreOptions, meta};
 use crate::clock::{Clock, Timestamp};
 use crate::durable_file;
 use crate::random;
+use crate::session::Era;
 
 /// How long opening may take: a damaged log can make a scan spin for ever, and the operator should hear of it
 /// within five seconds.
@@ -155,6 +156,8 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
         (None, false) => make(dir, options)?,
         (_, true) => heal(&store)?,
     }
+    let log_path = store.join("db");
+    wait_until_released(&log_path).map_err(|error| OpenError::Io(log_path.clone(), error))?;
 
     let path = dir.join("commits");
     if marker.is_some() && !path.exists() {
@@ -258,6 +261,7 @@ fn make(dir: &Path, options: &StoreOptions) -> Result<(), OpenError> {
         trees.meta.insert(meta::SEAL, &Seal::default().to_bytes()).map_err(broken)?;
         db.flush().map_err(broken)?;
     }
+    wait_until_released(&unfinished.join("db")).map_err(io)?;
     for entry in fs::read_dir(&unfinished).map_err(io)? {
         // Opening a folder to sync it is the same call.
         durable_file::sync_dir(&entry.map_err(io)?.path()).map_err(io)?;
@@ -267,6 +271,22 @@ fn make(dir: &Path, options: &StoreOptions) -> Result<(), OpenError> {
     durable_file::sync_dir(dir).map_err(io)?;
     log::info!("made a new store in {}", store.display());
     Ok(())
+}
+
+/// Waits until sled has let go of its log: a thread of its own may hold it for a moment after the last handle is
+/// gone. Nobody else can: the directory is locked.
+fn wait_until_released(log: &Path) -> io::Result<()> {
+    let log = File::open(log)?;
+    let begun = std::time::Instant::now();
+    loop {
+        match log.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < DEADLINE => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Removes what a start that was cut short leaves behind and what would make sled refuse to open. A snapshot
@@ -379,56 +399,67 @@ fn complete_first_start(dir: &Path, store: &Path, trees: &Trees) -> Result<(), O
     }
 }
 
+/// What a start takes over from the last run.
+pub(super) struct Resumed {
+    pub(super) forgotten: Forgotten,
+    /// The clock's mark as it stands in the store.
+    pub(super) kept_mark: Timestamp,
+}
+
 impl Opened {
     /// Gives the clock its mark back, or, if the operator says that the clock is right now, sets the mark back
-    /// to it. Answers what must count as ended because of that.
-    pub(super) fn resume_clock(&self, clock: &Clock, accept: bool) -> Result<Option<Forgotten>, OpenError> {
-        let damaged = |error| sled_error(&self.dir, error);
-        let moment = |key| Ok(self.trees.meta.get(key).map_err(damaged)?.and_then(|bytes| moment_of(&bytes)));
-        let mark: Option<Timestamp> = moment(meta::CLOCK_MARK)?;
-        let forgotten = self.trees.meta.get(meta::FORGOTTEN).map_err(damaged)?;
-        let mut forgotten = forgotten.and_then(|bytes| {
-            let (ended, begun) = bytes.split_at_checked(8)?;
-            Some(Forgotten { ended_before: moment_of(ended)?, begun_before: moment_of(begun)? })
-        });
-
+    /// to it.
+    pub(super) fn resume_clock(&self, clock: &Clock, accept: bool) -> Result<Resumed, OpenError> {
+        let mut kept_mark = self.moment(meta::CLOCK_MARK)?.unwrap_or_default();
+        let mut forgotten = self.forgotten()?;
         let reading = clock.reading();
-        match mark {
-            Some(mark) if accept && mark > reading => {
-                log::warn!("the clock's mark {mark} is taken back to {reading}, as --accept-clock says");
-                if let Some(pruned) = moment(meta::PRUNED_UNTIL)?.filter(|&until| until > reading) {
-                    let ended_before = forgotten.map_or(pruned, |f| f.ended_before.max(pruned));
-                    let now_forgotten = Forgotten { ended_before, begun_before: reading };
-                    self.keep_forgotten(now_forgotten).map_err(damaged)?;
-                    forgotten = Some(now_forgotten);
-                }
-                self.trees
-                    .meta
-                    .insert(meta::CLOCK_MARK, &reading.unix_millis().to_be_bytes())
-                    .map_err(damaged)?;
-                self.db.flush().map_err(damaged)?;
-                self.log.sync_data().map_err(|error| OpenError::Io(self.dir.clone(), error))?;
-                clock.resume(reading);
+        if accept && kept_mark > reading {
+            log::warn!("the clock's mark {kept_mark} is taken back to {reading}, as --accept-clock says");
+            if let Some(pruned) = self.moment(meta::PRUNED_UNTIL)?.filter(|&until| until > reading) {
+                forgotten = Forgotten {
+                    ended_before: forgotten.ended_before.max(pruned),
+                    begun_before: forgotten.begun_before.next(),
+                };
             }
-            Some(mark) => clock.resume(mark),
-            None => {}
+            kept_mark = reading;
+            self.set_back(forgotten, kept_mark)?;
         }
+        clock.resume(kept_mark);
         // Says in the log what is the matter, if something is.
         let _ = clock.now();
-        Ok(forgotten)
+        Ok(Resumed { forgotten, kept_mark })
     }
 
-    fn keep_forgotten(&self, forgotten: Forgotten) -> Result<(), sled::Error> {
-        let bytes = [forgotten.ended_before, forgotten.begun_before]
-            .map(|moment| moment.unix_millis().to_be_bytes())
-            .concat();
-        self.trees.meta.insert(meta::FORGOTTEN, bytes)?;
-        // What is forgotten is said there now; the next prune starts from the right clock.
-        self.trees.meta.remove(meta::PRUNED_UNTIL)?;
-        Ok(())
+    fn moment(&self, key: &[u8]) -> Result<Option<Timestamp>, OpenError> {
+        let bytes = self.trees.meta.get(key).map_err(|error| sled_error(&self.dir, error))?;
+        Ok(bytes.and_then(|bytes| moment(&bytes)))
+    }
+
+    fn forgotten(&self) -> Result<Forgotten, OpenError> {
+        let bytes = self.trees.meta.get(meta::FORGOTTEN).map_err(|error| sled_error(&self.dir, error))?;
+        let read = |bytes: sled::IVec| {
+            let (ended, begun) = bytes.split_at_checked(8)?;
+            let begun_before = Era::from_bytes(begun.try_into().ok()?);
+            Some(Forgotten { ended_before: moment(ended)?, begun_before })
+        };
+        Ok(bytes.and_then(read).unwrap_or_default())
+    }
+
+    fn set_back(&self, forgotten: Forgotten, mark: Timestamp) -> Result<(), OpenError> {
+        let write = || -> Result<(), sled::Error> {
+            let ended = forgotten.ended_before.unix_millis().to_be_bytes();
+            let begun = forgotten.begun_before.to_bytes();
+            self.trees.meta.insert(meta::FORGOTTEN, [&ended[..], &begun].concat())?;
+            // Said in the line above; the next pruning starts from the clock that is right.
+            self.trees.meta.remove(meta::PRUNED_UNTIL)?;
+            self.trees.meta.insert(meta::CLOCK_MARK, &mark.unix_millis().to_be_bytes())?;
+            self.db.flush()?;
+            Ok(self.log.sync_data()?)
+        };
+        write().map_err(|error| sled_error(&self.dir, error))
     }
 }
 
-fn moment_of(bytes: &[u8]) -> Option<Timestamp> {
+fn moment(bytes: &[u8]) -> Option<Timestamp> {
     Some(Timestamp::from_unix_millis(u64::from_be_bytes(bytes.try_into().ok()?)))
 }

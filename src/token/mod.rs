@@ -18,7 +18,7 @@ use quick_cache::sync::Cache;
 
 use crate::clock::Timestamp;
 use crate::random::{self, NoRandomness};
-use crate::session::SessionId;
+use crate::session::{Era, SessionId};
 use crate::user::{Role, UserId};
 
 use claims::{AccessPayload, RefreshPayload};
@@ -68,8 +68,6 @@ pub struct Access {
     pub session: SessionId,
     /// Made straight after a password check.
     pub fresh: bool,
-    /// When the password was last checked.
-    pub auth_time: Timestamp,
     not_before: Timestamp,
     expires_at: Timestamp,
 }
@@ -92,8 +90,6 @@ pub struct AnyToken {
     pub user: UserId,
     /// The login it stems from.
     pub session: SessionId,
-    /// When the password was last checked.
-    pub auth_time: Timestamp,
 }
 
 /// How long tokens live.
@@ -151,7 +147,7 @@ impl Tokens {
         Self { keys, issuer, lifetimes, remembered: Cache::new(REMEMBERED) }
     }
 
-    /// A session begun at `now` and its first pair of tokens: a fresh access token, and a refresh token.
+    /// A session begun at `now`, in `era`, and its first pair of tokens: a fresh access token, and a refresh token.
     ///
     /// # Errors
     /// [`IssueError`], which no healthy system ever returns.
@@ -160,9 +156,10 @@ impl Tokens {
         user: UserId,
         role: Role,
         now: Timestamp,
+        era: Era,
     ) -> Result<(SessionId, String, String), IssueError> {
         let now = now.whole_seconds();
-        let session = SessionId::generate(self.lifetimes.session_end(now))?;
+        let session = SessionId::generate(self.lifetimes.session_end(now), era)?;
         let access = self.access(user, session, role, true, now, now)?;
         let payload = RefreshPayload {
             iss: (&*self.issuer).into(),
@@ -244,7 +241,6 @@ impl Tokens {
             user: claims.sub,
             session: claims.sid,
             fresh: claims.fresh,
-            auth_time: claims.auth_time,
             not_before: claims.nbf.max(claims.iat),
             expires_at: claims.exp,
         };
@@ -273,11 +269,12 @@ impl Tokens {
     /// [`TokenRefusal::Invalid`] or [`TokenRefusal::Expired`].
     pub fn verify_any(&self, text: &str, now: Timestamp) -> Result<AnyToken, TokenRefusal> {
         if paseto::is_local(text) {
-            let token = self.verify_refresh(text, now)?;
-            return Ok(AnyToken { user: token.user, session: token.session, auth_time: token.auth_time });
+            let Refresh { user, session, .. } = self.verify_refresh(text, now)?;
+            Ok(AnyToken { user, session })
+        } else {
+            let Access { user, session, .. } = self.verify_access(text, now)?;
+            Ok(AnyToken { user, session })
         }
-        let token = self.verify_access(text, now)?;
-        Ok(AnyToken { user: token.user, session: token.session, auth_time: token.auth_time })
     }
 }
 
