@@ -5,4 +5,25 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod mint;
+mod refusal;
+
+mod admin;
+mod bodies;
+mod claims;
+mod clock;
+mod dev;
+mod forged_claims;
+mod forgery;
+mod generic;
+mod health;
+mod login;
+mod logout;
+mod matrix;
+mod overload;
+mod passwords;
+mod refresh;
 mod register;
+mod sessions;
+mod user;
+mod usernames;

@@ -128,6 +128,12 @@ impl Client {
         self.try_call(method, path, token, body).unwrap()
     }
 
+    /// One request with exactly these headers, and its answer.
+    pub fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Reply {
+        self.send_raw(&request(method, path, headers, body)).unwrap();
+        self.receive(method == "HEAD").unwrap()
+    }
+
     pub fn post(&mut self, path: &str, body: &Value) -> Reply {
         self.call("POST", path, None, Some(body))
     }

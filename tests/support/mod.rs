@@ -6,10 +6,12 @@
 
 mod client;
 mod process;
+mod random;
 mod server;
 
 pub use client::{Client, Reply, request};
 pub use process::{Ended, Process, gatelet, log_file, serve, temporary};
+pub use random::Random;
 pub use server::{TestServer, settings, start};
 
 use serde_json::{Value, json};

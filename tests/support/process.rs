@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use super::{CHEAP, Client};
 
@@ -101,6 +102,18 @@ impl Process {
 
     /// Waits for the process to end by itself.
     pub fn wait(mut self) -> Ended {
+        self.wait_for_end()
+    }
+
+    /// Waits for the process to end by itself, but not for ever.
+    pub fn wait_within(mut self, patience: Duration) -> Ended {
+        let begun = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            if begun.elapsed() > patience {
+                panic!("still running after {patience:?}: {:?}", self.kill());
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
         self.wait_for_end()
     }
 

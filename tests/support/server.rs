@@ -11,6 +11,7 @@ use std::time::Duration;
 use gatelet::clock::{Clock, Timestamp};
 use gatelet::server::{Server, StartError};
 use gatelet::settings::{self, Command, Settings};
+use gatelet::store::{Store, StoreOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -83,6 +84,18 @@ impl TestServer {
         let dir = Arc::clone(&self.dir);
         drop(self);
         Self::open(dir, args, clock)
+    }
+
+    /// Stops the server, lets `change` at its store, and opens it again with the same clock.
+    pub fn restart_after(mut self, change: impl AsyncFnOnce(&Store)) -> Self {
+        self.end();
+        let options = StoreOptions { cache: 1 << 20, min_free: 1 << 20, accept_clock: false };
+        let clock = Arc::new(Clock::manual(self.clock.reading()));
+        let store = Store::open(self.dir.path(), &options, clock).unwrap_or_else(|error| panic!("{error}"));
+        Runtime::new().unwrap().block_on(change(&store));
+        store.close();
+        drop(store);
+        self.restart()
     }
 
     fn end(&mut self) {

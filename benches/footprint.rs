@@ -1,0 +1,114 @@
+//! What a server takes: milliseconds from the start of the process to its first answer, and resident memory;
+//! with an empty store and with many users. `cargo bench --bench footprint -- 1000000`
+//!
+//! The limit that the times are to be seen against is starting the same executable for `--version`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gatelet::clock::{Clock, Timestamp};
+use gatelet::password::PasswordHash;
+use gatelet::store::{Store, StoreOptions};
+use gatelet::user::{Role, User, UserId};
+
+use support::{Process, Tokens, credentials, gatelet, temporary};
+
+fn main() {
+    let users = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(100_000_u64);
+    let dir = temporary();
+    let dir = dir.path().join("data");
+
+    let began = Instant::now();
+    gatelet().arg("--version").output().unwrap();
+    println!("gatelet --version: {:?}", began.elapsed());
+
+    start("first start", &dir);
+    start("empty store", &dir);
+    let server = Process::start(&dir, &[]);
+    server.client().post("/register", &credentials("anna", "correct horse"));
+    server.stop();
+
+    let began = Instant::now();
+    fill(&dir, users);
+    println!("{users} users written in {:?}", began.elapsed());
+    start("many users, first start after they were written", &dir);
+    start("many users", &dir);
+    let server = Process::start(&dir, &["--log", "warn"]);
+    ask(&server, users);
+    println!("after reading 100,000 random users: {} MiB resident", resident_mib(&server));
+    server.stop();
+}
+
+fn start(what: &str, dir: &Path) {
+    let began = Instant::now();
+    let server = Process::start(dir, &[]);
+    let reply = server.client().call("GET", "/healthz", None, None);
+    let took = began.elapsed();
+    assert_eq!(reply.status, 200);
+    std::thread::sleep(Duration::from_secs(1));
+    println!("{what}: answers after {took:?}, {} MiB resident", resident_mib(&server));
+    server.stop();
+}
+
+fn resident_mib(server: &Process) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}
+
+fn fill(dir: &Path, users: u64) {
+    let options = StoreOptions { cache: 64 << 20, min_free: 16 << 20, accept_clock: false };
+    let store = Store::open(dir, &options, Arc::new(Clock::system())).unwrap();
+    let store = Arc::new(store);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    // Changes under way at the same time share syncs.
+    let writers: Vec<_> = (0..512)
+        .map(|first| {
+            let store = Arc::clone(&store);
+            runtime.spawn(async move {
+                for n in (first..users).step_by(512) {
+                    assert!(store.create_user(user(n), hash(n)).await.unwrap());
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        runtime.block_on(writer).unwrap();
+    }
+    store.close();
+}
+
+fn user(n: u64) -> User {
+    User {
+        id: user_id(n),
+        name: format!("user-{n:08}").parse().unwrap(),
+        role: Role::User,
+        created_at: Timestamp::from_unix_millis(n),
+    }
+}
+
+/// As long as a hash at the default cost.
+fn hash(n: u64) -> PasswordHash {
+    PasswordHash::from_stored(format!("$scrypt$ln=15,r=8,p=3$aM15713r3Xsvxbi31lqr1Q${n:043}"))
+}
+
+fn user_id(n: u64) -> UserId {
+    UserId::from_bytes((u128::from(n) << 80 | 0x7000_8000_0000_0000_0000).to_be_bytes())
+}
+
+/// Logs one user in and reads others all over the store, by names that are tried for registration.
+fn ask(server: &Process, users: u64) {
+    let mut client = server.client();
+    Tokens::from_reply(&client.post("/login", &credentials("anna", "correct horse")));
+    for step in 0..100_000_u64 {
+        let n = step.wrapping_mul(7_919_777) % users;
+        let reply = client.post("/register", &credentials(&format!("user-{n:08}"), "correct horse"));
+        assert_eq!(reply.status, 409);
+    }
+}

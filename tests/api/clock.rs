@@ -1,0 +1,277 @@
+//! A clock that moves, stands still, goes back, or ran ahead.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatelet::clock::{Clock, Timestamp};
+use gatelet::session::SessionId;
+use serde_json::json;
+
+use crate::mint::read_unverified;
+use crate::refusal::{Refusal, expect};
+use crate::support::{TestServer, Tokens, credentials, start};
+
+const PASSWORD: &str = "correct horse";
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn clock_at(moment: Timestamp) -> Arc<Clock> {
+    Arc::new(Clock::manual(moment))
+}
+
+#[track_caller]
+fn expect_served(server: &TestServer, tokens: &Tokens, case: &str) {
+    let reply = server.call("GET", "/user/me", Some(&tokens.access), None);
+    assert_eq!(reply.status, 200, "{case}: {reply:?}");
+    server.refresh(tokens);
+    expect(&server.call("GET", "/readyz", None, None), 200, &json!({"status": "ready"}), case);
+}
+
+/// Every request that rests on the time of day is told to come back; the process itself is well.
+#[track_caller]
+fn expect_behind(server: &TestServer, id: &str, tokens: &Tokens, case: &str) {
+    let (anna, carla) = (credentials("anna", PASSWORD), credentials("carla", PASSWORD));
+    let own = format!("/user/{id}");
+    for (method, path, token, body) in [
+        ("POST", "/register", None, Some(&carla)),
+        ("POST", "/login", None, Some(&anna)),
+        ("POST", "/refresh", Some(&tokens.refresh), None),
+        ("POST", "/logout", Some(&tokens.refresh), None),
+        ("POST", "/logout", Some(&tokens.access), None),
+        ("GET", "/user/me", Some(&tokens.access), None),
+        ("GET", &own, Some(&tokens.access), None),
+        ("DELETE", "/user/me", Some(&tokens.access), None),
+        ("DELETE", &own, Some(&tokens.access), None),
+        ("GET", "/user", Some(&tokens.access), None),
+        ("GET", "/readyz", None, None),
+    ] {
+        let reply = server.call(method, path, token.map(String::as_str), body);
+        Refusal::ClockBehind.expect(&reply, &format!("{case}: {method} {path}"));
+    }
+    expect(&server.call("GET", "/healthz", None, None), 200, &json!({"status": "alive"}), case);
+}
+
+#[test]
+fn a_token_is_accepted_for_five_seconds_after_its_end_and_not_a_moment_longer() {
+    let server = TestServer::start_with(&["--access-ttl", "15m", "--refresh-ttl", "1h"]);
+    server.register("anna", PASSWORD);
+    let tokens = server.log_in("anna", PASSWORD);
+    for (method, path, token, lifetime) in [
+        ("GET", "/user/me", &tokens.access, secs(15 * 60)),
+        ("POST", "/refresh", &tokens.refresh, secs(3600)),
+    ] {
+        let end = start().after(lifetime);
+        for accepted in [Duration::ZERO, secs(4), Duration::from_millis(4_999)] {
+            server.clock.set(end.after(accepted));
+            assert_eq!(server.call(method, path, Some(token), None).status, 200, "{path} {accepted:?}");
+        }
+        for refused in [secs(5), secs(6), secs(60)] {
+            server.clock.set(end.after(refused));
+            let reply = server.call(method, path, Some(token), None);
+            Refusal::Expired.expect(&reply, &format!("{path} {refused:?}"));
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_goes_back_a_little_stands_still() {
+    let server = TestServer::start();
+    server.register("anna", PASSWORD);
+    server.clock.set(start().after(secs(100)));
+    let tokens = server.log_in("anna", PASSWORD);
+    server.clock.set(start().after(secs(40)));
+    expect_served(&server, &tokens, "a minute back");
+    let later = server.log_in("anna", PASSWORD);
+    assert_eq!(read_unverified(&later.access)["iat"], start().after(secs(100)).to_string());
+    expect_served(&server, &later, "a token made meanwhile");
+}
+
+#[test]
+fn a_clock_that_is_clearly_behind_stops_all_that_rests_on_it_until_it_is_right_again() {
+    let server = TestServer::start();
+    let id = server.register("anna", PASSWORD);
+    let tokens = server.log_in("anna", PASSWORD);
+    let mut right = start();
+    for back in [Duration::from_millis(60_001), DAY, secs(start().unix_secs() - 7)] {
+        let behind = right.before(back);
+        server.clock.set(behind);
+        expect_behind(&server, &id, &tokens, &behind.to_string());
+        server.clock.set(right.before(secs(60)));
+        expect_served(&server, &tokens, "nearly right");
+        right = right.after(secs(1));
+        server.clock.set(right);
+        expect_served(&server, &tokens, "right again");
+    }
+    let reply = server.client().post("/login", &credentials("carla", PASSWORD));
+    Refusal::InvalidCredentials.expect(&reply, "refused registrations left nothing behind");
+}
+
+#[test]
+fn an_expired_token_stays_expired_when_the_clock_goes_back() {
+    let server = TestServer::start();
+    server.register("anna", PASSWORD);
+    let tokens = server.log_in("anna", PASSWORD);
+    server.advance(secs(15 * 60 + 5));
+    let me = || server.call("GET", "/user/me", Some(&tokens.access), None);
+    Refusal::Expired.expect(&me(), "expired");
+    server.clock.set(start().after(secs(14 * 60 + 30)));
+    Refusal::Expired.expect(&me(), "a little back");
+    server.clock.set(start().after(secs(60)));
+    Refusal::ClockBehind.expect(&me(), "clearly back");
+    server.clock.set(start().after(secs(15 * 60 + 6)));
+    Refusal::Expired.expect(&me(), "right again");
+}
+
+#[test]
+fn a_clock_that_woke_up_in_1970_is_not_believed_after_a_restart_either() {
+    let server = TestServer::start();
+    let id = server.register("anna", PASSWORD);
+    let tokens = server.log_in("anna", PASSWORD);
+    server.advance(secs(600));
+    expect_served(&server, &tokens, "before");
+    let mut server = server;
+    for _ in 0..2 {
+        server = server.restart_with(&[], clock_at(Timestamp::from_unix_secs(7))).unwrap();
+        expect_behind(&server, &id, &tokens, "woken in 1970");
+    }
+    server.clock.set(start().after(secs(601)));
+    expect_served(&server, &tokens, "set by a time server");
+}
+
+#[test]
+fn an_expired_token_stays_expired_over_a_restart_with_a_clock_that_is_behind() {
+    let server = TestServer::start();
+    server.register("anna", PASSWORD);
+    let tokens = server.log_in("anna", PASSWORD);
+    server.advance(secs(3600));
+    let reply = server.call("GET", "/user/me", Some(&tokens.access), None);
+    Refusal::Expired.expect(&reply, "expired");
+    let server = server.restart_with(&[], clock_at(start().after(secs(1)))).unwrap();
+    let reply = server.call("GET", "/user/me", Some(&tokens.access), None);
+    Refusal::ClockBehind.expect(&reply, "an hour back");
+}
+
+#[test]
+fn a_clock_that_ran_ahead_is_taken_back_by_the_operator_alone_and_for_good() {
+    let server = TestServer::start();
+    let id = server.register("anna", PASSWORD);
+    let tokens = server.log_in("anna", PASSWORD);
+    server.advance(60 * DAY);
+    let reply = server.call("GET", "/user/me", Some(&tokens.access), None);
+    Refusal::Expired.expect(&reply, "ahead");
+    let server = server.restart_with(&[], clock_at(start().after(secs(60)))).unwrap();
+    expect_behind(&server, &id, &tokens, "right, but not believed");
+    let server = server.restart_with(&["--accept-clock"], clock_at(start().after(secs(60)))).unwrap();
+    expect_served(&server, &tokens, "accepted");
+    expect_served(&server, &server.log_in("anna", PASSWORD), "a new session");
+    let server = server.restart_with(&[], clock_at(start().after(secs(120)))).unwrap();
+    expect_served(&server, &tokens, "believed from now on");
+    let server = server.restart_with(&[], clock_at(Timestamp::from_unix_secs(7))).unwrap();
+    expect_behind(&server, &id, &tokens, "the flag counted once");
+}
+
+#[test]
+fn a_clock_that_ran_ahead_is_remembered_from_the_first_moment_of_a_run() {
+    let server = TestServer::start();
+    let id = server.register("anna", PASSWORD);
+    let tokens = server.log_in("anna", PASSWORD);
+    let server = server.restart_with(&[], clock_at(start().after(60 * DAY))).unwrap();
+    assert_eq!(server.call("GET", "/readyz", None, None).status, 200);
+    let server = server.restart_with(&[], clock_at(start().after(secs(60)))).unwrap();
+    expect_behind(&server, &id, &tokens, "right, but not believed");
+}
+
+#[test]
+fn what_had_expired_by_the_right_clock_stays_expired_when_the_clock_is_taken_back() {
+    let server = TestServer::start();
+    server.register("anna", PASSWORD);
+    let tokens = server.log_in("anna", PASSWORD);
+    server.advance(60 * DAY);
+    assert_eq!(server.call("GET", "/readyz", None, None).status, 200);
+    let server = server.restart_with(&["--accept-clock"], clock_at(start().after(secs(3600)))).unwrap();
+    let reply = server.call("GET", "/user/me", Some(&tokens.access), None);
+    Refusal::Expired.expect(&reply, "after an hour");
+    server.refresh(&tokens);
+}
+
+#[test]
+fn accepting_a_clock_that_is_right_changes_nothing() {
+    let server = TestServer::start();
+    server.register("anna", PASSWORD);
+    let (ended, live) = (server.log_in("anna", PASSWORD), server.log_in("anna", PASSWORD));
+    assert_eq!(server.call("POST", "/logout", Some(&ended.access), None).status, 200);
+    let server = server.restart_with(&["--accept-clock"], clock_at(start().after(secs(60)))).unwrap();
+    expect_served(&server, &live, "live");
+    let reply = server.call("GET", "/user/me", Some(&ended.access), None);
+    Refusal::Revoked.expect(&reply, "ended");
+}
+
+/// Stops `server`, whose clock has now run ahead, and makes sure that the end of this session is forgotten, whether
+/// or not housekeeping has had its turn already.
+fn forget(server: TestServer, ended: &Tokens) -> TestServer {
+    let session: SessionId = read_unverified(&ended.access)["sid"].as_str().unwrap().parse().unwrap();
+    let ahead = server.clock.reading();
+    assert_eq!(server.call("GET", "/readyz", None, None).status, 200, "the time has been seen and kept");
+    server.restart_after(async |store| {
+        store.prune_sessions(ahead).await.unwrap();
+        assert!(!store.session_ended(&session).await.unwrap(), "forgotten");
+    })
+}
+
+#[test]
+fn a_logged_out_session_stays_out_though_a_clock_that_ran_ahead_had_it_forgotten() {
+    let server = TestServer::start();
+    server.register("anna", PASSWORD);
+    let ended = server.log_in("anna", PASSWORD);
+    assert_eq!(server.call("POST", "/logout", Some(&ended.access), None).status, 200);
+    server.advance(60 * DAY);
+    let server = forget(server, &ended);
+    let mut server = server.restart_with(&["--accept-clock"], clock_at(start().after(secs(60)))).unwrap();
+    for case in ["accepted", "after another restart"] {
+        let reply = server.call("GET", "/user/me", Some(&ended.access), None);
+        Refusal::Revoked.expect(&reply, case);
+        let reply = server.call("POST", "/refresh", Some(&ended.refresh), None);
+        Refusal::Revoked.expect(&reply, case);
+        expect_served(&server, &server.log_in("anna", PASSWORD), case);
+        server = server.restart_with(&[], clock_at(start().after(secs(120)))).unwrap();
+    }
+}
+
+#[test]
+fn a_login_in_the_very_second_in_which_the_clock_was_taken_back_holds() {
+    let server = TestServer::start();
+    server.register("anna", PASSWORD);
+    let ended = server.log_in("anna", PASSWORD);
+    assert_eq!(server.call("POST", "/logout", Some(&ended.access), None).status, 200);
+    server.advance(60 * DAY);
+    let server = forget(server, &ended);
+    let moment = start().after(Duration::from_millis(60_700));
+    let server = server.restart_with(&["--accept-clock"], clock_at(moment)).unwrap();
+    server.advance(Duration::from_millis(200));
+    let tokens = server.log_in("anna", PASSWORD);
+    expect_served(&server, &tokens, "a login after the restart");
+}
+
+#[test]
+fn a_session_that_ended_while_the_clock_ran_ahead_stays_out_when_its_time_really_comes() {
+    let server = TestServer::start_with(&["--refresh-ttl", "1h"]);
+    server.register("anna", PASSWORD);
+    server.advance(DAY);
+    let ended = server.log_in("anna", PASSWORD);
+    assert_eq!(server.call("POST", "/logout", Some(&ended.access), None).status, 200);
+    server.advance(secs(2 * 3600));
+    let server = forget(server, &ended);
+    let args = ["--refresh-ttl", "1h", "--accept-clock"];
+    let server = server.restart_with(&args, clock_at(start().after(secs(60)))).unwrap();
+    let reply = server.call("GET", "/user/me", Some(&ended.access), None);
+    Refusal::Invalid.expect(&reply, "not yet valid");
+    server.clock.set(start().after(DAY + secs(60)));
+    let reply = server.call("GET", "/user/me", Some(&ended.access), None);
+    Refusal::Revoked.expect(&reply, "valid by the clock, but logged out");
+    let reply = server.call("POST", "/refresh", Some(&ended.refresh), None);
+    Refusal::Revoked.expect(&reply, "valid by the clock, but logged out");
+    expect_served(&server, &server.log_in("anna", PASSWORD), "a new session");
+}

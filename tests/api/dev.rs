@@ -1,0 +1,89 @@
+//! `--dev`: the original's manners, on one's own machine
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::refusal::{Refusal, expect, expect_fields};
+use crate::support::{TestServer, credentials};
+
+const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+#[test]
+fn everybody_is_listed_in_order_of_registration_without_a_token() {
+    let server = TestServer::start_with(&["--dev"]);
+    expect(&server.call("GET", "/user", None, None), 200, &json!([]), "nobody yet");
+    let mut expected = Vec::new();
+    for name in ["zoe", "anna", "bert"] {
+        expected.push(json!({"id": server.register(name, "x"), "username": name}));
+        server.advance(Duration::from_secs(1));
+    }
+    for token in [None, Some("garbage")] {
+        expect(&server.call("GET", "/user", token, None), 200, &json!(expected), "list");
+    }
+}
+
+#[test]
+fn anybody_is_read_and_deleted_without_a_token() {
+    let server = TestServer::start_with(&["--dev"]);
+    let place = format!("/user/{}", server.register("anna", "x"));
+    let tokens = server.log_in("anna", "x");
+    let reply = server.call("GET", &place, None, None);
+    expect(&reply, 200, &json!({"id": &place[6..], "username": "anna"}), "read");
+    let reply = server.call("DELETE", &place, None, None);
+    expect(&reply, 200, &json!({"message": "User deleted."}), "delete");
+    for method in ["GET", "DELETE"] {
+        Refusal::NotFound.expect(&server.call(method, &place, None, None), method);
+        let reply = server.call(method, &format!("/user/{NOBODY}"), None, None);
+        Refusal::NotFound.expect(&reply, method);
+    }
+    expect(&server.call("GET", "/user", None, None), 200, &json!([]), "nobody is left");
+    let reply = server.call("GET", "/user/me", Some(&tokens.access), None);
+    Refusal::Revoked.expect(&reply, "the token of who was deleted");
+}
+
+#[test]
+fn me_still_stands_for_whoever_the_token_says() {
+    let server = TestServer::start_with(&["--dev"]);
+    let id = server.register("anna", "x");
+    let tokens = server.log_in("anna", "x");
+    for method in ["GET", "DELETE"] {
+        Refusal::Missing.expect(&server.call(method, "/user/me", None, None), method);
+    }
+    let reply = server.call("GET", "/user/me", Some(&tokens.access), None);
+    expect(&reply, 200, &json!({"id": id, "username": "anna"}), "me");
+    let reply = server.call("DELETE", "/user/me", Some(&server.refresh(&tokens)), None);
+    Refusal::NotFresh.expect(&reply, "me, refreshed");
+    assert_eq!(server.call("DELETE", "/user/me", Some(&tokens.access), None).status, 200);
+}
+
+#[test]
+fn any_password_will_do_but_none() {
+    let server = TestServer::start_with(&["--dev"]);
+    for (name, password) in [("anna", "x"), ("bert", "\0"), ("carla", " "), ("dora", "🐎")] {
+        server.register(name, password);
+        server.log_in(name, password);
+    }
+    let reply = server.client().post("/register", &credentials("emil", ""));
+    expect_fields(&reply, &json!({"password": ["Shorter than minimum length 1."]}), "empty");
+}
+
+#[test]
+fn the_doors_are_closed_again_without_the_flag() {
+    let server = TestServer::start_with(&["--dev"]);
+    let anna = server.register("anna", "x");
+    let bert = server.register("bert", "x");
+    let clock = Arc::clone(&server.clock);
+    let server = server.restart_with(&[], clock).unwrap();
+    let tokens = server.log_in("anna", "x");
+    for path in ["/user".to_owned(), format!("/user/{anna}"), format!("/user/{bert}")] {
+        Refusal::Missing.expect(&server.call("GET", &path, None, None), &path);
+    }
+    Refusal::Missing.expect(&server.call("DELETE", &format!("/user/{bert}"), None, None), "delete");
+    for path in ["/user".to_owned(), format!("/user/{bert}")] {
+        Refusal::Forbidden.expect(&server.call("GET", &path, Some(&tokens.access), None), &path);
+    }
+    let reply = server.client().post("/register", &credentials("carla", "x"));
+    expect_fields(&reply, &json!({"password": ["Shorter than minimum length 8."]}), "short");
+}

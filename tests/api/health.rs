@@ -1,0 +1,23 @@
+//! `GET /healthz`, `GET /readyz`
+
+use serde_json::json;
+
+use crate::refusal::expect;
+use crate::support::TestServer;
+
+#[test]
+fn a_server_that_runs_is_alive_and_ready() {
+    let server = TestServer::start();
+    for _ in 0..3 {
+        expect(&server.call("GET", "/healthz", None, None), 200, &json!({"status": "alive"}), "alive");
+        expect(&server.call("GET", "/readyz", None, None), 200, &json!({"status": "ready"}), "ready");
+    }
+}
+
+#[test]
+fn a_token_is_neither_needed_nor_looked_at() {
+    let server = TestServer::start();
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(server.call("GET", path, Some("garbage"), None).status, 200, "{path}");
+    }
+}

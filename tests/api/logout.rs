@@ -1,0 +1,99 @@
+//! `POST /logout`
+
+use serde_json::json;
+
+use crate::refusal::{Refusal, expect};
+use crate::support::{Reply, TestServer, Tokens};
+
+fn log_out(server: &TestServer, token: &str) -> Reply {
+    server.call("POST", "/logout", Some(token), None)
+}
+
+#[track_caller]
+fn expect_over(server: &TestServer, tokens: &Tokens, refreshed: &str, case: &str) {
+    for access in [&*tokens.access, refreshed] {
+        Refusal::Revoked.expect(&server.call("GET", "/user/me", Some(access), None), case);
+    }
+    Refusal::Revoked.expect(&server.call("POST", "/refresh", Some(&tokens.refresh), None), case);
+    for token in [&*tokens.access, refreshed, &*tokens.refresh] {
+        Refusal::Revoked.expect(&log_out(server, token), case);
+    }
+}
+
+#[test]
+fn any_token_of_a_session_ends_all_of_it() {
+    let server = TestServer::start();
+    server.register("anna", "correct horse");
+    for (case, choose) in [
+        ("by the fresh token", (|tokens, _| tokens.access.clone()) as fn(&Tokens, &str) -> String),
+        ("by the refresh token", |tokens, _| tokens.refresh.clone()),
+        ("by a refreshed token", |_, refreshed| refreshed.to_owned()),
+    ] {
+        let tokens = server.log_in("anna", "correct horse");
+        let refreshed = server.refresh(&tokens);
+        let reply = log_out(&server, &choose(&tokens, &refreshed));
+        expect(&reply, 200, &json!({"message": "Sucessfully logout"}), case);
+        expect_over(&server, &tokens, &refreshed, case);
+    }
+}
+
+#[test]
+fn a_token_that_was_accepted_a_moment_ago_is_refused_as_soon_as_its_session_is_over() {
+    let server = TestServer::start();
+    server.register("anna", "correct horse");
+    let tokens = server.log_in("anna", "correct horse");
+    let mut client = server.client();
+    for _ in 0..3 {
+        assert_eq!(client.call("GET", "/user/me", Some(&tokens.access), None).status, 200);
+    }
+    assert_eq!(client.call("POST", "/logout", Some(&tokens.access), None).status, 200);
+    let reply = client.call("GET", "/user/me", Some(&tokens.access), None);
+    Refusal::Revoked.expect(&reply, "remembered as verified");
+}
+
+#[test]
+fn other_sessions_of_the_same_user_and_those_of_others_go_on() {
+    let server = TestServer::start();
+    server.register("anna", "correct horse");
+    server.register("bert", "correct horse");
+    let ended = server.log_in("anna", "correct horse");
+    let others = [server.log_in("anna", "correct horse"), server.log_in("bert", "correct horse")];
+    assert_eq!(log_out(&server, &ended.refresh).status, 200);
+    for tokens in &others {
+        assert_eq!(server.call("GET", "/user/me", Some(&tokens.access), None).status, 200);
+        let refreshed = server.refresh(tokens);
+        assert_eq!(server.call("GET", "/user/me", Some(&refreshed), None).status, 200);
+    }
+    Refusal::Revoked.expect(&log_out(&server, &ended.access), "the one that was ended");
+}
+
+#[test]
+fn who_has_logged_out_may_log_in_again() {
+    let server = TestServer::start();
+    server.register("anna", "correct horse");
+    let first = server.log_in("anna", "correct horse");
+    assert_eq!(log_out(&server, &first.access).status, 200);
+    let second = server.log_in("anna", "correct horse");
+    assert_eq!(server.call("GET", "/user/me", Some(&second.access), None).status, 200);
+    let reply = server.call("GET", "/user/me", Some(&first.access), None);
+    Refusal::Revoked.expect(&reply, "the first session");
+}
+
+#[test]
+fn of_racing_logouts_of_one_session_none_is_answered_with_anything_but_done_or_over() {
+    let server = TestServer::start();
+    server.register("anna", "correct horse");
+    let tokens = server.log_in("anna", "correct horse");
+    let racers: Vec<_> = (0..8)
+        .map(|racer| {
+            let mut client = server.client();
+            let token = if racer % 2 == 0 { tokens.access.clone() } else { tokens.refresh.clone() };
+            std::thread::spawn(move || client.call("POST", "/logout", Some(&token), None))
+        })
+        .collect();
+    let replies: Vec<_> = racers.into_iter().map(|racer| racer.join().unwrap()).collect();
+    assert!(replies.iter().any(|reply| reply.status == 200));
+    for reply in replies.iter().filter(|reply| reply.status != 200) {
+        Refusal::Revoked.expect(reply, "came second");
+    }
+}

@@ -1,0 +1,68 @@
+//! More logins than can be hashed.
+
+use crate::refusal::Refusal;
+use crate::support::{TestServer, credentials, request};
+
+/// Hashes that take a good part of a second, one at a time: the queue holds a handful of them.
+const COSTLY: [&str; 4] = ["--hash-slots", "1", "--scrypt", "ln=15,r=8,p=3"];
+
+#[test]
+fn a_flood_of_logins_is_told_to_come_back_while_tokens_are_checked() {
+    let server = TestServer::start_with(&COSTLY);
+    server.register("anna", "correct horse");
+    let tokens = server.log_in("anna", "correct horse");
+
+    let logins =
+        [("anna", "correct horse", 200), ("anna", "wrong horse!", 401), ("bert", "correct horse", 401)];
+    let mut flood: Vec<_> = (0..60)
+        .map(|n| {
+            let (name, password, expected) = logins[n % logins.len()];
+            let body = credentials(name, password).to_string();
+            let mut client = server.client();
+            client.send_raw(&request("POST", "/login", &[], Some(body.as_bytes()))).unwrap();
+            (client, expected)
+        })
+        .collect();
+
+    // While nobody has read a single answer.
+    let reply = server.call("GET", "/user/me", Some(&tokens.access), None);
+    assert_eq!(reply.status, 200, "{reply:?}");
+    server.refresh(&tokens);
+    assert_eq!(server.call("GET", "/readyz", None, None).status, 200);
+
+    let (mut served, mut refused) = (0, 0);
+    for (client, expected) in &mut flood {
+        let reply = client.receive(false).unwrap();
+        if reply.status == 503 {
+            Refusal::Busy.expect(&reply, "one too many");
+            refused += 1;
+        } else {
+            assert_eq!(reply.status, *expected, "{reply:?}");
+            served += 1;
+        }
+    }
+    assert!(served > 0 && refused > 0, "{served} served, {refused} refused");
+    server.log_in("anna", "correct horse");
+}
+
+#[test]
+fn a_flood_of_registrations_leaves_no_user_whose_registration_was_refused() {
+    let server = TestServer::start_with(&COSTLY);
+    let body = |n: usize| credentials(&format!("user {n}"), "correct horse");
+    let mut flood: Vec<_> = (0..40)
+        .map(|n| {
+            let mut client = server.client();
+            let body = body(n).to_string();
+            client.send_raw(&request("POST", "/register", &[], Some(body.as_bytes()))).unwrap();
+            client
+        })
+        .collect();
+    let replies: Vec<_> = flood.iter_mut().map(|client| client.receive(false).unwrap()).collect();
+    let refused: Vec<_> = (0..replies.len()).filter(|n| replies[*n].status != 201).collect();
+    assert!(!refused.is_empty() && refused.len() < replies.len());
+    for n in &refused {
+        Refusal::Busy.expect(&replies[*n], "one too many");
+    }
+    let again = server.client().post("/register", &body(refused[0]));
+    assert_eq!(again.status, 201, "the name is still free");
+}

@@ -1,0 +1,109 @@
+//! `GET` and `DELETE /user/<id>`, `GET /user`, for those who are no administrators
+
+use serde_json::json;
+
+use crate::refusal::{Refusal, expect};
+use crate::support::{TestServer, credentials};
+
+const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+#[test]
+fn users_see_themselves_by_id_and_as_me() {
+    let server = TestServer::start();
+    let id = server.register("Zo\u{eb} 👩\u{200d}🚀", "correct horse");
+    let tokens = server.log_in("Zo\u{eb} 👩\u{200d}🚀", "correct horse");
+    let refreshed = server.refresh(&tokens);
+    for token in [&tokens.access, &refreshed] {
+        for path in ["/user/me".to_owned(), format!("/user/{id}")] {
+            let reply = server.call("GET", &path, Some(token), None);
+            expect(&reply, 200, &json!({"id": id, "username": "Zo\u{eb} 👩\u{200d}🚀"}), &path);
+        }
+    }
+}
+
+#[test]
+fn whether_another_id_exists_is_not_told() {
+    let server = TestServer::start();
+    server.register("anna", "correct horse");
+    let other = server.register("bert", "correct horse");
+    let tokens = server.log_in("anna", "correct horse");
+    for method in ["GET", "DELETE"] {
+        for id in [&*other, NOBODY] {
+            let reply = server.call(method, &format!("/user/{id}"), Some(&tokens.access), None);
+            Refusal::Forbidden.expect(&reply, &format!("{method} {id}"));
+        }
+    }
+    server.log_in("bert", "correct horse");
+}
+
+#[test]
+fn an_id_that_is_none_is_an_unknown_path() {
+    let server = TestServer::start();
+    let id = server.register("anna", "correct horse");
+    let tokens = server.log_in("anna", "correct horse");
+    let bare = id.replace('-', "");
+    let braced = format!("%7B{id}%7D");
+    for id in ["1", "0", "-1", "anna", "ME", "me/me", "%00", &bare, &braced, &format!("urn:uuid:{NOBODY}")] {
+        for method in ["GET", "DELETE"] {
+            let case = format!("{method} /user/{id}");
+            let reply = server.call(method, &format!("/user/{id}"), Some(&tokens.access), None);
+            Refusal::NotFound.expect(&reply, &case);
+            Refusal::NotFound.expect(&server.call(method, &format!("/user/{id}"), None, None), &case);
+        }
+    }
+}
+
+#[test]
+fn who_just_gave_the_password_may_delete_the_account() {
+    let server = TestServer::start();
+    for own in [false, true] {
+        let id = server.register("anna", "correct horse");
+        let tokens = server.log_in("anna", "correct horse");
+        let path = if own { format!("/user/{id}") } else { "/user/me".to_owned() };
+        let reply = server.call("DELETE", &path, Some(&tokens.access), None);
+        expect(&reply, 200, &json!({"message": "User deleted."}), &path);
+        let reply = server.client().post("/login", &credentials("anna", "correct horse"));
+        Refusal::InvalidCredentials.expect(&reply, "the account is gone");
+    }
+}
+
+#[test]
+fn deleting_oneself_twice_is_refused_because_the_session_is_over() {
+    let server = TestServer::start();
+    let id = server.register("anna", "correct horse");
+    let tokens = server.log_in("anna", "correct horse");
+    for path in ["/user/me".to_owned(), format!("/user/{id}")] {
+        let _ = server.call("DELETE", &path, Some(&tokens.access), None);
+        let reply = server.call("DELETE", &path, Some(&tokens.access), None);
+        Refusal::Revoked.expect(&reply, &path);
+    }
+}
+
+#[test]
+fn of_racing_deletions_exactly_one_succeeds_and_the_name_is_free_at_once() {
+    let server = TestServer::start();
+    server.register("anna", "correct horse");
+    let tokens = server.log_in("anna", "correct horse");
+    let racers: Vec<_> = (0..8)
+        .map(|_| {
+            let (mut client, token) = (server.client(), tokens.access.clone());
+            std::thread::spawn(move || client.call("DELETE", "/user/me", Some(&token), None))
+        })
+        .collect();
+    let replies: Vec<_> = racers.into_iter().map(|racer| racer.join().unwrap()).collect();
+    assert_eq!(replies.iter().filter(|reply| reply.status == 200).count(), 1);
+    for reply in replies.iter().filter(|reply| reply.status != 200) {
+        Refusal::Revoked.expect(reply, "came second");
+    }
+    server.register("anna", "another horse");
+}
+
+#[test]
+fn the_list_is_not_for_users() {
+    let server = TestServer::start();
+    server.register("anna", "correct horse");
+    let tokens = server.log_in("anna", "correct horse");
+    Refusal::Missing.expect(&server.call("GET", "/user", None, None), "no token");
+    Refusal::Forbidden.expect(&server.call("GET", "/user", Some(&tokens.access), None), "a user's");
+    Refusal::Invalid.expect(&server.call("GET", "/user", Some(&tokens.refresh), None), "a refresh token");
+}

@@ -1,0 +1,246 @@
+//! Disks that are full, nearly full or read-only.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::support::{Process, Reply, credentials, serve, temporary};
+use crate::{PASSWORD, does_not_start, get, log_in, post, refused, register, run, stop_well, try_register};
+
+/// More than any disk has free, in MiB.
+const MORE_THAN_THERE_IS: [&str; 2] = ["--min-free-mib", "4294967295"];
+
+fn assert_refused_for_space(reply: &Reply) {
+    assert_eq!(reply.status, 503, "{reply:?}");
+    assert_eq!(reply.header("retry-after"), Some("60"));
+    assert_eq!(
+        reply.json(),
+        serde_json::json!({
+            "code": 503, "status": "Service Unavailable", "message": "The disk is nearly full."
+        })
+    );
+}
+
+#[test]
+fn on_a_nearly_full_disk_only_writes_are_refused() {
+    let dir = temporary();
+    let server = Process::start(dir.path(), &[]);
+    register(&server, "anna");
+    let tokens = log_in(&server, "anna");
+    stop_well(server);
+
+    let server = Process::start(dir.path(), &MORE_THAN_THERE_IS);
+    assert_refused_for_space(&try_register(&server, "bert"));
+    assert_refused_for_space(&server.client().call("GET", "/readyz", None, None));
+    assert_eq!(server.client().call("GET", "/healthz", None, None).status, 200);
+    assert_eq!(get(&server, "/user/me", &tokens.access).status, 200);
+    assert_eq!(post(&server, "/refresh", &tokens.refresh).status, 200);
+    log_in(&server, "anna");
+    assert_refused_for_space(&post(&server, "/logout", &tokens.access));
+    assert_refused_for_space(&server.client().call("DELETE", "/user/me", Some(&tokens.access), None));
+    assert_eq!(get(&server, "/user/me", &tokens.access).status, 200); // refused means unchanged
+    let log = stop_well(server);
+    assert_eq!(log.matches("the disk is nearly full").count(), 1, "{log}");
+    assert!(log.contains("--min-free-mib"), "{log}");
+
+    let server = Process::start(dir.path(), &[]);
+    assert_eq!(server.client().call("GET", "/readyz", None, None).status, 200);
+    register(&server, "bert");
+    assert_eq!(post(&server, "/logout", &tokens.access).status, 200);
+    stop_well(server);
+}
+
+#[test]
+fn logins_work_on_a_nearly_full_disk_even_where_the_hash_should_be_renewed() {
+    let dir = temporary();
+    let server = Process::start(dir.path(), &[]);
+    register(&server, "anna");
+    stop_well(server);
+    let server =
+        Process::start(dir.path(), &[&MORE_THAN_THERE_IS[..], &["--scrypt", "ln=2,r=8,p=1"]].concat());
+    log_in(&server, "anna");
+    log_in(&server, "anna");
+    stop_well(server);
+}
+
+#[test]
+fn a_first_start_without_room_says_so() {
+    let dir = temporary();
+    let text = refused(&mut serve(dir.path(), &MORE_THAN_THERE_IS), 73);
+    assert!(text.contains("free some space and start again"), "{text}");
+    let server = Process::start(dir.path(), &[]);
+    register(&server, "anna");
+    stop_well(server);
+}
+
+/// A small disk. Unmounted when dropped.
+struct Disk(TempDir);
+
+impl Disk {
+    fn new(size: &str) -> Self {
+        let disk = Self(temporary());
+        disk.mount(&["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "gatelet-test"]);
+        disk
+    }
+
+    fn mount(&self, args: &[&str]) {
+        let output = run(Command::new("mount").args(args).arg(self.path()));
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn data(&self) -> std::path::PathBuf {
+        self.path().join("data")
+    }
+
+    /// Takes all space but `left` MiB.
+    fn fill(&self, left: u64) {
+        let stat = rustix::fs::statvfs(self.path()).unwrap();
+        let mut bytes = (stat.f_bavail * stat.f_frsize).saturating_sub(left << 20);
+        let mut file = File::options().create(true).append(true).open(self.filler()).unwrap();
+        let block = vec![1; 4096];
+        while bytes > 0 {
+            let part = usize::try_from(bytes.min(4096)).unwrap();
+            match file.write_all(&block[..part]) {
+                Ok(()) => bytes -= part as u64,
+                Err(error) if error.kind() == ErrorKind::StorageFull => return,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    fn filler(&self) -> std::path::PathBuf {
+        self.path().join("filler")
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.filler()).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
+    }
+}
+
+#[test]
+#[ignore = "needs root: mounts a tmpfs"]
+fn writes_resume_by_themselves_when_there_is_room_again() {
+    let disk = Disk::new("64m");
+    let server = Process::start(&disk.data(), &[]);
+    register(&server, "anna");
+    let tokens = log_in(&server, "anna");
+    for left in [15, 0] {
+        disk.fill(left);
+        assert_refused_for_space(&try_register(&server, "bert"));
+        assert_refused_for_space(&server.client().call("GET", "/readyz", None, None));
+        assert_eq!(get(&server, "/user/me", &tokens.access).status, 200);
+        log_in(&server, "anna");
+        disk.make_room();
+        register(&server, &format!("with {left} left"));
+        assert_eq!(server.client().call("GET", "/readyz", None, None).status, 200);
+    }
+    let log = stop_well(server);
+    assert_eq!(log.matches("there is room on the disk again").count(), 2, "{log}");
+    let server = Process::start(&disk.data(), &[]);
+    log_in(&server, "with 15 left");
+    log_in(&server, "with 0 left");
+    stop_well(server);
+}
+
+#[test]
+#[ignore = "needs root: mounts a tmpfs"]
+fn thanks_to_its_ballast_a_server_starts_on_a_full_disk() {
+    let disk = Disk::new("64m");
+    let server = Process::start(&disk.data(), &[]);
+    register(&server, "anna");
+    let tokens = log_in(&server, "anna");
+    disk.fill(0);
+    assert_refused_for_space(&try_register(&server, "bert"));
+    stop_well(server);
+
+    disk.fill(0);
+    let server = Process::start(&disk.data(), &[]);
+    log_in(&server, "anna");
+    assert_eq!(get(&server, "/user/me", &tokens.access).status, 200);
+    assert_refused_for_space(&try_register(&server, "bert"));
+    assert!(!disk.data().join("ballast").exists());
+    disk.make_room();
+    register(&server, "bert");
+    assert!(disk.data().join("ballast").exists());
+    let log = stop_well(server);
+    assert!(log.contains("gave back 8 MiB of ballast"), "{log}");
+
+    // The same after a crash on a full disk, when the log must be read through.
+    let server = Process::start(&disk.data(), &[]);
+    register(&server, "carl");
+    disk.fill(0);
+    server.kill();
+    disk.fill(0);
+    let server = Process::start(&disk.data(), &[]);
+    log_in(&server, "carl");
+    stop_well(server);
+}
+
+#[test]
+#[ignore = "needs root: mounts a tmpfs"]
+fn a_disk_that_fills_up_under_load_costs_nothing_that_was_acknowledged() {
+    let disk = Disk::new("64m");
+    let server = Process::start(&disk.data(), &[]);
+    let filling = AtomicBool::new(true);
+    let acknowledged: Vec<String> = thread::scope(|scope| {
+        let writers = [0, 1, 2].map(|writer| {
+            let (server, filling) = (&server, &filling);
+            scope.spawn(move || {
+                let mut client = server.client();
+                let mut acknowledged = Vec::new();
+                let mut refused = 0;
+                while filling.load(Ordering::Relaxed) || refused == 0 {
+                    let name = format!("{writer}-{}", acknowledged.len());
+                    let reply = client.post("/register", &credentials(&name, PASSWORD));
+                    match reply.status {
+                        201 => acknowledged.push(name),
+                        503 => refused += 1,
+                        _ => panic!("{reply:?}"),
+                    }
+                }
+                acknowledged
+            })
+        });
+        for left in (0..40).rev() {
+            disk.fill(left);
+            thread::sleep(Duration::from_millis(20));
+        }
+        filling.store(false, Ordering::Relaxed);
+        writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
+    });
+    assert!(acknowledged.len() > 3);
+    server.kill();
+    let server = Process::start(&disk.data(), &[]);
+    for name in &acknowledged {
+        log_in(&server, name);
+    }
+    stop_well(server);
+}
+
+#[test]
+#[ignore = "needs root: mounts a tmpfs"]
+fn a_read_only_disk_is_named() {
+    let disk = Disk::new("64m");
+    let server = Process::start(&disk.data(), &[]);
+    register(&server, "anna");
+    stop_well(server);
+    disk.mount(&["-o", "remount,ro"]);
+    let text = does_not_start(&disk.data(), 73);
+    assert!(text.contains(disk.data().to_str().unwrap()) && text.contains("Read-only"), "{text}");
+}

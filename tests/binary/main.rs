@@ -1,0 +1,105 @@
+//! The real executable: started, stopped, misconfigured, damaged, and asked what it wrote to its log.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod disk;
+mod healthcheck;
+mod keys;
+mod log;
+mod log_secrets;
+mod settings;
+mod start;
+mod stop;
+mod store;
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use support::{Ended, Process, Reply, Tokens, credentials, serve};
+
+/// Far longer than anything here takes: whoever waits this long has failed.
+const WATCHDOG: Duration = Duration::from_secs(60);
+
+const PASSWORD: &str = "correct horse";
+
+/// Waits for what `job` answers. If it takes too long, the process it waits for is ended.
+fn watched<T: Send + 'static>(pid: Pid, job: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, wait) = mpsc::channel();
+    thread::spawn(move || done.send(job()));
+    wait.recv_timeout(WATCHDOG).unwrap_or_else(|_| {
+        let _ = kill_process(pid, Signal::KILL);
+        panic!("process {pid:?} does not end");
+    })
+}
+
+/// Runs a command that ends by itself.
+fn run(command: &mut Command) -> Output {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    watched(Pid::from_child(&child), || child.wait_with_output().unwrap())
+}
+
+/// Runs a command that ends with `code` before it is ready. Answers what it says.
+fn refused(command: &mut Command, code: i32) -> String {
+    let output = run(command);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{command:?}: {text}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{command:?}");
+    text
+}
+
+/// A server in `dir` that does not start.
+fn does_not_start(dir: &Path, code: i32) -> String {
+    refused(&mut serve(dir, &[]), code)
+}
+
+fn pid(server: &Process) -> Pid {
+    Pid::from_raw(i32::try_from(server.id()).unwrap()).unwrap()
+}
+
+/// Stops a server as a supervisor does.
+fn stop(server: Process) -> Ended {
+    server.terminate();
+    end_of(server)
+}
+
+/// Waits for a server that has been told to stop.
+fn end_of(server: Process) -> Ended {
+    watched(pid(&server), || server.wait())
+}
+
+/// Stops a server and asserts that it ends well.
+fn stop_well(server: Process) -> String {
+    let ended = stop(server);
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    ended.log
+}
+
+fn register(server: &Process, name: &str) -> String {
+    let reply = try_register(server, name);
+    assert_eq!(reply.status, 201, "{reply:?}");
+    reply.header("location").unwrap().strip_prefix("/user/").unwrap().to_owned()
+}
+
+fn try_register(server: &Process, name: &str) -> Reply {
+    server.client().post("/register", &credentials(name, PASSWORD))
+}
+
+fn log_in(server: &Process, name: &str) -> Tokens {
+    Tokens::from_reply(&server.client().post("/login", &credentials(name, PASSWORD)))
+}
+
+fn get(server: &Process, path: &str, token: &str) -> Reply {
+    server.client().call("GET", path, Some(token), None)
+}
+
+fn post(server: &Process, path: &str, token: &str) -> Reply {
+    server.client().call("POST", path, Some(token), None)
+}

@@ -1,0 +1,50 @@
+//! Chance that can be repeated.
+
+use std::hash::{BuildHasher, RandomState};
+
+/// Marsaglia's xorshift64*: no good for secrets, good enough to surprise a server.
+pub struct Random(u64);
+
+impl Random {
+    /// Begins at the number in the variable `SEED`, or anywhere, and prints where: a failure can be repeated.
+    pub fn begin(test: &str) -> Self {
+        let seed = match std::env::var("SEED") {
+            Ok(seed) => seed.parse().unwrap(),
+            Err(_) => RandomState::new().hash_one(test),
+        };
+        println!("{test}: SEED={seed}");
+        Self::seeded(seed)
+    }
+
+    pub fn seeded(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// Another generator, for another thread.
+    pub fn branch(&mut self) -> Self {
+        Self::seeded(self.number())
+    }
+
+    pub fn number(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// From 0 up to, but not including, `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.number() >> 33).unwrap() % end
+    }
+
+    /// True once in `times`.
+    pub fn once_in(&mut self, times: usize) -> bool {
+        self.below(times) == 0
+    }
+
+    /// The place of some element that fulfils `wanted`, if there is one.
+    pub fn place_of<T>(&mut self, list: &[T], wanted: impl Fn(&T) -> bool) -> Option<usize> {
+        let places: Vec<_> = (0..list.len()).filter(|&i| wanted(&list[i])).collect();
+        (!places.is_empty()).then(|| places[self.below(places.len())])
+    }
+}
