@@ -312,7 +312,8 @@ fn open_sled(path: &Path, options: &StoreOptions) -> Result<(sled::Db, Trees), s
     let db = sled::Config::new()
         .path(path)
         .mode(sled::Mode::HighThroughput)
-        .cache_capacity(options.cache)
+        // sled counts what pages take on disk; in memory they take about twice that.
+        .cache_capacity(options.cache / 2)
         .flush_every_ms(None) // the committer flushes
         .open()?;
     let trees = Trees {
