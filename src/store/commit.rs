@@ -249,10 +249,7 @@ impl Committer {
             Change::EndSession(session) => self.end_session(session),
             Change::Prune(moment) => self.prune(moment),
             Change::KeepTime => Ok(true),
-            Change::KeyIds(ids) => {
-                self.trees.meta.insert(meta::KEY_IDS, record::encode_key_ids(&ids)?)?;
-                Ok(true)
-            }
+            Change::KeyIds(ids) => self.keep_key_ids(&ids),
         }
     }
 
@@ -330,6 +327,16 @@ impl Committer {
             meta.insert(meta::SEAL, &seal.to_bytes())?;
             Ok(())
         })?;
+        self.seal = seal;
+        Ok(true)
+    }
+
+    fn keep_key_ids(&mut self, ids: &[String]) -> Result<bool, ApplyError> {
+        let seal = self.seal.next();
+        let mut batch = sled::Batch::default();
+        batch.insert(meta::KEY_IDS, record::encode_key_ids(ids)?);
+        batch.insert(meta::SEAL, &seal.to_bytes());
+        self.trees.meta.apply_batch(batch)?;
         self.seal = seal;
         Ok(true)
     }

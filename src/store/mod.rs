@@ -15,9 +15,10 @@ mod space;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -27,8 +28,15 @@ use crate::session::{Era, SessionId};
 use crate::user::{User, UserId, Username};
 
 use commit::{Change, Committer, Order, Progress, Ticket, Trees};
+use open::Engine;
 pub use open::OpenError;
 use space::Space;
+
+/// How often to look whether sled has had an error on a thread of its own.
+const LOOK_FOR_ERRORS: Duration = Duration::from_millis(250);
+
+/// How long closing may take; what was acknowledged is on stable storage in any case.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// The keys of the tree `meta`.
 mod meta {
@@ -104,7 +112,10 @@ pub struct Store {
     progress: Arc<Progress>,
     forgotten: Forgotten,
     queue: Sender<Order>,
-    committer: Mutex<Option<JoinHandle<()>>>,
+    engine: sled::Config,
+    db: sled::Db,
+    /// Disconnected once the committer has ended.
+    committer: Mutex<Receiver<()>>,
     /// Held for as long as the store is open.
     _lock: std::fs::File,
 }
@@ -126,12 +137,13 @@ impl Store {
         let _ = space.check();
 
         let (queue, orders) = mpsc::channel();
+        let Engine { config, db, trees, seal } = opened.engine;
         let committer = Committer {
-            db: opened.db,
-            trees: opened.trees.clone(),
+            db: db.clone(),
+            trees: trees.clone(),
             log: opened.log,
             space,
-            seal: opened.seal,
+            seal,
             acknowledged: opened.acknowledged,
             kept_mark: resumed.kept_mark,
             clock,
@@ -139,11 +151,13 @@ impl Store {
         };
         let committer = spawn(committer, orders).map_err(|error| OpenError::Io(dir.to_owned(), error))?;
         Ok(Self {
-            trees: opened.trees,
+            trees,
             progress,
             forgotten: resumed.forgotten,
             queue,
-            committer: Mutex::new(Some(committer)),
+            engine: config,
+            db,
+            committer: Mutex::new(committer),
             _lock: opened.lock,
         })
     }
@@ -297,18 +311,27 @@ impl Store {
     }
 
     /// Returns once the store has failed: the process should end then.
+    ///
+    /// Looks for errors that sled had on threads of its own as well: a flush that waits for such a thread may
+    /// have missed the news and would wait for ever.
     pub async fn failure(&self) {
-        self.progress.failure().await;
+        while tokio::time::timeout(LOOK_FOR_ERRORS, self.progress.failure()).await.is_err() {
+            if let Err(error) = self.engine.global_error() {
+                self.failed(&error);
+                // Wakes the one that waits; it fails by itself then.
+                let db = self.db.clone();
+                tokio::task::spawn_blocking(move || drop(db.flush()));
+                return;
+            }
+        }
     }
 
     /// Writes what is queued and syncs; every change that comes later is refused. Blocks.
     pub fn close(&self) {
         let _ = self.queue.send(Order::Close);
-        let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(committer) = committer
-            && committer.join().is_err()
-        {
-            log::error!("the committer panicked while closing");
+        let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
+        if committer.recv_timeout(CLOSING) == Err(RecvTimeoutError::Timeout) {
+            log::error!("the store did not close in time");
         }
     }
 
@@ -334,6 +357,12 @@ impl Store {
     }
 }
 
-fn spawn(committer: Committer, orders: Receiver<Order>) -> std::io::Result<JoinHandle<()>> {
-    thread::Builder::new().name("commit".into()).spawn(move || committer.run(&orders))
+/// Runs the committer on a thread of its own. The receiver is disconnected when it has ended.
+fn spawn(committer: Committer, orders: Receiver<Order>) -> std::io::Result<Receiver<()>> {
+    let (running, ended) = mpsc::channel();
+    thread::Builder::new().name("commit".into()).spawn(move || {
+        committer.run(&orders);
+        drop(running);
+    })?;
+    Ok(ended)
 }
