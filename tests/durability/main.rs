@@ -1,0 +1,16 @@
+//! What was acknowledged stays, whatever happens: kill -9, a power cut, a start that is cut short.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+#![allow(unreachable_pub)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod audit;
+mod client;
+mod disk;
+mod first_start;
+mod kill;
+mod ledger;
+mod power_cut;
+mod trial;

@@ -1,0 +1,65 @@
+//! The power goes: only what was synced is there afterwards.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::time::Duration;
+
+use crate::disk::Disk;
+use crate::trial::Trial;
+
+const ROUNDS: usize = 20;
+
+/// How long a server may take to notice that its disk is gone, finish what is under way and end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// `EX_TEMPFAIL`: a supervisor should start it again.
+const STORE_FAILED: i32 = 75;
+
+#[test]
+#[ignore = "needs root: mounts a loop device"]
+fn nothing_that_was_acknowledged_is_lost_by_a_power_cut() {
+    let disk = Disk::make();
+    let mut trial = Trial::begin("power cut", &disk.root().join("data"));
+    let mut process = trial.start();
+    for _ in 0..ROUNDS {
+        let mut ended = None;
+        process = trial.round(
+            process,
+            |process| {
+                disk.cut();
+                ended = Some(process.wait_within(PATIENCE));
+            },
+            |trial| {
+                disk.power_on();
+                trial.start()
+            },
+        );
+        let ended = ended.unwrap();
+        assert_eq!(ended.code(), STORE_FAILED, "{ended:?}");
+    }
+    trial.finish(process);
+}
+
+/// Without this the test above could pass on a disk that never loses anything.
+#[test]
+#[ignore = "needs root: mounts a loop device"]
+fn a_power_cut_takes_what_was_not_synced_and_leaves_what_was() {
+    let disk = Disk::make();
+    let path = |name: &str| disk.root().join(name);
+    let (kept, grown, lost) = (path("kept"), path("grown"), path("lost"));
+    let mut log = File::create(&grown).unwrap();
+    for path in [&kept, &grown] {
+        fs::write(path, "synced").unwrap();
+        File::open(path).unwrap().sync_all().unwrap();
+    }
+    File::open(disk.root()).unwrap().sync_all().unwrap();
+    log.write_all(&[b'x'; 5000]).unwrap();
+    fs::write(&lost, "not synced").unwrap();
+    disk.cut();
+    assert!(fs::write(&kept, "too late").is_err());
+    drop(log);
+    disk.power_on();
+    assert_eq!(fs::read(&kept).unwrap(), b"synced");
+    assert_eq!(fs::read(&grown).unwrap(), b"synced");
+    assert_eq!(fs::read(&lost).unwrap_or_default(), b"");
+}
