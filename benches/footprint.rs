@@ -81,7 +81,7 @@ fn fill(dir: &Path, users: u64) {
     for writer in writers {
         runtime.block_on(writer).unwrap();
     }
-    store.close();
+    store.close().unwrap();
 }
 
 fn user(n: u64) -> User {

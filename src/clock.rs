@@ -29,7 +29,7 @@ impl Timestamp {
     }
 
     /// The moment `secs` seconds after 1970-01-01T00:00:00Z.
-    pub fn from_unix_secs(secs: u64) -> Self {
+    pub const fn from_unix_secs(secs: u64) -> Self {
         Self(secs.saturating_mul(1000))
     }
 
@@ -62,9 +62,14 @@ impl Timestamp {
 /// RFC 3339, UTC, whole seconds: `2026-11-22T12:00:00Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let secs = i64::try_from(self.unix_secs()).map_err(|_| fmt::Error)?;
-        let moment = OffsetDateTime::from_unix_timestamp(secs).map_err(|_| fmt::Error)?;
-        f.write_str(&moment.format(&Rfc3339).map_err(|_| fmt::Error)?)
+        let written = i64::try_from(self.unix_secs())
+            .ok()
+            .and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok())
+            .and_then(|moment| moment.format(&Rfc3339).ok());
+        match written {
+            Some(text) => f.write_str(&text),
+            None => write!(f, "@{}", self.unix_secs()), // beyond the year 9999
+        }
     }
 }
 

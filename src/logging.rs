@@ -1,10 +1,10 @@
 //! Where log lines go: to standard error, by a thread of its own, so that a reader who stalls holds up nobody.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 /// How many lines may wait to be written, some 200 bytes each. Beyond it lines are dropped and counted.
@@ -13,8 +13,12 @@ const WAITING: usize = 8192;
 /// The running log. [`Logging::finish`] writes what is left.
 pub struct Logging {
     lines: SyncSender<Line>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    /// Disconnected once the writer has ended.
+    writer: Receiver<()>,
 }
+
+/// How long the last lines may take: a reader who stalls must not keep the process from ending.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// How long the writer rests after each block. Waking it for every line would cost a request more than the
 /// whole rest of its way; so a few hundred lines share one wake-up and one system call.
@@ -61,7 +65,11 @@ impl Logging {
         let (lines, waiting) = sync_channel(WAITING);
         let lost = Arc::new(AtomicU64::new(0));
         let queue = Queue { lines: lines.clone(), lost: Arc::clone(&lost) };
-        let writer = thread::Builder::new().name("log".into()).spawn(move || write_lines(&waiting, &lost))?;
+        let (running, writer) = channel();
+        thread::Builder::new().name("log".into()).spawn(move || {
+            write_lines(&waiting, &lost);
+            drop(running);
+        })?;
         let logger = env_logger::Builder::new()
             .parse_filters(filter)
             .format_timestamp_millis()
@@ -73,15 +81,13 @@ impl Logging {
             let place = panic.location().map_or_else(String::new, |at| format!(" at {at}"));
             log::error!("a thread panicked{place}");
         }));
-        Ok(Self { lines, writer: Mutex::new(Some(writer)) })
+        Ok(Self { lines, writer })
     }
 
-    /// Writes what is waiting. Call it last: what is logged later is lost.
-    pub fn finish(&self) {
-        let _ = self.lines.send(Line::Last);
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = writer {
-            let _ = writer.join();
+    /// Writes what is waiting, as far as standard error takes it within a second. What is logged later is lost.
+    pub fn finish(self) {
+        if self.lines.try_send(Line::Last).is_ok() {
+            let _ = self.writer.recv_timeout(LAST_LINES);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::num::NonZeroU32;
+use std::path::Path;
 use std::thread;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -14,10 +14,10 @@ const OTHER_FILES: u64 = 64;
 
 /// How many hashes may run at once: one a core, as long as they take no more than half of the memory that is
 /// available.
-pub(crate) fn hash_slots(cost: Cost) -> NonZeroU32 {
+pub(crate) fn hash_slots(cost: Cost) -> u32 {
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     let fit = available_memory().map_or(cores, |bytes| bytes / 2 / cost.memory().max(1));
-    u32::try_from(cores.min(fit)).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
+    u32::try_from(cores.min(fit)).unwrap_or(u32::MAX).max(1)
 }
 
 /// Bytes that may still be used: the system's, or the control group's where that allows less.
@@ -26,11 +26,30 @@ fn available_memory() -> Option<u64> {
         let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
         line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
     });
-    // Version 2 and version 1, as a container sees its own. Where there is no limit, 2 says "max".
-    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        .iter()
-        .find_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
-    [system, group].into_iter().flatten().min()
+    system.into_iter().chain(control_group_limits()).min()
+}
+
+/// The memory limits of the control groups that hold this process: its own and all above it. A container sees
+/// its own as the root.
+fn control_group_limits() -> Vec<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mut limits = Vec::new();
+    for line in groups.lines() {
+        // Version 2: `0::/path`; version 1: `7:memory:/path`.
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (root, file) = match parts.next() {
+            Some("") => ("/sys/fs/cgroup", "memory.max"),
+            Some("memory") => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            _ => continue,
+        };
+        let path = Path::new(parts.next().unwrap_or_default().trim_start_matches('/'));
+        for group in path.ancestors() {
+            let limit = fs::read_to_string(Path::new(root).join(group).join(file));
+            // Where there is no limit, version 2 says "max".
+            limits.extend(limit.ok().and_then(|text| text.trim().parse::<u64>().ok()));
+        }
+    }
+    limits
 }
 
 /// Makes room for `wanted` connections among the files that the process may open. Answers how many fit.

@@ -1,6 +1,7 @@
 //! Wiring: settings → log → store → listener → serve → exit code.
 
 use std::io::{self, Write};
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -19,14 +20,19 @@ fn main() -> ExitCode {
     // Whatever is written from here on is for this user alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     match settings::from_process() {
-        Command::Serve(settings) => serve(&settings),
-        Command::Healthcheck(listen) => match healthcheck::ask(settings::reachable(listen.listen)) {
+        Ok(Command::Serve(settings)) => serve(&settings),
+        Ok(Command::Healthcheck(listen)) => match healthcheck::ask(settings::reachable(listen.listen)) {
             Ok(()) => Exit::Stopped.into(),
             Err(error) => {
                 complain(&format!("{} is not healthy: {error}", listen.listen));
                 Exit::Other.into()
             }
         },
+        Err(message) => {
+            let _ = message.print();
+            // Help and the version are asked for, and no error.
+            if message.use_stderr() { Exit::Usage.into() } else { Exit::Stopped.into() }
+        }
     }
 }
 
@@ -39,24 +45,38 @@ fn serve(settings: &Settings) -> ExitCode {
         }
     };
     let exit = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(run(settings)),
+        Ok(runtime) => {
+            let exit = runtime.block_on(run(settings));
+            runtime.shutdown_background(); // a thread that hangs on a broken disk is not waited for
+            exit
+        }
         Err(error) => refuse(Exit::Other, &error),
     };
     log::info!("ended with exit code {}", exit.code());
     logging.finish();
-    // Not by returning: sled's destructors would write again, and panic where the disk does not let them.
     std::process::exit(exit.code().into())
 }
 
 async fn run(settings: &Settings) -> Exit {
-    let server = match Server::open(settings, Arc::new(Clock::system())).await {
-        Ok(server) => server,
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return refuse(Exit::Other, &error),
+    };
+    let opened = tokio::select! {
+        opened = Server::open(settings, Arc::new(Clock::system())) => opened,
+        signal = signals.next() => {
+            log::info!("{signal} received before the store was open");
+            return Exit::Stopped;
+        }
+    };
+    let server = match opened {
+        // Never dropped: sled's destructors would write again, and panic where the disk does not let them.
+        Ok(server) => ManuallyDrop::new(server),
         Err(error) => return refuse(error.exit(), &error),
     };
-    let (mut signals, listener) = match (Signals::listen(), TcpListener::bind(settings.listen()).await) {
-        (Ok(signals), Ok(listener)) => (signals, listener),
-        (Err(error), _) => return refuse(Exit::Other, &error),
-        (_, Err(error)) => {
+    let listener = match TcpListener::bind(settings.listen()).await {
+        Ok(listener) => listener,
+        Err(error) => {
             server.close().await;
             return refuse(
                 Exit::Unavailable,
@@ -76,12 +96,11 @@ async fn run(settings: &Settings) -> Exit {
         let signal = signals.next().await;
         log::warn!("{signal} received again: stopping at once");
     };
-    let exit = tokio::select! {
-        exit = server.run(listener, async { drop(stopped.await) }) => exit,
-        () = hurried => Exit::Stopped,
-    };
-    server.close().await;
-    exit
+    tokio::select! {
+        () = server.run(listener, async { drop(stopped.await) }) => {}
+        () = hurried => {}
+    }
+    server.close().await
 }
 
 struct Signals {

@@ -93,7 +93,7 @@ impl Server {
         let tokens = Tokens::new(keys, settings.issuer.clone(), lifetimes);
         let slots = settings.hash_slots.unwrap_or_else(|| machine::hash_slots(settings.scrypt));
         log::info!("password hashes: {} at once at {}", slots, settings.scrypt);
-        let hashes = HashPool::start(slots.get(), settings.scrypt).map_err(StartError::System)?;
+        let hashes = HashPool::start(slots, settings.scrypt).map_err(StartError::System)?;
         let service = Service::new(store, tokens, hashes, clock, settings.dev);
         let wanted = u64::from(settings.max_connections.get());
         let fit = machine::allow_connections(wanted);
@@ -104,26 +104,33 @@ impl Server {
     }
 
     /// Serves on `listener` until `stop` is done or the store fails, and finishes the requests under way.
-    pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()>) -> Exit {
+    pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let housekeeping = tokio::spawn(keep_house(Arc::clone(&self.app)));
-        let mut exit = Exit::Stopped;
+        // Watched to the very end: requests under way may wait for a store that fails while the server stops.
+        let app = Arc::clone(&self.app);
+        let mut failure = tokio::spawn(async move { app.service.store_failure().await });
         let stop = async {
             tokio::select! {
                 () = stop => {}
-                () = self.app.service.store_failure() => exit = Exit::StoreFailed,
+                _ = &mut failure => {}
             }
         };
         let seed = random::bytes().map_or(0, u32::from_be_bytes);
         Front::new(Arc::clone(&self.app), self.limits, seed).serve(listener, stop).await;
         housekeeping.abort();
-        exit
+        failure.abort();
     }
 
-    /// Writes what is pending and closes the store.
-    pub async fn close(self) {
-        let app = self.app;
-        if spawn_blocking(move || app.service.close()).await.is_err() {
-            log::error!("closing the store panicked");
+    /// Writes what is pending, closes the store and tells how the process should end.
+    pub async fn close(&self) -> Exit {
+        let app = Arc::clone(&self.app);
+        match spawn_blocking(move || app.service.close()).await {
+            Ok(Ok(())) => Exit::Stopped,
+            Ok(Err(_)) => Exit::StoreFailed,
+            Err(_) => {
+                log::error!("closing the store panicked");
+                Exit::StoreFailed
+            }
         }
     }
 }

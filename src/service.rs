@@ -9,7 +9,7 @@ use crate::password::{Checked, HashPool, Password, PoolError};
 use crate::random::NoRandomness;
 use crate::session::SessionId;
 use crate::store::{Store, StoreError};
-use crate::token::{Access, IssueError, LEEWAY, TokenRefusal, Tokens};
+use crate::token::{Access, IssueError, LEEWAY, NewSession, Token, TokenRefusal, Tokens};
 use crate::user::{Role, User, UserId, Username};
 
 /// The most users that one listing holds; only `--dev` and administrators list.
@@ -23,24 +23,6 @@ pub struct Service {
     clock: Arc<Clock>,
     /// `--dev`: reading, listing and deleting users needs no token.
     open_doors: bool,
-}
-
-/// What a login gives.
-pub struct LoggedIn {
-    /// Who it was.
-    pub user: UserId,
-    /// A fresh access token.
-    pub access: String,
-    /// For further access tokens.
-    pub refresh: String,
-}
-
-/// What a refresh gives.
-pub struct Refreshed {
-    /// Whose session it is.
-    pub user: UserId,
-    /// An access token that is not fresh.
-    pub access: String,
 }
 
 /// A request that was understood and not granted. Every cause has one meaning here; what it looks like to a
@@ -76,6 +58,19 @@ pub enum Unavailable {
     StoreFailed,
     /// The server is stopping.
     Stopping,
+}
+
+impl Unavailable {
+    /// One word for the log.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::DiskFull => "disk_full",
+            Self::Clock(_) => "clock",
+            Self::StoreFailed => "store_failed",
+            Self::Stopping => "stopping",
+        }
+    }
 }
 
 impl fmt::Display for Unavailable {
@@ -167,6 +162,7 @@ impl Service {
             if !store.create_user(user.clone(), hash).await? {
                 return Err(Refusal::NameTaken);
             }
+            origin.is_from(id);
             audit::record(&origin, Event::Registered(&user));
             Ok(id)
         })
@@ -179,10 +175,23 @@ impl Service {
     /// [`Refusal`]; an unknown name and a wrong password cost the same time and answer the same.
     pub async fn log_in(
         &self,
-        origin: &Arc<Origin>,
+        origin: &Origin,
         name: &str,
         password: Password,
-    ) -> Result<LoggedIn, Refusal> {
+    ) -> Result<NewSession, Refusal> {
+        let session = self.begin_session(origin, name, password).await;
+        if let Err(Refusal::Unavailable(reason)) = &session {
+            audit::record(origin, Event::LoginUnavailable(reason.code()));
+        }
+        session
+    }
+
+    async fn begin_session(
+        &self,
+        origin: &Origin,
+        name: &str,
+        password: Password,
+    ) -> Result<NewSession, Refusal> {
         self.clock.now()?;
         // A text that can be no name belongs to nobody, like any other unknown name.
         let found = match name.parse() {
@@ -194,6 +203,7 @@ impl Service {
             audit::record(origin, Event::UnknownUser);
             return Err(Refusal::InvalidCredentials);
         };
+        origin.is_from(user.id);
         match self.hashes.check(password, Some(hash.clone())).await? {
             Checked::Wrong => {
                 audit::record(origin, Event::WrongPassword(&user));
@@ -209,25 +219,24 @@ impl Service {
         }
         // Hashing took a while.
         let now = self.clock.now()?;
-        let (session, access, refresh) =
-            self.tokens.begin_session(user.id, user.role, now, self.store.era())?;
-        audit::record(origin, Event::LoggedIn(&user, session));
-        Ok(LoggedIn { user: user.id, access, refresh })
+        let session = self.tokens.begin_session(user.id, user.role, now, self.store.era())?;
+        audit::record(origin, Event::LoggedIn(&user, session.id));
+        Ok(session)
     }
 
     /// A new access token for the session, not fresh.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn refresh(&self, origin: &Arc<Origin>, token: Option<&str>) -> Result<Refreshed, Refusal> {
+    pub async fn refresh(&self, origin: &Origin, token: Option<&str>) -> Result<Token, Refusal> {
         let now = self.clock.now()?;
         let verified = read(token, |text| self.tokens.verify_refresh(text, now));
         let refresh = self.accepted(origin, verified)?;
-        let live = self.live(refresh.user, &refresh.session).await?;
+        let live = self.live(origin, refresh.user, &refresh.session).await?;
         let user = self.accepted(origin, live)?;
         let access = self.tokens.continue_session(&refresh, user.role, now)?;
         audit::record(origin, Event::Refreshed(user.id, refresh.session));
-        Ok(Refreshed { user: user.id, access })
+        Ok(access)
     }
 
     /// Ends the session of this token, of either kind. Once this returns, every token of it is refused for
@@ -235,17 +244,17 @@ impl Service {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn log_out(&self, origin: &Arc<Origin>, token: Option<&str>) -> Result<UserId, Refusal> {
+    pub async fn log_out(&self, origin: &Arc<Origin>, token: Option<&str>) -> Result<(), Refusal> {
         let now = self.clock.now()?;
         let verified = read(token, |text| self.tokens.verify_any(text, now));
         let token = self.accepted(origin, verified)?;
-        let live = self.live(token.user, &token.session).await?;
+        let live = self.live(origin, token.user, &token.session).await?;
         let user = self.accepted(origin, live)?;
         let (store, origin) = (Arc::clone(&self.store), Arc::clone(origin));
         see_through(async move {
             store.end_session(token.session).await?;
             audit::record(&origin, Event::LoggedOut(user.id, token.session));
-            Ok(user.id)
+            Ok(())
         })
         .await
     }
@@ -254,11 +263,11 @@ impl Service {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn authenticate(&self, origin: &Arc<Origin>, token: Option<&str>) -> Result<Caller, Refusal> {
+    pub async fn authenticate(&self, origin: &Origin, token: Option<&str>) -> Result<Caller, Refusal> {
         let now = self.clock.now()?;
         let verified = read(token, |text| self.tokens.verify_access(text, now));
         let access = self.accepted(origin, verified)?;
-        let live = self.live(access.user, &access.session).await?;
+        let live = self.live(origin, access.user, &access.session).await?;
         let user = self.accepted(origin, live)?;
         Ok(Caller { user, access })
     }
@@ -269,7 +278,7 @@ impl Service {
     /// [`Refusal`].
     pub async fn show_user(
         &self,
-        origin: &Arc<Origin>,
+        origin: &Origin,
         token: Option<&str>,
         id: Option<UserId>,
     ) -> Result<User, Refusal> {
@@ -292,7 +301,7 @@ impl Service {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn list_users(&self, origin: &Arc<Origin>, token: Option<&str>) -> Result<Vec<User>, Refusal> {
+    pub async fn list_users(&self, origin: &Origin, token: Option<&str>) -> Result<Vec<User>, Refusal> {
         if !self.open_doors {
             allow_admin(&self.authenticate(origin, token).await?.user)?;
         }
@@ -308,7 +317,7 @@ impl Service {
         origin: &Arc<Origin>,
         token: Option<&str>,
         id: Option<UserId>,
-    ) -> Result<UserId, Refusal> {
+    ) -> Result<(), Refusal> {
         let (by, id) = match id {
             Some(id) if self.open_doors => (None, id),
             _ => {
@@ -332,7 +341,7 @@ impl Service {
             Ok(deleted)
         });
         match deleted.await? {
-            true => Ok(id),
+            true => Ok(()),
             // Whoever deletes themselves twice at once holds a revoked token the second time.
             false if by == Some(id) => self.accepted(origin, Err(TokenRefusal::Revoked)),
             false => Err(Refusal::NotFound),
@@ -371,12 +380,21 @@ impl Service {
     }
 
     /// Writes what is pending and closes the store. Blocks.
-    pub fn close(&self) {
-        self.store.close();
+    ///
+    /// # Errors
+    /// The store has failed, now or earlier.
+    pub fn close(&self) -> Result<(), StoreError> {
+        self.store.close()
     }
 
     /// The user, if the session goes on.
-    async fn live(&self, user: UserId, session: &SessionId) -> Result<Result<User, TokenRefusal>, Refusal> {
+    async fn live(
+        &self,
+        origin: &Origin,
+        user: UserId,
+        session: &SessionId,
+    ) -> Result<Result<User, TokenRefusal>, Refusal> {
+        origin.is_from(user);
         if self.store.session_ended(session).await? {
             return Ok(Err(TokenRefusal::Revoked));
         }
@@ -384,9 +402,9 @@ impl Service {
     }
 
     /// Records a token that was not accepted.
-    fn accepted<T>(&self, origin: &Arc<Origin>, token: Result<T, TokenRefusal>) -> Result<T, Refusal> {
+    fn accepted<T>(&self, origin: &Origin, token: Result<T, TokenRefusal>) -> Result<T, Refusal> {
         token.map_err(|reason| {
-            audit::record(origin, Event::TokenRefused(reason));
+            audit::record(origin, Event::TokenRefused(reason, origin.user()));
             Refusal::Token(reason)
         })
     }

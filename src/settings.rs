@@ -66,8 +66,8 @@ pub struct Settings {
     pub scrypt: Cost,
 
     /// Password hashes computed at the same time [default: as many as cores, fewer where memory is short]
-    #[arg(long, env = "GATELET_HASH_SLOTS", value_name = "N")]
-    pub hash_slots: Option<NonZeroU32>,
+    #[arg(long, env = "GATELET_HASH_SLOTS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub hash_slots: Option<u32>,
 
     /// Connections held open at the same time
     #[arg(long, env = "GATELET_MAX_CONNECTIONS", default_value = "1024", value_name = "N")]
@@ -82,7 +82,7 @@ pub struct Settings {
     pub cache_mib: u32,
 
     /// Free disk space below which nothing is written, in MiB
-    #[arg(long, env = "GATELET_MIN_FREE_MIB", default_value = "16", value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "GATELET_MIN_FREE_MIB", default_value = "16", value_name = "MIB", value_parser = clap::value_parser!(u32).range(4..))]
     pub min_free_mib: u32,
 
     /// Fewest characters of a new password
@@ -122,13 +122,12 @@ impl Settings {
     }
 }
 
-/// Reads the process's arguments and environment. Prints help, version and errors and ends the process where
-/// that is what they ask for; exit 2 for what is wrong or unknown.
-pub fn from_process() -> Command {
-    match parse(std::env::args_os(), std::env::vars_os().map(|(name, _)| name)) {
-        Ok(command) => command,
-        Err(error) => error.exit(),
-    }
+/// Reads the process's arguments and environment.
+///
+/// # Errors
+/// What is wrong or unknown; help and version where they are asked for.
+pub fn from_process() -> Result<Command, clap::Error> {
+    parse(std::env::args_os(), std::env::vars_os().map(|(name, _)| name))
 }
 
 /// Reads arguments (the program's name first) and the names of the environment's variables; the values of

@@ -29,6 +29,11 @@ pub enum UsernameError {
 }
 
 impl Username {
+    /// A name that was parsed before it was stored.
+    pub(crate) fn from_stored(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// The name as text, normalised.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -88,7 +93,7 @@ pub struct MalformedId;
 impl FromStr for UserId {
     type Err = MalformedId;
 
-    /// Only the hyphenated form: the braced, bare and URN forms would give one user several addresses.
+    /// Only the hyphenated form (RFC 9562), not the braced, bare and URN forms that the library reads as well.
     fn from_str(text: &str) -> Result<Self, MalformedId> {
         if text.len() != uuid::fmt::Hyphenated::LENGTH {
             return Err(MalformedId);
@@ -145,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_has_one_spelling_per_user() {
+    fn ids_are_read_in_the_hyphenated_form_alone() {
         let id = UserId::generate(Timestamp::from_unix_secs(1_764_000_000)).unwrap();
         assert_eq!(id.to_string().parse(), Ok(id));
         let bare = id.to_string().replace('-', "");

@@ -284,6 +284,6 @@ fn names_in(dir: &Path) -> HashSet<String> {
         }
         names
     });
-    store.close();
+    store.close().unwrap();
     names
 }

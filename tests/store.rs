@@ -131,7 +131,7 @@ impl Bench {
             }
             Operation::Restart => {
                 let store = self.store.take().unwrap();
-                store.close();
+                store.close().unwrap();
                 drop(store);
                 self.store = Some(open(self.dir.path()).unwrap());
             }
@@ -227,7 +227,7 @@ fn a_damaged_store_is_refused_or_whole() {
                 whole(&store);
                 // What it writes from now on must not lie behind the damage.
                 runtime.block_on(store.keep_time()).unwrap();
-                store.close();
+                store.close().unwrap();
                 drop(store);
                 match open(dir.path()) {
                     Ok(store) => whole(&store),
@@ -268,7 +268,7 @@ fn populated() -> (TempDir, Model, [TempDir; 2]) {
     let crashed = copy_of(bench.dir.path());
     bench.run(&Operation::Restart);
     let Bench { dir, store, model, .. } = bench;
-    store.unwrap().close();
+    store.unwrap().close().unwrap();
     let ended = copy_of(dir.path());
     (dir, model, [crashed, ended])
 }

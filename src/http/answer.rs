@@ -12,7 +12,6 @@ use warp::reply::Response;
 
 use crate::service::{Refusal, Unavailable};
 use crate::token::TokenRefusal;
-use crate::user::UserId;
 
 /// The route's name for the access log: the path with its parameters in angle brackets, never the path itself.
 #[derive(Clone, Copy)]
@@ -40,8 +39,17 @@ impl From<Refusal> for ApiError {
     }
 }
 
-/// A JSON answer.
-pub(super) fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
+/// 200 with a body.
+pub(super) fn ok<T: Serialize>(body: &T) -> Response {
+    json(StatusCode::OK, body)
+}
+
+/// 201 with a body.
+pub(super) fn created<T: Serialize>(body: &T) -> Response {
+    json(StatusCode::CREATED, body)
+}
+
+fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
     let Ok(body) = serde_json::to_vec(body) else {
         log::error!("an answer could not be written as JSON");
         return bare(StatusCode::INTERNAL_SERVER_ERROR);
@@ -54,12 +62,12 @@ pub(super) fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
 
 /// `{"message": …}` with 200.
 pub(super) fn message(text: &'static str) -> Response {
-    json(StatusCode::OK, &json!({ "message": text }))
+    ok(&json!({ "message": text }))
 }
 
-/// An answer that holds a token: nothing on the way may keep it.
-pub(super) fn token<T: Serialize>(body: &T) -> Response {
-    with(json(StatusCode::OK, body), CACHE_CONTROL, "no-store")
+/// An answer that holds tokens: nothing on the way may keep it.
+pub(super) fn tokens<T: Serialize>(body: &T) -> Response {
+    with(ok(body), CACHE_CONTROL, "no-store")
 }
 
 /// No content, but what may be asked for.
@@ -67,14 +75,8 @@ pub(super) fn options(allow: &'static str) -> Response {
     with(bare(StatusCode::NO_CONTENT), ALLOW, allow)
 }
 
-/// The same answer, with the user it is about for the access log.
-pub(super) fn about(mut response: Response, user: UserId) -> Response {
-    response.extensions_mut().insert(user);
-    response
-}
-
 /// The same answer with one header more.
-pub(super) fn with(mut response: Response, name: HeaderName, value: &'static str) -> Response {
+fn with(mut response: Response, name: HeaderName, value: &'static str) -> Response {
     response.headers_mut().insert(name, HeaderValue::from_static(value));
     response
 }

@@ -25,7 +25,6 @@ use super::answer::Route;
 use super::connection::{Activity, Watched};
 use super::{App, routes};
 use crate::audit::Origin;
-use crate::user::UserId;
 
 /// The log target of the access log: one line a request.
 const ACCESS: &str = "gatelet::access";
@@ -205,9 +204,13 @@ impl Front {
     where
         S: tower_service::Service<Request<Incoming>, Response = Response, Error = Infallible>,
     {
-        let started = Instant::now();
-        let origin = Arc::new(Origin { peer: peer.ip(), request_id: self.request_ids.of(request.headers()) });
-        let method = request.method().clone();
+        let origin = Arc::new(Origin::new(peer.ip(), self.request_ids.of(request.headers())));
+        let mut line = AccessLine {
+            origin: Arc::clone(&origin),
+            method: request.method().clone(),
+            started: Instant::now(),
+            answered: None,
+        };
         request.extensions_mut().insert(Arc::clone(&origin));
         request.extensions_mut().insert(Arc::clone(activity));
         let mut response = match service.call(request).await {
@@ -217,26 +220,42 @@ impl Front {
         if let Ok(id) = HeaderValue::try_from(&origin.request_id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
-        log_access(&origin, &method, &response, started.elapsed());
+        let route = response.extensions().get().map_or("-", |Route(name)| name);
+        line.answered = Some((route, response.status().as_u16()));
         response
     }
 }
 
-fn log_access(origin: &Origin, method: &Method, response: &Response, took: Duration) {
-    if !log::log_enabled!(target: ACCESS, log::Level::Info) {
-        return;
+/// Writes a request's line to the access log when it is dropped: also where the client has hung up, or was closed,
+/// before there was an answer.
+struct AccessLine {
+    origin: Arc<Origin>,
+    method: Method,
+    started: Instant,
+    /// Route and status.
+    answered: Option<(&'static str, u16)>,
+}
+
+impl Drop for AccessLine {
+    fn drop(&mut self) {
+        if !log::log_enabled!(target: ACCESS, log::Level::Info) {
+            return;
+        }
+        let Self { origin, method, .. } = self;
+        let micros = self.started.elapsed().as_micros();
+        let user = origin.user().map_or_else(|| "-".to_owned(), |user| user.to_string());
+        let (peer, id) = (origin.peer, &origin.request_id);
+        match self.answered {
+            Some((route, status)) => log::info!(
+                target: ACCESS,
+                "{method} {route} {status} duration_us={micros} user={user} peer={peer} request={id}",
+            ),
+            None => log::info!(
+                target: ACCESS,
+                "{method} - unanswered duration_us={micros} user={user} peer={peer} request={id}",
+            ),
+        }
     }
-    let route = response.extensions().get().map_or("-", |Route(name)| name);
-    let status = response.status().as_u16();
-    let micros = took.as_micros();
-    let user = response.extensions().get::<UserId>();
-    log::info!(
-        target: ACCESS,
-        "{method} {route} {status} duration_us={micros} user={} peer={} request={}",
-        user.map_or_else(|| "-".to_owned(), UserId::to_string),
-        origin.peer,
-        origin.request_id,
-    );
 }
 
 /// Ids for requests whose callers gave none: the same on every line that a request leaves in the logs.

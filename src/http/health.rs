@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
 use serde_json::json;
 use warp::reply::Response;
 
@@ -10,10 +9,10 @@ use super::App;
 use super::answer::{self, ApiError};
 
 pub(super) async fn alive() -> Result<Response, ApiError> {
-    Ok(answer::json(StatusCode::OK, &json!({ "status": "alive" })))
+    Ok(answer::ok(&json!({ "status": "alive" })))
 }
 
 pub(super) async fn ready(app: Arc<App>) -> Result<Response, ApiError> {
     app.service.ready().await?;
-    Ok(answer::json(StatusCode::OK, &json!({ "status": "ready" })))
+    Ok(answer::ok(&json!({ "status": "ready" })))
 }

@@ -20,7 +20,7 @@ pub(super) async fn create(
     let (name, password) = (body.text("username"), body.text("password"));
     body.finish()?;
     let (name, password) = name.zip(password).ok_or(ApiError::NotJson)?; // finish has refused what is missing
-    let login = app.service.log_in(&origin, &name, Password::typed(&password)).await?;
-    let tokens = json!({ "access_token": login.access, "refresh_token": login.refresh });
-    Ok(answer::about(answer::token(&tokens), login.user))
+    let session = app.service.log_in(&origin, &name, Password::typed(&password)).await?;
+    let tokens = json!({ "access_token": session.access, "refresh_token": session.refresh });
+    Ok(answer::tokens(&tokens))
 }

@@ -25,7 +25,7 @@ use warp::{Filter, Rejection, path};
 use crate::service::Service;
 use answer::{ApiError, Route};
 pub use front::{Front, Limits};
-use request::{bearer, document, origin};
+use request::{bearer, document, no_document, origin};
 use user::Target;
 
 /// What handlers need besides the request.
@@ -48,7 +48,7 @@ fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
 
     let user = || path!("user" / Target);
     let user = user().and(get()).and(call()).and(bearer()).then(user::show)
-        .or(user().and(warp::delete()).and(call()).and(bearer()).then(user::delete)).unify()
+        .or(user().and(warp::delete()).and(call()).and(bearer()).and(no_document()).then(user::delete)).unify()
         .or(user().map(drop).untuple_one().and(other("DELETE, GET, HEAD, OPTIONS"))).unify()
         .map(named("/user/<id>"));
     let users = path!("user")
@@ -61,10 +61,10 @@ fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
         .and(warp::post().and(call()).and(document()).then(login::create).or(other("OPTIONS, POST")).unify())
         .map(named("/login"));
     let refresh = path!("refresh")
-        .and(warp::post().and(call()).and(bearer()).then(refresh::create).or(other("OPTIONS, POST")).unify())
+        .and(warp::post().and(call()).and(bearer()).and(no_document()).then(refresh::create).or(other("OPTIONS, POST")).unify())
         .map(named("/refresh"));
     let logout = path!("logout")
-        .and(warp::post().and(call()).and(bearer()).then(logout::create).or(other("OPTIONS, POST")).unify())
+        .and(warp::post().and(call()).and(bearer()).and(no_document()).then(logout::create).or(other("OPTIONS, POST")).unify())
         .map(named("/logout"));
     let healthz = path!("healthz")
         .and(get().then(health::alive).or(other("GET, HEAD, OPTIONS")).unify())

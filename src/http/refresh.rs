@@ -11,7 +11,6 @@ use super::request::Bearer;
 use crate::audit::Origin;
 
 pub(super) async fn create(origin: Arc<Origin>, app: Arc<App>, bearer: Bearer) -> Result<Response, ApiError> {
-    let refreshed = app.service.refresh(&origin, bearer.token()).await?;
-    let token = json!({ "access_token": refreshed.access });
-    Ok(answer::about(answer::token(&token), refreshed.user))
+    let access = app.service.refresh(&origin, bearer.token()).await?;
+    Ok(answer::tokens(&json!({ "access_token": access })))
 }

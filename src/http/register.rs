@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
 use http::header::LOCATION;
-use http::{HeaderValue, StatusCode};
 use serde_json::json;
 use warp::reply::Response;
 
@@ -21,11 +21,11 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let (name, password) = parse(body?, app.min_password_chars)?;
     let id = app.service.register(&origin, name, password).await?;
-    let mut response = answer::json(StatusCode::CREATED, &json!({ "message": "User created successfully." }));
+    let mut response = answer::created(&json!({ "message": "User created successfully." }));
     if let Ok(location) = HeaderValue::try_from(format!("/user/{id}")) {
         response.headers_mut().insert(LOCATION, location);
     }
-    Ok(answer::about(response, id))
+    Ok(response)
 }
 
 fn parse(mut body: Document, min_chars: usize) -> Result<(Username, Password), ApiError> {

@@ -69,25 +69,36 @@ pub(super) struct Document {
 
 /// Reads the body as a JSON object.
 pub(super) fn document() -> impl Filter<Extract = (Result<Document, ApiError>,), Error = Rejection> + Copy {
-    warp::ext::get::<Arc<Activity>>().and(warp::header::headers_cloned()).and(warp::body::stream()).then(
-        |activity: Arc<Activity>, headers: HeaderMap, body| async move {
-            activity.body_awaited();
-            let document = read(&headers, body).await;
-            if activity.body_complete() { document } else { Err(ApiError::BodyTooSlow) }
-        },
-    )
+    warp::header::headers_cloned().and(body()).map(|headers: HeaderMap, body: Body| {
+        let body = body?; // read first, so that the client can hear the answer
+        if !headers.get(CONTENT_TYPE).is_none_or(is_json) {
+            return Err(ApiError::NotDeclaredJson);
+        }
+        Document::parse(&body)
+    })
 }
 
-async fn read<B: Buf>(
-    headers: &HeaderMap,
-    body: impl Stream<Item = Result<B, warp::Error>>,
-) -> Result<Document, ApiError> {
-    if !headers.get(CONTENT_TYPE).is_none_or(is_json) {
-        return Err(ApiError::NotDeclaredJson);
-    }
-    let bytes =
-        tokio::time::timeout(BODY_TIMEOUT, collect(body)).await.map_err(|_| ApiError::BodyTooSlow)??;
-    Document::parse(&bytes)
+/// Reads a body that nobody asked for and drops it: a connection that is closed with bytes unread may be reset
+/// before its answer arrives.
+pub(super) fn no_document() -> impl Filter<Extract = (), Error = Rejection> + Copy {
+    body().map(drop).untuple_one()
+}
+
+type Body = Result<Zeroizing<Vec<u8>>, ApiError>;
+
+/// Reads the body as a whole. The connection may be closed to make room meanwhile.
+fn body() -> impl Filter<Extract = (Body,), Error = Rejection> + Copy {
+    warp::ext::get::<Arc<Activity>>().and(warp::body::stream()).then(
+        |activity: Arc<Activity>, body| async move {
+            activity.body_awaited();
+            let body = tokio::time::timeout(BODY_TIMEOUT, collect(body)).await;
+            if activity.body_complete() {
+                body.unwrap_or(Err(ApiError::BodyTooSlow))
+            } else {
+                Err(ApiError::BodyTooSlow)
+            }
+        },
+    )
 }
 
 fn is_json(content_type: &HeaderValue) -> bool {
@@ -106,10 +117,12 @@ async fn collect<B: Buf>(
     body: impl Stream<Item = Result<B, warp::Error>>,
 ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
     pin_mut!(body);
-    // Never grows, so that no copy of a password is left behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(BODY_MAX));
+    let mut bytes = Zeroizing::new(Vec::new());
     let mut total = 0;
     while let Some(chunk) = body.next().await {
+        // Never grows after this, so that at least here no copy of a password is left behind.
+        let room = BODY_MAX - bytes.len();
+        bytes.reserve_exact(room);
         // A broken transfer: nobody is there to read the answer.
         let mut chunk = chunk.map_err(|_| ApiError::NotJson)?;
         total += chunk.remaining();

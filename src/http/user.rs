@@ -3,7 +3,6 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use http::StatusCode;
 use serde::Serialize;
 use warp::reply::Response;
 
@@ -60,7 +59,7 @@ pub(super) async fn show(
     bearer: Bearer,
 ) -> Result<Response, ApiError> {
     let user = app.service.show_user(&origin, bearer.token(), target.id()).await?;
-    Ok(answer::about(answer::json(StatusCode::OK, &UserBody::from(&user)), user.id))
+    Ok(answer::ok(&UserBody::from(&user)))
 }
 
 pub(super) async fn delete(
@@ -69,12 +68,12 @@ pub(super) async fn delete(
     app: Arc<App>,
     bearer: Bearer,
 ) -> Result<Response, ApiError> {
-    let id = app.service.delete_user(&origin, bearer.token(), target.id()).await?;
-    Ok(answer::about(answer::message("User deleted."), id))
+    app.service.delete_user(&origin, bearer.token(), target.id()).await?;
+    Ok(answer::message("User deleted."))
 }
 
 pub(super) async fn list(origin: Arc<Origin>, app: Arc<App>, bearer: Bearer) -> Result<Response, ApiError> {
     let users = app.service.list_users(&origin, bearer.token()).await?;
     let users: Vec<_> = users.iter().map(UserBody::from).collect();
-    Ok(answer::json(StatusCode::OK, &users))
+    Ok(answer::ok(&users))
 }

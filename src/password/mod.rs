@@ -39,7 +39,10 @@ pub enum PasswordError {
 impl Password {
     /// A password to be checked: any text will do, for length rules hold only when a password is set.
     pub fn typed(text: &Zeroizing<String>) -> Self {
-        Self(Zeroizing::new(text.nfc().collect()))
+        // Room for the longest that NFC can make of it: growing would leave copies behind.
+        let mut normal = Zeroizing::new(String::with_capacity(3 * text.len()));
+        normal.extend(text.nfc());
+        Self(normal)
     }
 
     /// What is hashed. HMAC, and with it scrypt, pads short keys with NUL, so that a password and the same one

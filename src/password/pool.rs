@@ -70,11 +70,14 @@ struct State {
     closed: bool,
 }
 
-/// `run` answers its requester itself and tells whether there still was one.
+/// `run` answers its requester itself and tells how much there was to compute: nothing where the requester had
+/// gone, more than `work` where a hash was renewed as well.
 struct Job {
     work: u64,
-    run: Box<dyn FnOnce() -> bool + Send>,
+    run: Run,
 }
+
+type Run = Box<dyn FnOnce() -> u64 + Send>;
 
 impl HashPool {
     /// A pool of `slots` threads that hashes at `cost`.
@@ -107,7 +110,7 @@ impl HashPool {
     /// [`PoolError`], `Busy` above all.
     pub async fn hash(&self, password: Password) -> Result<PasswordHash, PoolError> {
         let cost = self.cost;
-        self.run(cost.work(), move || hash(&password, cost)).await
+        self.run(cost.work(), move || (hash(&password, cost), cost.work())).await
     }
 
     /// Checks a password against a stored hash, or against nobody's at the same cost, so that the answer for
@@ -125,9 +128,13 @@ impl HashPool {
             Some(stored) => cost_of(stored)?.work(),
             None => today.work(),
         };
-        self.run(work, move || match stored {
-            Some(stored) => check(&password, &stored, today),
-            None => check_nobody(&password, today).map(|()| Checked::Wrong),
+        self.run(work, move || {
+            let checked = match stored {
+                Some(stored) => check(&password, &stored, today),
+                None => check_nobody(&password, today).map(|()| Checked::Wrong),
+            };
+            let renewal = if matches!(checked, Ok(Checked::RightRenewed(_))) { today.work() } else { 0 };
+            (checked, work + renewal)
         })
         .await
     }
@@ -135,16 +142,17 @@ impl HashPool {
     async fn run<T: Send + 'static>(
         &self,
         work: u64,
-        compute: impl FnOnce() -> Result<T, HashFailure> + Send + 'static,
+        compute: impl FnOnce() -> (Result<T, HashFailure>, u64) + Send + 'static,
     ) -> Result<T, PoolError> {
         let (answer, wait) = oneshot::channel();
         let run = move || {
             // Whoever asked may have gone while this waited.
-            let wanted = !answer.is_closed();
-            if wanted {
-                let _ = answer.send(compute());
+            if answer.is_closed() {
+                return 0;
             }
-            wanted
+            let (computed, work) = compute();
+            let _ = answer.send(computed);
+            work
         };
         self.shared.enqueue(work, Box::new(run))?;
         Ok(wait.await.map_err(|_| PoolError::Gone)??)
@@ -164,7 +172,7 @@ impl Shared {
     }
 
     #[allow(clippy::cast_precision_loss)] // an estimate
-    fn enqueue(&self, work: u64, run: Box<dyn FnOnce() -> bool + Send>) -> Result<(), PoolError> {
+    fn enqueue(&self, work: u64, run: Run) -> Result<(), PoolError> {
         let mut state = self.lock();
         let wait = state.queued_work as f64 * state.nanos_per_work / f64::from(self.slots);
         if wait > QUEUE.as_nanos() as f64 {
@@ -184,9 +192,9 @@ impl Shared {
         while let Some(job) = self.next() {
             let started = Instant::now();
             // A panic must not cost a slot; its requester learns that the channel is gone.
-            let wanted = catch_unwind(AssertUnwindSafe(job.run)).unwrap_or(false);
-            if wanted {
-                self.learn(job.work, started.elapsed());
+            let work = catch_unwind(AssertUnwindSafe(job.run)).unwrap_or(0);
+            if work > 0 {
+                self.learn(work, started.elapsed());
             }
         }
     }

@@ -36,7 +36,8 @@ use space::Space;
 const LOOK_FOR_ERRORS: Duration = Duration::from_millis(250);
 
 /// How long closing may take; what was acknowledged is on stable storage in any case.
-const CLOSING: Duration = Duration::from_secs(5);
+/// With the eight seconds that requests get, a stop stays within the ten that supervisors allow.
+const CLOSING: Duration = Duration::from_millis(1500);
 
 /// The keys of the tree `meta`.
 mod meta {
@@ -74,7 +75,7 @@ pub enum StoreError {
     DiskFull,
     /// The store has failed and the process is about to end.
     Failed,
-    /// One record cannot be read or would be too large.
+    /// One record cannot be read, or would be too large to be written.
     Unreadable,
 }
 
@@ -83,7 +84,7 @@ impl fmt::Display for StoreError {
         f.write_str(match self {
             Self::DiskFull => "the disk is nearly full",
             Self::Failed => "the store has failed",
-            Self::Unreadable => "a record is not readable",
+            Self::Unreadable => "a record cannot be read or written",
         })
     }
 }
@@ -285,9 +286,10 @@ impl Store {
         for entry in self.trees.users.iter().take(limit) {
             let (id, bytes) = entry.map_err(|error| self.failed(&error))?;
             let id = UserId::from_bytes((*id).try_into().map_err(|_| StoreError::Unreadable)?);
-            self.progress.settled(id).await?;
             users.push(record::decode_user(id, &bytes)?);
         }
+        // Who is missing from the list is an answer too.
+        self.progress.all_settled().await?;
         Ok(users)
     }
 
@@ -326,13 +328,19 @@ impl Store {
         }
     }
 
-    /// Writes what is queued and syncs; every change that comes later is refused. Blocks.
-    pub fn close(&self) {
+    /// Writes what is queued and syncs; every change that comes later is refused. Blocks, for some seconds at the
+    /// most.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`]: the store failed at some time, or does so now. What was acknowledged is safe.
+    pub fn close(&self) -> Result<(), StoreError> {
         let _ = self.queue.send(Order::Close);
         let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
         if committer.recv_timeout(CLOSING) == Err(RecvTimeoutError::Timeout) {
             log::error!("the store did not close in time");
+            return Err(StoreError::Failed);
         }
+        if self.progress.has_failed() { Err(StoreError::Failed) } else { Ok(()) }
     }
 
     fn read(&self, tree: &sled::Tree, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {

@@ -18,7 +18,7 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -36,11 +36,11 @@ use crate::durable_file;
 use crate::random;
 use crate::session::Era;
 
-/// How long opening may take: a damaged log can make a scan spin for ever, and the operator should hear of it
-/// within five seconds.
+/// How long opening a small store may take: a damaged log can make a scan spin for ever, and the operator should
+/// hear of it within five seconds.
 const DEADLINE: Duration = Duration::from_secs(4);
 
-/// Bytes of log that are worth a second more: after a crash sled reads all of it, and an SD card is slow.
+/// Bytes of log that are worth a second more: all of it is read, and an SD card is slow.
 const BYTES_PER_SECOND: u64 = 16 << 20;
 
 /// The layout that this version writes, and the newest that it reads.
@@ -190,12 +190,14 @@ struct Expected {
 }
 
 fn create_data_dir(dir: &Path) -> Result<(), OpenError> {
-    let io = |error| OpenError::Io(dir.into(), error);
-    if dir.is_dir() {
-        return Ok(());
+    let missing: Vec<_> = dir.ancestors().take_while(|level| !level.exists()).collect();
+    for level in missing.into_iter().rev().filter(|level| !level.as_os_str().is_empty()) {
+        durable_file::create_dir(level).map_err(|error| OpenError::Io(level.into(), error))?;
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
-    durable_file::sync_dir(durable_file::parent(dir)).map_err(io)
+    if !dir.is_dir() {
+        return Err(OpenError::Io(dir.into(), io::ErrorKind::NotADirectory.into()));
+    }
+    Ok(())
 }
 
 /// Keeps others out for as long as the file is held.
@@ -425,7 +427,8 @@ impl Opened {
         let reading = clock.reading();
         if accept && kept_mark > reading {
             log::warn!("the clock's mark {kept_mark} is taken back to {reading}, as --accept-clock says");
-            if let Some(pruned) = self.moment(meta::PRUNED_UNTIL)?.filter(|&until| until > reading) {
+            let pruned = self.moment(meta::PRUNED_UNTIL)?.unwrap_or_default();
+            if pruned > reading {
                 forgotten = Forgotten {
                     ended_before: forgotten.ended_before.max(pruned),
                     begun_before: forgotten.begun_before.next(),
@@ -441,8 +444,13 @@ impl Opened {
     }
 
     fn moment(&self, key: &[u8]) -> Result<Option<Timestamp>, OpenError> {
-        let bytes = self.engine.trees.meta.get(key).map_err(|error| sled_error(&self.dir, error))?;
-        Ok(bytes.and_then(|bytes| moment(&bytes)))
+        match self.engine.trees.meta.get(key).map_err(|error| sled_error(&self.dir, error))? {
+            None => Ok(None),
+            Some(bytes) => match moment(&bytes) {
+                Some(moment) => Ok(Some(moment)),
+                None => Err(OpenError::Damaged(self.dir.clone(), "a time in it is no time".into())),
+            },
+        }
     }
 
     fn forgotten(&self) -> Result<Forgotten, OpenError> {
@@ -461,8 +469,6 @@ impl Opened {
             let ended = forgotten.ended_before.unix_millis().to_be_bytes();
             let begun = forgotten.begun_before.to_bytes();
             self.engine.trees.meta.insert(meta::FORGOTTEN, [&ended[..], &begun].concat())?;
-            // Said in the line above; the next pruning starts from the clock that is right.
-            self.engine.trees.meta.remove(meta::PRUNED_UNTIL)?;
             self.engine.trees.meta.insert(meta::CLOCK_MARK, &mark.unix_millis().to_be_bytes())?;
             self.engine.db.flush()?;
             Ok(self.log.sync_data()?)
@@ -472,5 +478,8 @@ impl Opened {
 }
 
 fn moment(bytes: &[u8]) -> Option<Timestamp> {
-    Some(Timestamp::from_unix_millis(u64::from_be_bytes(bytes.try_into().ok()?)))
+    /// 9999-12-31T23:59:59Z: no clock of ours has been there.
+    const LAST: Timestamp = Timestamp::from_unix_secs(253_402_300_799);
+    let moment = Timestamp::from_unix_millis(u64::from_be_bytes(bytes.try_into().ok()?));
+    (moment <= LAST).then_some(moment)
 }

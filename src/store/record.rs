@@ -36,22 +36,22 @@ pub(super) fn encode_user(user: &User, hash: &PasswordHash) -> Result<Vec<u8>, S
 }
 
 pub(super) fn decode_user(id: UserId, bytes: &[u8]) -> Result<User, StoreError> {
-    user(id, &decode(bytes)?)
+    Ok(user(id, &decode(bytes)?))
 }
 
 pub(super) fn decode_user_with_hash(id: UserId, bytes: &[u8]) -> Result<(User, PasswordHash), StoreError> {
     let record: UserRecord<'_> = decode(bytes)?;
     let hash = PasswordHash::from_stored(record.password_hash.to_owned());
-    Ok((user(id, &record)?, hash))
+    Ok((user(id, &record), hash))
 }
 
-fn user(id: UserId, record: &UserRecord<'_>) -> Result<User, StoreError> {
-    Ok(User {
+fn user(id: UserId, record: &UserRecord<'_>) -> User {
+    User {
         id,
-        name: record.name.parse::<Username>().map_err(|_| StoreError::Unreadable)?,
+        name: Username::from_stored(record.name),
         role: record.role,
         created_at: Timestamp::from_unix_millis(record.created_at_millis),
-    })
+    }
 }
 
 /// The ids of the keys that must be there, as [`crate::token::KeyRing::ids`] gives them.

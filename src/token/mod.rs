@@ -15,6 +15,7 @@ use std::fmt;
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
+use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::random::{self, NoRandomness};
@@ -92,6 +93,28 @@ pub struct AnyToken {
     pub session: SessionId,
 }
 
+/// A token that was made. Cannot be printed, only sent.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct Token(String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// A session that has just begun, and its first tokens.
+#[derive(Debug)]
+pub struct NewSession {
+    /// Which session it is.
+    pub id: SessionId,
+    /// A fresh access token.
+    pub access: Token,
+    /// The refresh token.
+    pub refresh: Token,
+}
+
 /// How long tokens live.
 #[derive(Clone, Copy, Debug)]
 pub struct Lifetimes {
@@ -137,7 +160,8 @@ pub struct Tokens {
     keys: KeyRing,
     issuer: String,
     lifetimes: Lifetimes,
-    /// Verified access tokens by their exact text. Holds only what can never change about a token.
+    /// Verified access tokens by their exact text. Holds only what can never change about a token, and is not
+    /// believed beyond a token's expiry; entries that nobody asks for go when room is needed.
     remembered: Cache<Box<str>, Access>,
 }
 
@@ -157,7 +181,7 @@ impl Tokens {
         role: Role,
         now: Timestamp,
         era: Era,
-    ) -> Result<(SessionId, String, String), IssueError> {
+    ) -> Result<NewSession, IssueError> {
         let now = now.whole_seconds();
         let session = SessionId::generate(self.lifetimes.session_end(now), era)?;
         let access = self.access(user, session, role, true, now, now)?;
@@ -173,7 +197,7 @@ impl Tokens {
             auth_time: now,
         };
         let refresh = paseto::encrypt(self.keys.encrypting(), &claims::to_json(&payload)?)?;
-        Ok((session, access, refresh))
+        Ok(NewSession { id: session, access, refresh })
     }
 
     /// A further access token of the session that `refresh` stands for: not fresh, and never longer-lived
@@ -186,7 +210,7 @@ impl Tokens {
         refresh: &Refresh,
         role: Role,
         now: Timestamp,
-    ) -> Result<String, IssueError> {
+    ) -> Result<Token, IssueError> {
         self.access(refresh.user, refresh.session, role, false, refresh.auth_time, now.whole_seconds())
     }
 
@@ -198,7 +222,7 @@ impl Tokens {
         fresh: bool,
         auth_time: Timestamp,
         now: Timestamp,
-    ) -> Result<String, IssueError> {
+    ) -> Result<Token, IssueError> {
         let payload = AccessPayload {
             iss: (&*self.issuer).into(),
             sub: user,

@@ -241,6 +241,24 @@ fn a_logged_out_session_stays_out_though_a_clock_that_ran_ahead_had_it_forgotten
 }
 
 #[test]
+fn a_logged_out_session_stays_out_when_the_clock_is_taken_back_in_two_steps() {
+    let server = TestServer::start();
+    server.register("anna", PASSWORD);
+    let ended = server.log_in("anna", PASSWORD);
+    assert_eq!(server.call("POST", "/logout", Some(&ended.access), None).status, 200);
+    server.advance(60 * DAY);
+    let server = forget(server, &ended);
+    server.advance(30 * DAY);
+    assert_eq!(server.call("GET", "/readyz", None, None).status, 200);
+    // Still ahead of the time at which the session was forgotten, and nothing more to forget.
+    let server = server.restart_with(&["--accept-clock"], clock_at(start().after(70 * DAY))).unwrap();
+    let server = server.restart_with(&["--accept-clock"], clock_at(start().after(secs(60)))).unwrap();
+    for (method, path, token) in [("GET", "/user/me", &ended.access), ("POST", "/refresh", &ended.refresh)] {
+        Refusal::Revoked.expect(&server.call(method, path, Some(token), None), path);
+    }
+}
+
+#[test]
 fn a_login_in_the_very_second_in_which_the_clock_was_taken_back_holds() {
     let server = TestServer::start();
     server.register("anna", PASSWORD);

@@ -191,17 +191,29 @@ fn a_first_start_that_lacks_only_its_marker_is_completed() {
     log_in(&Process::start(dir.path(), &[]), "anna");
 }
 
-#[test]
-fn hashes_run_at_a_lower_priority_than_everything_else() {
-    let dir = temporary();
-    let server = Process::start(dir.path(), &["--hash-slots", "3"]);
+/// The niceness of the threads that hash, and of all others.
+fn niceness(server: &Process) -> (Vec<i32>, Vec<i32>) {
     let (mut hashing, mut others) = (Vec::new(), Vec::new());
     for task in fs::read_dir(format!("/proc/{}/task", server.id())).unwrap() {
         let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
         let (name, fields) = stat.split_once('(').unwrap().1.rsplit_once(") ").unwrap();
-        let nice: i32 = fields.split(' ').nth(16).unwrap().parse().unwrap(); // field 19 of proc(5)
+        let nice = fields.split(' ').nth(16).unwrap().parse().unwrap(); // field 19 of proc(5)
         if name.starts_with("hash-") { hashing.push(nice) } else { others.push(nice) }
     }
-    assert_eq!(hashing.len(), 3);
-    assert!(hashing.iter().min() > others.iter().max(), "hashing: {hashing:?}, others: {others:?}");
+    (hashing, others)
+}
+
+#[test]
+fn hashes_run_at_a_lower_priority_than_everything_else() {
+    let dir = temporary();
+    let server = Process::start(dir.path(), &["--hash-slots", "3"]);
+    // A thread says so itself, once it runs.
+    for _ in 0..1000 {
+        let (hashing, others) = niceness(&server);
+        if hashing.len() == 3 && hashing.iter().min() > others.iter().max() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("hashing and others: {:?}", niceness(&server));
 }

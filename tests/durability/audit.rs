@@ -181,5 +181,5 @@ pub fn audit_store(dir: &Path, ledger: &[Account]) {
         }
     });
     assert!(expected.is_empty(), "{} users are missing", expected.len());
-    store.close();
+    store.close().unwrap();
 }

@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use gatelet::clock::{Clock, Timestamp};
+use gatelet::exit::Exit;
 use gatelet::server::{Server, StartError};
 use gatelet::settings::{self, Command, Settings};
 use gatelet::store::{Store, StoreOptions};
@@ -57,7 +58,7 @@ impl TestServer {
         let thread = thread::spawn(move || {
             runtime.block_on(async {
                 server.run(listener, async { drop(stopped.await) }).await;
-                server.close().await;
+                assert_eq!(server.close().await, Exit::Stopped);
             });
         });
         Ok(Self {
@@ -93,7 +94,7 @@ impl TestServer {
         let clock = Arc::new(Clock::manual(self.clock.reading()));
         let store = Store::open(self.dir.path(), &options, clock).unwrap_or_else(|error| panic!("{error}"));
         Runtime::new().unwrap().block_on(change(&store));
-        store.close();
+        store.close().unwrap();
         drop(store);
         self.restart()
     }
