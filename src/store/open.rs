@@ -149,16 +149,19 @@ pub(super) struct Opened {
 
 pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<Opened, OpenError> {
     create_data_dir(dir)?;
-    let used_before = dir.join("lock").exists();
+    let store = dir.join("store");
+    let used_before = dir.join("lock").exists() || dir.join("store-id").exists();
+    if store.exists() && !used_before {
+        // Whatever that is, it is not ours to open or to remove. Nothing may be left behind here that would make
+        // the next start think otherwise.
+        return Err(OpenError::Unmarked(store, None));
+    }
     let lock = lock(dir)?;
     space.make_room().map_err(|error| OpenError::Io(dir.into(), error))?;
 
-    let store = dir.join("store");
     let marker = read_marker(dir)?;
     let complete = store.join("db").exists();
     match (&marker, complete) {
-        // Whatever that is, it is not ours to open or to remove.
-        (None, _) if store.exists() && !used_before => return Err(OpenError::Unmarked(store, None)),
         (Some(_), false) => return Err(OpenError::Vanished(store)),
         (None, false) => make(dir, options)?,
         (_, true) => heal(&store)?,

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::support::{Process, Tokens, log_file, temporary};
-use crate::{does_not_start, get, log_in, post, register, run, stop_well};
+use crate::support::{Process, Tokens, log_file, serve, temporary};
+use crate::{does_not_start, get, log_in, post, refused, register, run, stop_well};
 
 const USERS: usize = 40;
 
@@ -230,5 +230,19 @@ fn a_damaged_snapshot_stops_the_start_or_does_no_harm() {
             data.assert_whole(&server);
             stop_well(server);
         }
+    }
+}
+
+#[test]
+fn a_folder_that_was_never_ours_is_left_alone_however_often_one_tries() {
+    let dir = temporary();
+    let theirs = dir.path().join("store");
+    fs::create_dir(&theirs).unwrap();
+    fs::write(theirs.join("inventory"), "apples").unwrap();
+    for _ in 0..2 {
+        let text = refused(&mut serve(dir.path(), &[]), 65);
+        assert!(text.contains("a directory of its own"), "{text}");
+        assert_eq!(fs::read_to_string(theirs.join("inventory")).unwrap(), "apples");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }
