@@ -7,8 +7,10 @@
 //!
 //! Reads run on the calling task: a point read takes microseconds. Writes go to the committer's thread.
 
+mod clock_mark;
 mod commit;
 mod open;
+mod open_error;
 mod record;
 mod seal;
 mod space;
@@ -27,9 +29,10 @@ use crate::password::PasswordHash;
 use crate::session::{Era, SessionId};
 use crate::user::{User, UserId, Username};
 
+use clock_mark::Forgotten;
 use commit::{Change, Committer, Order, Progress, Ticket, Trees};
 use open::Engine;
-pub use open::OpenError;
+pub use open_error::OpenError;
 use space::Space;
 
 /// How often to look whether sled has had an error on a thread of its own.
@@ -49,7 +52,7 @@ mod meta {
     pub(super) const CLOCK_MARK: &[u8] = b"clock_mark";
     /// Sessions that ended before this moment (milliseconds) may have been forgotten.
     pub(super) const PRUNED_UNTIL: &[u8] = b"pruned_until";
-    /// See [`super::Forgotten`]: a moment in milliseconds, an era.
+    /// See [`super::clock_mark::Forgotten`]: a moment in milliseconds, an era.
     pub(super) const FORGOTTEN: &[u8] = b"forgotten";
     /// See [`super::seal`].
     pub(super) const SEAL: &[u8] = b"seal";
@@ -90,22 +93,6 @@ impl fmt::Display for StoreError {
 }
 
 impl std::error::Error for StoreError {}
-
-/// Sessions about which nothing is known any more: over by a clock that ran ahead, forgotten, and live again by
-/// the clock that is right. They count as ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Forgotten {
-    /// What ended before this moment was forgotten.
-    ended_before: Timestamp,
-    /// What began from this era on is known.
-    begun_before: Era,
-}
-
-impl Forgotten {
-    fn holds(self, session: &SessionId) -> bool {
-        session.era() < self.begun_before && session.ends_at() < self.ended_before
-    }
-}
 
 /// The open store.
 pub struct Store {

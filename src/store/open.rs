@@ -15,7 +15,6 @@
 //! a store without a marker is therefore a first start that was cut short and holds nobody's account, or
 //! somebody else's store; a marker without a store is a store that has vanished.
 
-use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -28,13 +27,12 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::commit::Trees;
+use super::open_error::OpenError;
 use super::seal::{Acknowledged, Seal};
 use super::space::Space;
-use super::{Forgotten, StoreOptions, meta};
-use crate::clock::{Clock, Timestamp};
+use super::{StoreOptions, meta};
 use crate::durable_file;
 use crate::random;
-use crate::session::Era;
 
 /// How long opening a small store may take: a damaged log can make a scan spin for ever, and the operator should
 /// hear of it within five seconds.
@@ -45,88 +43,6 @@ const BYTES_PER_SECOND: u64 = 16 << 20;
 
 /// The layout that this version writes, and the newest that it reads.
 const FORMAT: &[u8] = &[1];
-
-/// Why the store cannot be opened. The text tells the operator what happened and what to do next.
-#[derive(Debug)]
-pub enum OpenError {
-    /// Another process uses the directory.
-    InUse(PathBuf, String),
-    /// The directory or something in it cannot be made or used.
-    Io(PathBuf, io::Error),
-    /// The store's files do not make sense.
-    Damaged(PathBuf, String),
-    /// Opening did not end.
-    TimedOut(PathBuf),
-    /// There has been a store here, but its files are gone.
-    Vanished(PathBuf),
-    /// The store is not the one that belongs here.
-    Foreign(PathBuf),
-    /// There is no marker beside the store.
-    Unmarked(PathBuf, Option<Uuid>),
-    /// A newer version has written the store.
-    Newer(PathBuf),
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const NEXT: &str = "restore the data directory from a backup, or give --data-dir an empty directory to \
-                            begin anew";
-        match self {
-            Self::InUse(dir, pid) => write!(
-                f,
-                "the data directory {} is in use by another gatelet (process {pid}): stop that one first, or \
-                 give this one a --data-dir of its own",
-                dir.display()
-            ),
-            Self::Io(path, error) if error.kind() == io::ErrorKind::StorageFull => {
-                write!(f, "{}: the disk is full: free some space and start again", path.display())
-            }
-            Self::Io(path, error) => write!(
-                f,
-                "{} cannot be used: {error}: check that it exists and that this user may write there",
-                path.display()
-            ),
-            Self::Damaged(path, what) => {
-                write!(f, "the store in {} is damaged ({what}): {NEXT}", path.display())
-            }
-            Self::TimedOut(path) => write!(
-                f,
-                "the store in {} did not open in time, which points to damage: {NEXT}",
-                path.display()
-            ),
-            Self::Vanished(path) => write!(
-                f,
-                "the store {} is gone, though this directory has had one: is the right disk mounted? If it is, {NEXT}",
-                path.display()
-            ),
-            Self::Foreign(path) => write!(
-                f,
-                "the store in {} is not the one that the file store-id beside it names: it has been mixed with \
-                 another: {NEXT}",
-                path.display()
-            ),
-            Self::Unmarked(path, Some(id)) => write!(
-                f,
-                "there is no file store-id beside the store {}, so it may have come from elsewhere: restore that \
-                 file, or, if this is the right store, make it with the one line {id}",
-                path.display()
-            ),
-            Self::Unmarked(path, None) => write!(
-                f,
-                "{} is there already, but this directory has never been used by gatelet: give --data-dir a \
-                 directory of its own",
-                path.display()
-            ),
-            Self::Newer(path) => write!(
-                f,
-                "the store in {} was written by a newer version of gatelet: start that version",
-                path.display()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
 
 /// sled, open and whole.
 pub(super) struct Engine {
@@ -144,7 +60,7 @@ pub(super) struct Opened {
     /// sled's log file, a second time: to be synced.
     pub(super) log: File,
     pub(super) lock: File,
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
 }
 
 pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<Opened, OpenError> {
@@ -251,7 +167,7 @@ fn write_marker(dir: &Path, id: Uuid) -> Result<(), OpenError> {
 fn make(dir: &Path, options: &StoreOptions) -> Result<(), OpenError> {
     let (store, unfinished) = (dir.join("store"), dir.join("store.new"));
     let io = |error| OpenError::Io(store.clone(), error);
-    let broken = |error| sled_error(&store, error);
+    let broken = |error| OpenError::from_sled(&store, error);
     match fs::remove_file(dir.join("commits")) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
         _ => {}
@@ -363,7 +279,7 @@ fn within_deadline(store: &Path, options: &StoreOptions, expected: Expected) -> 
 
 /// Opens sled and makes sure that it is the store that belongs here, and that nothing is missing from it.
 fn open_whole(store: &Path, options: &StoreOptions, expected: Expected) -> Result<Engine, OpenError> {
-    let broken = |error| sled_error(store, error);
+    let broken = |error| OpenError::from_sled(store, error);
     let damaged = |what: &str| OpenError::Damaged(store.into(), what.into());
     // A snapshot may be made of what a killed process has written and nobody has synced.
     File::open(store.join("db"))
@@ -398,91 +314,11 @@ fn store_id(trees: &Trees) -> Result<Option<Uuid>, sled::Error> {
     Ok(bytes.and_then(|bytes| Uuid::from_slice(&bytes).ok()))
 }
 
-fn sled_error(store: &Path, error: sled::Error) -> OpenError {
-    match error {
-        sled::Error::Io(error) => OpenError::Io(store.into(), error),
-        error => OpenError::Damaged(store.into(), error.to_string()),
-    }
-}
-
 /// Writes the marker of a first start that was cut short just before that. Nobody can have registered yet; where
 /// somebody has, the marker has been removed or the store comes from elsewhere.
 fn complete_first_start(dir: &Path, store: &Path, trees: &Trees) -> Result<(), OpenError> {
-    match store_id(trees).map_err(|error| sled_error(store, error))? {
+    match store_id(trees).map_err(|error| OpenError::from_sled(store, error))? {
         Some(id) if trees.users.is_empty() => write_marker(dir, id),
         id => Err(OpenError::Unmarked(store.into(), id)),
     }
-}
-
-/// What a start takes over from the last run.
-pub(super) struct Resumed {
-    pub(super) forgotten: Forgotten,
-    /// The clock's mark as it stands in the store.
-    pub(super) kept_mark: Timestamp,
-}
-
-impl Opened {
-    /// Gives the clock its mark back, or, if the operator says that the clock is right now, sets the mark back
-    /// to it.
-    pub(super) fn resume_clock(&self, clock: &Clock, accept: bool) -> Result<Resumed, OpenError> {
-        let mut kept_mark = self.moment(meta::CLOCK_MARK)?.unwrap_or_default();
-        let mut forgotten = self.forgotten()?;
-        let reading = clock.reading();
-        if accept && kept_mark > reading {
-            log::warn!("the clock's mark {kept_mark} is taken back to {reading}, as --accept-clock says");
-            let pruned = self.moment(meta::PRUNED_UNTIL)?.unwrap_or_default();
-            if pruned > reading {
-                forgotten = Forgotten {
-                    ended_before: forgotten.ended_before.max(pruned),
-                    begun_before: forgotten.begun_before.next(),
-                };
-            }
-            kept_mark = reading;
-            self.set_back(forgotten, kept_mark)?;
-        }
-        clock.resume(kept_mark);
-        // Says in the log what is the matter, if something is.
-        let _ = clock.now();
-        Ok(Resumed { forgotten, kept_mark })
-    }
-
-    fn moment(&self, key: &[u8]) -> Result<Option<Timestamp>, OpenError> {
-        match self.engine.trees.meta.get(key).map_err(|error| sled_error(&self.dir, error))? {
-            None => Ok(None),
-            Some(bytes) => match moment(&bytes) {
-                Some(moment) => Ok(Some(moment)),
-                None => Err(OpenError::Damaged(self.dir.clone(), "a time in it is no time".into())),
-            },
-        }
-    }
-
-    fn forgotten(&self) -> Result<Forgotten, OpenError> {
-        let bytes =
-            self.engine.trees.meta.get(meta::FORGOTTEN).map_err(|error| sled_error(&self.dir, error))?;
-        let read = |bytes: sled::IVec| {
-            let (ended, begun) = bytes.split_at_checked(8)?;
-            let begun_before = Era::from_bytes(begun.try_into().ok()?);
-            Some(Forgotten { ended_before: moment(ended)?, begun_before })
-        };
-        Ok(bytes.and_then(read).unwrap_or_default())
-    }
-
-    fn set_back(&self, forgotten: Forgotten, mark: Timestamp) -> Result<(), OpenError> {
-        let write = || -> Result<(), sled::Error> {
-            let ended = forgotten.ended_before.unix_millis().to_be_bytes();
-            let begun = forgotten.begun_before.to_bytes();
-            self.engine.trees.meta.insert(meta::FORGOTTEN, [&ended[..], &begun].concat())?;
-            self.engine.trees.meta.insert(meta::CLOCK_MARK, &mark.unix_millis().to_be_bytes())?;
-            self.engine.db.flush()?;
-            Ok(self.log.sync_data()?)
-        };
-        write().map_err(|error| sled_error(&self.dir, error))
-    }
-}
-
-fn moment(bytes: &[u8]) -> Option<Timestamp> {
-    /// 9999-12-31T23:59:59Z: no clock of ours has been there.
-    const LAST: Timestamp = Timestamp::from_unix_secs(253_402_300_799);
-    let moment = Timestamp::from_unix_millis(u64::from_be_bytes(bytes.try_into().ok()?));
-    (moment <= LAST).then_some(moment)
 }

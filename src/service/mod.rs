@@ -1,16 +1,18 @@
 //! What can be done with accounts, without a word about HTTP.
 
-use std::fmt;
+mod refusal;
+
 use std::sync::Arc;
 
 use crate::audit::{self, Event, Origin};
-use crate::clock::{Clock, ClockBehind};
-use crate::password::{Checked, HashPool, Password, PoolError};
-use crate::random::NoRandomness;
+use crate::clock::Clock;
+use crate::password::{Checked, HashPool, Password};
 use crate::session::SessionId;
 use crate::store::{Store, StoreError};
-use crate::token::{Access, IssueError, LEEWAY, NewSession, Token, TokenRefusal, Tokens};
+use crate::token::{Access, LEEWAY, NewSession, Token, TokenRefusal, Tokens};
 use crate::user::{Role, User, UserId, Username};
+
+pub use refusal::{Fault, Refusal, Unavailable};
 
 /// The most users that one listing holds; only `--dev` and administrators list.
 const LISTED: usize = 1000;
@@ -23,114 +25,6 @@ pub struct Service {
     clock: Arc<Clock>,
     /// `--dev`: reading, listing and deleting users needs no token.
     open_doors: bool,
-}
-
-/// A request that was understood and not granted. Every cause has one meaning here; what it looks like to a
-/// client is decided at the edge.
-#[derive(Debug)]
-pub enum Refusal {
-    /// The name belongs to somebody.
-    NameTaken,
-    /// Unknown name or wrong password: which, nobody learns.
-    InvalidCredentials,
-    /// The token does not do.
-    Token(TokenRefusal),
-    /// The token is good, but not for this.
-    Forbidden,
-    /// There is no such user.
-    NotFound,
-    /// Not now; worth trying again.
-    Unavailable(Unavailable),
-    /// Our fault.
-    Internal(Fault),
-}
-
-/// Why something cannot be served now.
-#[derive(Clone, Copy, Debug)]
-pub enum Unavailable {
-    /// Too many logins at once.
-    Busy,
-    /// Too little disk space to write.
-    DiskFull,
-    /// The clock cannot be believed.
-    Clock(ClockBehind),
-    /// The store has failed; the process is about to end.
-    StoreFailed,
-    /// The server is stopping.
-    Stopping,
-}
-
-impl Unavailable {
-    /// One word for the log.
-    pub(crate) fn code(self) -> &'static str {
-        match self {
-            Self::Busy => "busy",
-            Self::DiskFull => "disk_full",
-            Self::Clock(_) => "clock",
-            Self::StoreFailed => "store_failed",
-            Self::Stopping => "stopping",
-        }
-    }
-}
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Busy => "Too many logins at once.",
-            Self::DiskFull => "The disk is nearly full.",
-            Self::Clock(_) => "The system clock is behind.",
-            Self::StoreFailed => "The store has failed.",
-            Self::Stopping => "The server is stopping.",
-        })
-    }
-}
-
-/// What went wrong inside, for the log.
-#[derive(Debug)]
-pub struct Fault(String);
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::DiskFull => Self::Unavailable(Unavailable::DiskFull),
-            StoreError::Failed => Self::Unavailable(Unavailable::StoreFailed),
-            StoreError::Unreadable => Self::Internal(Fault(error.to_string())),
-        }
-    }
-}
-
-impl From<PoolError> for Refusal {
-    fn from(error: PoolError) -> Self {
-        match error {
-            PoolError::Busy => Self::Unavailable(Unavailable::Busy),
-            PoolError::Gone => Self::Unavailable(Unavailable::Stopping),
-            PoolError::Failed(_) => Self::Internal(Fault(error.to_string())),
-        }
-    }
-}
-
-impl From<ClockBehind> for Refusal {
-    fn from(behind: ClockBehind) -> Self {
-        Self::Unavailable(Unavailable::Clock(behind))
-    }
-}
-
-impl From<IssueError> for Refusal {
-    fn from(error: IssueError) -> Self {
-        Self::Internal(Fault(error.to_string()))
-    }
-}
-
-impl From<NoRandomness> for Refusal {
-    fn from(error: NoRandomness) -> Self {
-        Self::Internal(Fault(error.to_string()))
-    }
 }
 
 impl Service {
@@ -425,7 +319,7 @@ async fn see_through<T: Send + 'static>(
 ) -> Result<T, Refusal> {
     tokio::spawn(change)
         .await
-        .unwrap_or_else(|error| Err(Refusal::Internal(Fault(format!("a change did not end: {error}")))))
+        .unwrap_or_else(|error| Err(Refusal::Internal(Fault::new(format!("a change did not end: {error}")))))
 }
 
 fn read<T>(

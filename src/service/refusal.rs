@@ -1,0 +1,123 @@
+//! Why a request was not granted, without a word about HTTP.
+
+use std::fmt;
+
+use crate::clock::ClockBehind;
+use crate::password::PoolError;
+use crate::random::NoRandomness;
+use crate::store::StoreError;
+use crate::token::{IssueError, TokenRefusal};
+
+/// A request that was understood and not granted. Every cause has one meaning here; what it looks like to a
+/// client is decided at the edge.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The name belongs to somebody.
+    NameTaken,
+    /// Unknown name or wrong password: which, nobody learns.
+    InvalidCredentials,
+    /// The token does not do.
+    Token(TokenRefusal),
+    /// The token is good, but not for this.
+    Forbidden,
+    /// There is no such user.
+    NotFound,
+    /// Not now; worth trying again.
+    Unavailable(Unavailable),
+    /// Our fault.
+    Internal(Fault),
+}
+
+/// Why something cannot be served now.
+#[derive(Clone, Copy, Debug)]
+pub enum Unavailable {
+    /// Too many logins at once.
+    Busy,
+    /// Too little disk space to write.
+    DiskFull,
+    /// The clock cannot be believed.
+    Clock(ClockBehind),
+    /// The store has failed; the process is about to end.
+    StoreFailed,
+    /// The server is stopping.
+    Stopping,
+}
+
+impl Unavailable {
+    /// One word for the log.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::DiskFull => "disk_full",
+            Self::Clock(_) => "clock",
+            Self::StoreFailed => "store_failed",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Busy => "Too many logins at once.",
+            Self::DiskFull => "The disk is nearly full.",
+            Self::Clock(_) => "The system clock is behind.",
+            Self::StoreFailed => "The store has failed.",
+            Self::Stopping => "The server is stopping.",
+        })
+    }
+}
+
+/// What went wrong inside, for the log.
+#[derive(Debug)]
+pub struct Fault(String);
+
+impl Fault {
+    pub(super) fn new(what: String) -> Self {
+        Self(what)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::DiskFull => Self::Unavailable(Unavailable::DiskFull),
+            StoreError::Failed => Self::Unavailable(Unavailable::StoreFailed),
+            StoreError::Unreadable => Self::Internal(Fault(error.to_string())),
+        }
+    }
+}
+
+impl From<PoolError> for Refusal {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Busy => Self::Unavailable(Unavailable::Busy),
+            PoolError::Gone => Self::Unavailable(Unavailable::Stopping),
+            PoolError::Failed(_) => Self::Internal(Fault(error.to_string())),
+        }
+    }
+}
+
+impl From<ClockBehind> for Refusal {
+    fn from(behind: ClockBehind) -> Self {
+        Self::Unavailable(Unavailable::Clock(behind))
+    }
+}
+
+impl From<IssueError> for Refusal {
+    fn from(error: IssueError) -> Self {
+        Self::Internal(Fault(error.to_string()))
+    }
+}
+
+impl From<NoRandomness> for Refusal {
+    fn from(error: NoRandomness) -> Self {
+        Self::Internal(Fault(error.to_string()))
+    }
+}

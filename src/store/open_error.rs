@@ -1,0 +1,98 @@
+//! Why the store does not open, in words for the operator.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+/// Why the store cannot be opened. The text tells the operator what happened and what to do next.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another process uses the directory.
+    InUse(PathBuf, String),
+    /// The directory or something in it cannot be made or used.
+    Io(PathBuf, io::Error),
+    /// The store's files do not make sense.
+    Damaged(PathBuf, String),
+    /// Opening did not end.
+    TimedOut(PathBuf),
+    /// There has been a store here, but its files are gone.
+    Vanished(PathBuf),
+    /// The store is not the one that belongs here.
+    Foreign(PathBuf),
+    /// There is no marker beside the store.
+    Unmarked(PathBuf, Option<Uuid>),
+    /// A newer version has written the store.
+    Newer(PathBuf),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const NEXT: &str = "restore the data directory from a backup, or give --data-dir an empty directory to \
+                            begin anew";
+        match self {
+            Self::InUse(dir, pid) => write!(
+                f,
+                "the data directory {} is in use by another gatelet (process {pid}): stop that one first, or \
+                 give this one a --data-dir of its own",
+                dir.display()
+            ),
+            Self::Io(path, error) if error.kind() == io::ErrorKind::StorageFull => {
+                write!(f, "{}: the disk is full: free some space and start again", path.display())
+            }
+            Self::Io(path, error) => write!(
+                f,
+                "{} cannot be used: {error}: check that it exists and that this user may write there",
+                path.display()
+            ),
+            Self::Damaged(path, what) => {
+                write!(f, "the store in {} is damaged ({what}): {NEXT}", path.display())
+            }
+            Self::TimedOut(path) => write!(
+                f,
+                "the store in {} did not open in time, which points to damage: {NEXT}",
+                path.display()
+            ),
+            Self::Vanished(path) => write!(
+                f,
+                "the store {} is gone, though this directory has had one: is the right disk mounted? If it is, {NEXT}",
+                path.display()
+            ),
+            Self::Foreign(path) => write!(
+                f,
+                "the store in {} is not the one that the file store-id beside it names: it has been mixed with \
+                 another: {NEXT}",
+                path.display()
+            ),
+            Self::Unmarked(path, Some(id)) => write!(
+                f,
+                "there is no file store-id beside the store {}, so it may have come from elsewhere: restore that \
+                 file, or, if this is the right store, make it with the one line {id}",
+                path.display()
+            ),
+            Self::Unmarked(path, None) => write!(
+                f,
+                "{} is there already, but this directory has never been used by gatelet: give --data-dir a \
+                 directory of its own",
+                path.display()
+            ),
+            Self::Newer(path) => write!(
+                f,
+                "the store in {} was written by a newer version of gatelet: start that version",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl OpenError {
+    pub(super) fn from_sled(store: &Path, error: sled::Error) -> Self {
+        match error {
+            sled::Error::Io(error) => Self::Io(store.into(), error),
+            error => Self::Damaged(store.into(), error.to_string()),
+        }
+    }
+}
