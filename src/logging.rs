@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How many lines may wait to be written, some 200 bytes each. Beyond it lines are dropped and counted.
 const WAITING: usize = 8192;
@@ -84,11 +84,16 @@ impl Logging {
         Ok(Self { lines, writer })
     }
 
-    /// Writes what is waiting, as far as standard error takes it within a second. What is logged later is lost.
+    /// Writes what is waiting, as far as standard error takes it within a second or two. What is logged later is lost.
     pub fn finish(self) {
-        if self.lines.try_send(Line::Last).is_ok() {
-            let _ = self.writer.recv_timeout(LAST_LINES);
+        let began = Instant::now();
+        while self.lines.try_send(Line::Last).is_err() {
+            if began.elapsed() > LAST_LINES {
+                return;
+            }
+            thread::sleep(REST);
         }
+        let _ = self.writer.recv_timeout(LAST_LINES);
     }
 }
 

@@ -307,12 +307,11 @@ impl Store {
         while tokio::time::timeout(LOOK_FOR_ERRORS, self.progress.failure()).await.is_err() {
             if let Err(error) = self.engine.global_error() {
                 self.failed(&error);
-                // Wakes the one that waits; it fails by itself then.
-                let db = self.db.clone();
-                tokio::task::spawn_blocking(move || drop(db.flush()));
-                return;
             }
         }
+        // Wakes the committer if it is the one that waits; it fails by itself then.
+        let db = self.db.clone();
+        tokio::task::spawn_blocking(move || drop(db.flush()));
     }
 
     /// Writes what is queued and syncs; every change that comes later is refused. Blocks, for some seconds at the

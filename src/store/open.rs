@@ -79,7 +79,12 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
     let complete = store.join("db").exists();
     match (&marker, complete) {
         (Some(_), false) => return Err(OpenError::Vanished(store)),
-        (None, false) => make(dir, options)?,
+        // A first start gives the name only to a store that has its log.
+        (None, false) if store.exists() => return Err(OpenError::Vanished(store)),
+        (None, false) => {
+            let (dir, options) = (dir.to_owned(), options.clone());
+            within_deadline(&store, move || make(&dir, &options))?;
+        }
         (_, true) => heal(&store)?,
     }
     let log_path = store.join("db");
@@ -91,11 +96,11 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
     }
     let acknowledged = Acknowledged::open(&path).map_err(|error| OpenError::Io(path, error))?;
     let expected = Expected { marker, changes: acknowledged.changes() };
-    let engine = within_deadline(&store, options, expected)?;
+    let (path, options) = (store.clone(), options.clone());
+    let engine = within_deadline(&store, move || open_whole(&path, &options, expected))?;
     if marker.is_none() {
         complete_first_start(dir, &store, &engine.trees)?;
     }
-    let log_path = store.join("db");
     let log =
         OpenOptions::new().write(true).open(&log_path).map_err(|error| OpenError::Io(log_path, error))?;
     Ok(Opened { engine, acknowledged, log, lock, dir: dir.into() })
@@ -172,11 +177,9 @@ fn make(dir: &Path, options: &StoreOptions) -> Result<(), OpenError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
         _ => {}
     }
-    for leftover in [&unfinished, &store] {
-        if leftover.exists() {
-            log::warn!("removed {}, left over from a start that was cut short", leftover.display());
-            fs::remove_dir_all(leftover).map_err(io)?;
-        }
+    if unfinished.exists() {
+        log::warn!("removed {}, left over from a start that was cut short", unfinished.display());
+        fs::remove_dir_all(&unfinished).map_err(io)?;
     }
     durable_file::create_dir(&unfinished).map_err(io)?;
     let id = Uuid::from_bytes(
@@ -259,15 +262,18 @@ fn open_sled(path: &Path, options: &StoreOptions) -> Result<(sled::Config, sled:
     Ok((config, db, trees))
 }
 
-/// Opens sled on a thread of its own: a damaged log may panic or never come back.
-fn within_deadline(store: &Path, options: &StoreOptions, expected: Expected) -> Result<Engine, OpenError> {
+/// Does `work`, which opens sled, on a thread of its own: a damaged log may panic or never come back.
+fn within_deadline<T: Send + 'static>(
+    store: &Path,
+    work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
+) -> Result<T, OpenError> {
     let log_bytes = fs::metadata(store.join("db")).map_or(0, |meta| meta.len());
     let deadline = DEADLINE + Duration::from_secs(log_bytes / BYTES_PER_SECOND);
     let (done, wait) = mpsc::channel();
-    let (path, options) = (store.to_owned(), options.clone());
+    let path = store.to_owned();
     let opening = move || {
-        let opened = catch_unwind(AssertUnwindSafe(|| open_whole(&path, &options, expected)));
         let unreadable = || OpenError::Damaged(path, "its log cannot be read".into());
+        let opened = catch_unwind(AssertUnwindSafe(work));
         let _ = done.send(opened.unwrap_or_else(|_| Err(unreadable())));
     };
     thread::Builder::new()

@@ -246,3 +246,12 @@ fn a_folder_that_was_never_ours_is_left_alone_however_often_one_tries() {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }
+
+#[test]
+fn a_store_that_lost_its_log_and_its_marker_is_not_begun_anew() {
+    let data = Data::new();
+    fs::remove_file(data.path().join("store-id")).unwrap();
+    fs::remove_file(log_file(data.path())).unwrap();
+    refused(&mut serve(data.path(), &[]), 65);
+    assert!(data.path().join("store/conf").exists(), "what is left stays for whoever looks");
+}
