@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use gatelet::clock::{Clock, Timestamp};
 use gatelet::password::PasswordHash;
-use gatelet::store::{Store, StoreOptions};
-use gatelet::user::{Role, User, UserId};
+use gatelet::store::{NewUser, Store, StoreOptions};
+use gatelet::user::Role;
 
 use support::{Process, Tokens, credentials, gatelet, temporary};
 
@@ -73,7 +73,7 @@ fn fill(dir: &Path, users: u64) {
             let store = Arc::clone(&store);
             runtime.spawn(async move {
                 for n in (first..users).step_by(512) {
-                    assert!(store.create_user(user(n), hash(n)).await.unwrap());
+                    assert!(store.create_user(user(n)).await.unwrap().is_some());
                 }
             })
         })
@@ -84,22 +84,14 @@ fn fill(dir: &Path, users: u64) {
     store.close().unwrap();
 }
 
-fn user(n: u64) -> User {
-    User {
-        id: user_id(n),
-        name: format!("user-{n:08}").parse().unwrap(),
-        role: Role::User,
-        created_at: Timestamp::from_unix_millis(n),
-    }
+fn user(n: u64) -> NewUser {
+    let name = format!("user-{n:08}").parse().unwrap();
+    NewUser::new(name, Role::User, hash(n), Timestamp::from_unix_millis(n)).unwrap()
 }
 
 /// As long as a hash at the default cost.
 fn hash(n: u64) -> PasswordHash {
     PasswordHash::from_stored(format!("$scrypt$ln=15,r=8,p=3$aM15713r3Xsvxbi31lqr1Q${n:043}"))
-}
-
-fn user_id(n: u64) -> UserId {
-    UserId::from_bytes((u128::from(n) << 80 | 0x7000_8000_0000_0000_0000).to_be_bytes())
 }
 
 /// Logs one user in and reads others all over the store, by names that are tried for registration.

@@ -57,6 +57,11 @@ impl Timestamp {
     pub fn before(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(millis(span)))
     }
+
+    /// How long after `earlier` this is; zero where it is not.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
 }
 
 /// RFC 3339, UTC, whole seconds: `2026-11-22T12:00:00Z`.

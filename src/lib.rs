@@ -17,10 +17,12 @@
 
 pub mod audit;
 pub mod clock;
+pub mod command;
 mod durable_file;
 pub mod exit;
 pub mod healthcheck;
 pub mod http;
+pub mod key;
 pub mod logging;
 mod machine;
 pub mod password;
@@ -30,5 +32,6 @@ pub mod service;
 pub mod session;
 pub mod settings;
 pub mod store;
+pub mod throttle;
 pub mod token;
 pub mod user;

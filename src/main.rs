@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use gatelet::clock::Clock;
+use gatelet::command;
 use gatelet::exit::Exit;
 use gatelet::healthcheck;
 use gatelet::logging::Logging;
@@ -28,6 +29,9 @@ fn main() -> ExitCode {
                 Exit::Other.into()
             }
         },
+        Ok(Command::User(command)) => command::user::run(command).into(),
+        Ok(Command::Key(command)) => command::key::run(command).into(),
+        Ok(Command::Token(command)) => command::token::run(&command).into(),
         Err(message) => {
             let _ = message.print();
             // Help and the version are asked for, and no error.

@@ -1,23 +1,25 @@
 //! The whole server: opened from settings, run on a listener, closed.
 
 use std::fmt;
-use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::task::spawn_blocking;
+use tokio::net::{TcpListener, UnixStream};
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::clock::Clock;
 use crate::exit::Exit;
-use crate::http::{App, Front, Limits};
+use crate::http::{App, Console, Front, Limits, serve_one};
 use crate::machine;
-use crate::password::{Cost, HashPool};
+use crate::password::{Cost, HashPool, Password, Policy, PoolStartError};
 use crate::random;
-use crate::service::Service;
+use crate::service::{Parts, Refusal, Rules, Service};
 use crate::settings::Settings;
 use crate::store::{OpenError, Store, StoreError, StoreOptions};
+use crate::throttle::{self, Throttle};
 use crate::token::{KeyError, KeyRing, Lifetimes, LostKeys, Tokens};
+use crate::user::Username;
 
 /// Why the server does not start. The text tells the operator what to do.
 #[derive(Debug)]
@@ -28,8 +30,10 @@ pub enum StartError {
     StoreBroken(StoreError),
     /// The keys cannot be used.
     Keys(KeyError),
-    /// The system gives no threads or no random numbers.
-    System(io::Error),
+    /// There are no threads for password hashes.
+    Hashes(PoolStartError),
+    /// The first administrator cannot be created as the settings say.
+    FirstAdmin(String),
 }
 
 impl StartError {
@@ -53,7 +57,8 @@ impl StartError {
             // Starting again would not help before somebody makes room.
             Self::StoreBroken(StoreError::DiskFull) => Exit::Unavailable,
             Self::StoreBroken(StoreError::Failed | StoreError::Unreadable) => Exit::StoreFailed,
-            Self::System(_) => Exit::Other,
+            Self::Hashes(PoolStartError::Threads(_) | PoolStartError::Decoy(_)) => Exit::Other,
+            Self::FirstAdmin(_) => Exit::Usage,
         }
     }
 }
@@ -67,7 +72,10 @@ impl fmt::Display for StartError {
             }
             Self::StoreBroken(error) => write!(f, "the store does not work: {error}"),
             Self::Keys(error) => error.fmt(f),
-            Self::System(error) => error.fmt(f),
+            Self::Hashes(error) => error.fmt(f),
+            Self::FirstAdmin(why) => {
+                write!(f, "the first administrator cannot be created: {why} (--admin-username)")
+            }
         }
     }
 }
@@ -78,6 +86,7 @@ impl std::error::Error for StartError {}
 pub struct Server {
     app: Arc<App>,
     limits: Limits,
+    data_dir: PathBuf,
 }
 
 impl Server {
@@ -88,24 +97,42 @@ impl Server {
     pub async fn open(settings: &Settings, clock: Arc<Clock>) -> Result<Self, StartError> {
         warn_about(settings);
         let store = open_store(settings, Arc::clone(&clock)).await?;
-        let keys = open_keys(settings, &store).await?;
         let lifetimes = Lifetimes { access: settings.access_ttl, refresh: settings.refresh_ttl };
+        let key_dir = settings.data_dir().join("keys");
+        let keys = open_keys(settings, &store, &key_dir, lifetimes, &clock).await?;
         let tokens = Tokens::new(keys, settings.issuer.clone(), lifetimes);
         let slots = settings.hash_slots.unwrap_or_else(|| machine::hash_slots(settings.scrypt));
         log::info!("password hashes: {} at once at {}", slots, settings.scrypt);
-        let hashes = HashPool::start(slots, settings.scrypt).map_err(StartError::System)?;
-        let service = Service::new(store, tokens, hashes, clock, settings.dev);
+        let hashes = HashPool::start(slots, settings.scrypt).map_err(StartError::Hashes)?;
+        let throttle = Throttle::new(throttle::Limits {
+            account: settings.account_limit,
+            network: settings.network_limit,
+            registrations: settings.registration_limit,
+        });
+        let rules = Rules {
+            open_registration: settings.registration,
+            refresh_rotation: settings.refresh_rotation,
+            open_doors: settings.dev,
+        };
+        let service = Service::new(Parts { store, tokens, key_dir, hashes, throttle, clock }, rules);
+        let policy = settings.password_policy();
+        ensure_admin(settings, &service, policy).await?;
         let wanted = u64::from(settings.max_connections.get());
         let fit = machine::allow_connections(wanted);
         Ok(Self {
-            app: Arc::new(App { service, min_password_chars: settings.min_password_chars() }),
-            limits: Limits { max_connections: usize::try_from(fit).unwrap_or(usize::MAX) },
+            app: Arc::new(App { service, policy }),
+            limits: Limits {
+                max_connections: usize::try_from(fit).unwrap_or(usize::MAX),
+                trusted_proxies: settings.trusted_proxies.clone(),
+            },
+            data_dir: settings.data_dir().to_owned(),
         })
     }
 
     /// Serves on `listener` until `stop` is done or the store fails, and finishes the requests under way.
     pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let housekeeping = tokio::spawn(keep_house(Arc::clone(&self.app)));
+        let console = self.open_console();
         // Watched to the very end: requests under way may wait for a store that fails while the server stops.
         let app = Arc::clone(&self.app);
         let mut failure = tokio::spawn(async move { app.service.store_failure().await });
@@ -116,9 +143,29 @@ impl Server {
             }
         };
         let seed = random::bytes().map_or(0, u32::from_be_bytes);
-        Front::new(Arc::clone(&self.app), self.limits, seed).serve(listener, stop).await;
+        Front::new(Arc::clone(&self.app), self.limits.clone(), seed).serve(listener, stop).await;
         housekeeping.abort();
         failure.abort();
+        if let Some(console) = console {
+            console.abort();
+            let _ = console.await; // takes the socket away
+        }
+    }
+
+    /// Serves the console in the data directory. Without it there is still a server, which commands cannot reach.
+    fn open_console(&self) -> Option<JoinHandle<()>> {
+        match Console::listen(&self.data_dir) {
+            Ok(console) => Some(tokio::spawn(console.serve(Arc::clone(&self.app)))),
+            Err(error) => {
+                log::warn!("commands like `gatelet key rotate` cannot reach this server: {error}");
+                None
+            }
+        }
+    }
+
+    /// Serves the console on one connection, for a command that found no server running.
+    pub async fn serve_console(&self, stream: UnixStream) {
+        serve_one(stream, Arc::clone(&self.app)).await;
     }
 
     /// Writes what is pending, closes the store and tells how the process should end.
@@ -152,7 +199,7 @@ fn warn_about(settings: &Settings) {
 }
 
 async fn open_store(settings: &Settings, clock: Arc<Clock>) -> Result<Store, StartError> {
-    let dir = settings.data_dir.clone();
+    let dir = settings.data_dir().to_owned();
     let options = StoreOptions {
         cache: u64::from(settings.cache_mib) << 20,
         min_free: u64::from(settings.min_free_mib) << 20,
@@ -165,21 +212,41 @@ async fn open_store(settings: &Settings, clock: Arc<Clock>) -> Result<Store, Sta
 }
 
 /// The keys that the store remembers; new ones where nobody's session depends on them, or on request.
-async fn open_keys(settings: &Settings, store: &Store) -> Result<KeyRing, StartError> {
-    let dir = settings.data_dir.join("keys");
-    let remembered = store.key_ids().await.map_err(StartError::StoreBroken)?;
+async fn open_keys(
+    settings: &Settings,
+    store: &Store,
+    dir: &Path,
+    lifetimes: Lifetimes,
+    clock: &Clock,
+) -> Result<KeyRing, StartError> {
+    let remembered = store.keys().await.map_err(StartError::StoreBroken)?;
     let has_users = store.has_users().await.map_err(StartError::StoreBroken)?;
     let lost = if settings.replace_keys || !has_users { LostKeys::Replace } else { LostKeys::Refuse };
-    let before = remembered.clone();
-    let keys = spawn_blocking(move || KeyRing::open(&dir, &remembered, lost))
+    let now = clock.now().unwrap_or_else(|behind| behind.mark);
+    let dir = dir.to_owned();
+    let keys = spawn_blocking(move || KeyRing::open(&dir, &remembered, lost, lifetimes, now))
         .await
         .map_err(|_| StartError::Keys(KeyError::NotGenerated))?
         .map_err(StartError::Keys)?;
-    let ids = keys.ids();
-    if ids != before {
-        store.keep_key_ids(ids).await.map_err(StartError::StoreBroken)?;
-    }
+    store.keep_keys(keys.records()).await.map_err(StartError::StoreBroken)?;
     Ok(keys)
+}
+
+/// Creates the administrator that the settings name, if there is none.
+async fn ensure_admin(settings: &Settings, service: &Service, policy: Policy) -> Result<(), StartError> {
+    let Some((name, password)) = settings.first_admin() else {
+        return Ok(());
+    };
+    let refuse = |why: &dyn fmt::Display| StartError::FirstAdmin(why.to_string());
+    let name: Username = name.parse().map_err(|error| refuse(&error))?;
+    let password = Password::typed(password);
+    policy.check(&password, Some(&name)).map_err(|error| refuse(&error))?;
+    match service.ensure_admin(name, password).await {
+        Ok(()) => Ok(()),
+        Err(Refusal::NameTaken) => Err(refuse(&"a user of that name exists and is no administrator")),
+        Err(Refusal::Unavailable(reason)) => Err(refuse(&reason)),
+        Err(other) => Err(refuse(&format!("{other:?}"))),
+    }
 }
 
 async fn keep_house(app: Arc<App>) {

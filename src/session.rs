@@ -1,9 +1,9 @@
-//! A session: all that stems from one login.
+//! A session: all that stems from one login; which of a user's sessions go on; and the ids of its tokens.
 
 use std::fmt;
 use std::str::FromStr;
 
-use ct_codecs::{Base64UrlSafeNoPadding, Decoder, Encoder};
+use ct_codecs::{Base64UrlSafeNoPadding, Decoder, Encoder, Hex};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -32,30 +32,41 @@ impl Era {
     }
 }
 
+/// How often all sessions of a user have been ended. Each session carries the count from its beginning, so that
+/// ending all of them is one number in the user's record, and holds for those begun in the same instant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Generation(u32);
+
 /// Names a session and says when it is over.
 ///
-/// Six bytes of time (whole seconds, big-endian), two of the store's era, sixteen random ones. The time is the
-/// moment at which the last token of the session can have expired; it is chosen at login and never moves. Ended
-/// sessions are kept under this very key, so that asking for one is a single point read and forgetting
-/// all that are over is the removal of one range, which never looks at a session that is still live.
+/// Six bytes of time (whole seconds, big-endian), two of the store's era, four of the user's generation, eighteen
+/// random ones. The time is the moment at which the last token of the session can have expired; it is chosen at
+/// login and never moves. Ended sessions are kept under this very key, so that asking for one is a single point
+/// read and forgetting all that are over is the removal of one range, which never looks at a session that is
+/// still live.
 ///
-/// As text: 32 characters of base64url.
+/// As text: 40 characters of base64url.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId([u8; Self::LENGTH]);
 
 impl SessionId {
     /// Bytes in an id.
-    pub const LENGTH: usize = 24;
-    const TEXT_LENGTH: usize = 32;
+    pub const LENGTH: usize = 30;
+    const TEXT_LENGTH: usize = 40;
 
-    /// A new session that is over at `ends_at`, begun in `era`.
+    /// A new session that is over at `ends_at`, begun in `era` by a user of `generation`.
     ///
     /// # Errors
     /// When the system has no random numbers to give.
-    pub fn generate(ends_at: Timestamp, era: Era) -> Result<Self, random::NoRandomness> {
+    pub fn generate(
+        ends_at: Timestamp,
+        era: Era,
+        generation: Generation,
+    ) -> Result<Self, random::NoRandomness> {
         let mut bytes = Self::first_ending_at(ends_at).0;
         bytes[6..8].copy_from_slice(&era.0.to_be_bytes());
-        bytes[8..].copy_from_slice(&random::bytes::<16>()?);
+        bytes[8..12].copy_from_slice(&generation.0.to_be_bytes());
+        bytes[12..].copy_from_slice(&random::bytes::<18>()?);
         Ok(Self(bytes))
     }
 
@@ -79,9 +90,47 @@ impl SessionId {
         Era(u16::from_be_bytes([a, b]))
     }
 
+    /// The user's generation when the session began.
+    fn generation(&self) -> Generation {
+        let [_, _, _, _, _, _, _, _, a, b, c, d, ..] = self.0;
+        Generation(u32::from_be_bytes([a, b, c, d]))
+    }
+
     /// The id as stored, in order of the session's end.
     pub fn as_bytes(&self) -> &[u8; Self::LENGTH] {
         &self.0
+    }
+
+    /// The id from its stored form.
+    pub(crate) fn from_bytes(bytes: [u8; Self::LENGTH]) -> Self {
+        Self(bytes)
+    }
+}
+
+/// Which of a user's sessions go on, unless they have been ended one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sessions {
+    /// Those of this generation.
+    pub(crate) generation: Generation,
+    /// And one of an earlier generation that was spared.
+    pub(crate) spared: Option<SessionId>,
+}
+
+impl Sessions {
+    /// The generation in which sessions begin now.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Whether the session is one of those that go on.
+    pub fn include(&self, session: &SessionId) -> bool {
+        session.generation() >= self.generation || self.spared.as_ref() == Some(session)
+    }
+
+    /// After the end of all sessions but `spared`.
+    #[must_use]
+    pub fn ended(self, spared: Option<SessionId>) -> Self {
+        Self { generation: Generation(self.generation.0.saturating_add(1)), spared }
     }
 }
 
@@ -132,20 +181,125 @@ impl<'de> Deserialize<'de> for SessionId {
     }
 }
 
+/// Names one token: 128 random bits, as text 32 characters of hexadecimal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenId([u8; Self::LENGTH]);
+
+impl TokenId {
+    /// Bytes in an id.
+    pub const LENGTH: usize = 16;
+
+    /// A new id.
+    ///
+    /// # Errors
+    /// When the system has no random numbers to give.
+    pub fn generate() -> Result<Self, random::NoRandomness> {
+        random::bytes().map(Self)
+    }
+
+    /// The id as stored.
+    pub fn as_bytes(&self) -> &[u8; Self::LENGTH] {
+        &self.0
+    }
+
+    /// The id from its stored form.
+    pub fn from_bytes(bytes: [u8; Self::LENGTH]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenId({self})")
+    }
+}
+
+/// A text that is no token id.
+#[derive(Clone, Copy, Debug)]
+pub struct MalformedTokenId;
+
+impl fmt::Display for MalformedTokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a token id")
+    }
+}
+
+impl FromStr for TokenId {
+    type Err = MalformedTokenId;
+
+    fn from_str(text: &str) -> Result<Self, MalformedTokenId> {
+        let mut bytes = [0; Self::LENGTH];
+        match Hex::decode(&mut bytes, text, None) {
+            Ok(decoded) if decoded.len() == Self::LENGTH => Ok(Self(bytes)),
+            _ => Err(MalformedTokenId),
+        }
+    }
+}
+
+impl Serialize for TokenId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn session(ends_at: u64, era: Era, generation: Generation) -> SessionId {
+        SessionId::generate(Timestamp::from_unix_secs(ends_at), era, generation).unwrap()
+    }
+
+    #[test]
+    fn ending_all_sessions_spares_at_most_one_and_none_of_those_before() {
+        let begin = |sessions: Sessions| session(1_000, Era::default(), sessions.generation());
+        let sessions = Sessions::default();
+        let (mine, other) = (begin(sessions), begin(sessions));
+        assert!(sessions.include(&mine) && sessions.include(&other));
+
+        let sessions = sessions.ended(Some(mine));
+        let next = begin(sessions);
+        assert!(sessions.include(&mine) && sessions.include(&next) && !sessions.include(&other));
+
+        let sessions = sessions.ended(Some(next));
+        assert!(sessions.include(&next) && !sessions.include(&mine));
+        let sessions = sessions.ended(None);
+        assert!(!sessions.include(&next) && sessions.include(&begin(sessions)));
+    }
+
     #[test]
     fn an_id_tells_its_end_and_sorts_by_it() {
-        let early = SessionId::generate(Timestamp::from_unix_secs(1_000), Era::default().next()).unwrap();
-        let late = SessionId::generate(Timestamp::from_unix_secs(1_001), Era::default()).unwrap();
+        let early = session(1_000, Era::default().next(), Generation(7));
+        let late = session(1_001, Era::default(), Generation(0));
         assert_eq!(early.ends_at(), Timestamp::from_unix_secs(1_000));
         assert_eq!((early.era(), late.era()), (Era(1), Era(0)));
+        assert_eq!((early.generation(), late.generation()), (Generation(7), Generation(0)));
         assert!(early.as_bytes() < late.as_bytes());
         assert!(early.as_bytes() < SessionId::first_ending_at(late.ends_at()).as_bytes());
         assert_eq!(early.to_string().parse::<SessionId>().unwrap(), early);
         assert!("x".parse::<SessionId>().is_err());
         assert!(format!("{early}AAAA").parse::<SessionId>().is_err());
+    }
+
+    #[test]
+    fn a_token_id_comes_back_from_its_text() {
+        let id = TokenId::generate().unwrap();
+        assert_eq!(id.to_string().parse::<TokenId>().unwrap(), id);
+        assert_eq!(TokenId::from_bytes([1; 16]).to_string(), "01".repeat(16));
+        for wrong in ["", "01", &"01".repeat(15), &"01".repeat(17), &"0g".repeat(16)] {
+            assert!(wrong.parse::<TokenId>().is_err(), "{wrong}");
+        }
     }
 }

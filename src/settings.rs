@@ -3,16 +3,23 @@
 //! A flag beats its variable, which beats the default.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use zeroize::Zeroizing;
 
-use crate::password::Cost;
+use crate::command::key::KeyCommand;
+use crate::command::token::TokenCommand;
+use crate::command::user::UserCommand;
+use crate::http::TrustedProxies;
+use crate::password::{Cost, Policy};
+use crate::throttle::Allowance;
 
 /// Accounts, logins and tokens for small systems, as one binary with its store inside.
 ///
@@ -30,9 +37,18 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve requests until told to stop (the default)
-    Serve(Settings),
+    Serve(Box<Settings>),
     /// Ask the server at --listen whether it is alive; exit 0 if so and 1 if not
     Healthcheck(ListenArgs),
+    /// Manage users, whether the server is running or not
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Manage the keys of tokens, whether the server is running or not
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Look at a token on standard input; needs no server
+    #[command(subcommand)]
+    Token(TokenCommand),
 }
 
 /// Where the server listens.
@@ -43,15 +59,22 @@ pub struct ListenArgs {
     pub listen: SocketAddr,
 }
 
+/// Where the store is.
+#[derive(Clone, Debug, Args)]
+pub struct DataDirArgs {
+    /// Directory that holds the store and the keys
+    #[arg(long, env = "GATELET_DATA_DIR", default_value = "data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+}
+
 /// The settings of `serve`.
 #[derive(Clone, Debug, Args)]
 pub struct Settings {
     #[command(flatten)]
     listen: ListenArgs,
 
-    /// Directory that holds the store and the keys
-    #[arg(long, env = "GATELET_DATA_DIR", default_value = "data", value_name = "DIR")]
-    pub data_dir: PathBuf,
+    #[command(flatten)]
+    data: DataDirArgs,
 
     /// How long an access token lives
     #[arg(long, env = "GATELET_ACCESS_TTL", default_value = "15m", value_name = "DURATION", value_parser = lifetime)]
@@ -89,6 +112,52 @@ pub struct Settings {
     #[arg(long, env = "GATELET_PASSWORD_MIN_LENGTH", default_value = "8", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub password_min_length: u32,
 
+    /// Refuse common passwords, the username and the word gatelet: on or off
+    #[arg(long, env = "GATELET_PASSWORD_BLOCKLIST", default_value = "on", value_name = "on|off", value_parser = on_or_off, action = ArgAction::Set)]
+    pub password_blocklist: bool,
+
+    /// Who may register: open for everybody, closed if administrators create the users
+    #[arg(long, env = "GATELET_REGISTRATION", default_value = "open", value_name = "open|closed", value_parser = open_or_closed, action = ArgAction::Set)]
+    pub registration: bool,
+
+    /// Replace the refresh token at every refresh, and end the session when an old one comes back: on or off
+    #[arg(long, env = "GATELET_REFRESH_ROTATION", default_value = "off", value_name = "on|off", value_parser = on_or_off, action = ArgAction::Set)]
+    pub refresh_rotation: bool,
+
+    /// Failed logins allowed to one account: so many at once, then one in each span; or off
+    #[arg(long, env = "GATELET_ACCOUNT_LIMIT", default_value_t = Allowance::ACCOUNT, value_name = "N,SPAN|off")]
+    pub account_limit: Allowance,
+
+    /// Failed logins allowed from one network (IPv4 address, IPv6 /64), likewise
+    #[arg(long, env = "GATELET_NETWORK_LIMIT", default_value_t = Allowance::NETWORK, value_name = "N,SPAN|off")]
+    pub network_limit: Allowance,
+
+    /// Registrations allowed from one network, likewise
+    #[arg(long, env = "GATELET_REGISTRATION_LIMIT", default_value_t = Allowance::REGISTRATIONS, value_name = "N,SPAN|off")]
+    pub registration_limit: Allowance,
+
+    /// Addresses and networks of proxies, separated by commas, whose X-Forwarded-For is believed
+    #[arg(
+        long,
+        env = "GATELET_TRUSTED_PROXIES",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "LIST"
+    )]
+    pub trusted_proxies: TrustedProxies,
+
+    /// Name of the administrator that a start creates if there is none; takes a password as well
+    #[arg(long, env = "GATELET_ADMIN_USERNAME", value_name = "NAME")]
+    admin_username: Option<String>,
+
+    /// File that holds that administrator's password, unless GATELET_ADMIN_PASSWORD does
+    #[arg(long, env = "GATELET_ADMIN_PASSWORD_FILE", value_name = "FILE")]
+    admin_password_file: Option<PathBuf>,
+
+    /// From the environment alone: arguments can be seen by everybody on the machine.
+    #[arg(skip)]
+    admin_password: Option<Secret>,
+
     /// For trying things out: reading, listing and deleting users needs no token, any password will do
     #[arg(long, env = "GATELET_DEV", value_parser = BoolishValueParser::new())]
     pub dev: bool,
@@ -116,11 +185,78 @@ impl Settings {
         self.listen.listen
     }
 
-    /// The fewest characters a new password may have; under `--dev` any but none.
-    pub fn min_password_chars(&self) -> usize {
-        if self.dev { 1 } else { self.password_min_length as usize }
+    /// Directory that holds the store and the keys.
+    pub fn data_dir(&self) -> &Path {
+        &self.data.data_dir
+    }
+
+    /// What a new password must be; under `--dev` anything but nothing.
+    pub fn password_policy(&self) -> Policy {
+        if self.dev {
+            return Policy { min_chars: 1, blocklist: false };
+        }
+        Policy { min_chars: self.password_min_length as usize, blocklist: self.password_blocklist }
+    }
+
+    /// Name and password of the administrator to create if there is none.
+    pub fn first_admin(&self) -> Option<(&str, &Zeroizing<String>)> {
+        Some((self.admin_username.as_deref()?, &self.admin_password.as_ref()?.0))
+    }
+
+    /// The settings that a server would have without arguments, for commands that look at its data directory.
+    ///
+    /// # Errors
+    /// What is wrong in the environment.
+    pub fn from_environment(data: &DataDirArgs) -> Result<Self, clap::Error> {
+        let args = ["gatelet".into(), "serve".into(), "--data-dir".into(), data.data_dir.clone().into()];
+        match parse(args.into_iter(), std::iter::empty())? {
+            Command::Serve(settings) => Ok(*settings),
+            _ => Err(Cli::command().error(ErrorKind::InvalidSubcommand, "serve")),
+        }
+    }
+
+    /// Reads the administrator's password from where it is, if it is anywhere.
+    fn take_admin_password(&mut self) -> Result<(), String> {
+        let password = match (std::env::var_os(ADMIN_PASSWORD), &self.admin_password_file) {
+            (Some(_), Some(_)) => {
+                return Err(format!(
+                    "{ADMIN_PASSWORD} and {ADMIN_PASSWORD}_FILE are both given: give one of them"
+                ));
+            }
+            (Some(text), None) => {
+                Some(text.into_string().map_err(|_| format!("{ADMIN_PASSWORD} is not UTF-8"))?)
+            }
+            (None, Some(path)) => Some(
+                std::fs::read_to_string(path)
+                    .map_err(|error| format!("--admin-password-file {}: {error}", path.display()))?,
+            ),
+            (None, None) => None,
+        };
+        // A file ends with the end of its line; a password does not.
+        self.admin_password =
+            password.map(|text| Secret(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned())));
+        match (&self.admin_username, &self.admin_password) {
+            (Some(_), None) => {
+                Err(format!("--admin-username needs {ADMIN_PASSWORD} or --admin-password-file"))
+            }
+            (None, Some(_)) => Err(format!("{ADMIN_PASSWORD} needs --admin-username")),
+            (Some(_), Some(_)) | (None, None) => Ok(()),
+        }
     }
 }
+
+/// A secret among the settings. Cannot be printed.
+#[derive(Clone)]
+struct Secret(Zeroizing<String>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// The variable that has no flag.
+const ADMIN_PASSWORD: &str = "GATELET_ADMIN_PASSWORD";
 
 /// Reads the process's arguments and environment.
 ///
@@ -141,22 +277,23 @@ pub fn parse(
 ) -> Result<Command, clap::Error> {
     let cli = Cli::try_parse_from(args)?;
     refuse_unknown_variables(variables)?;
-    let command = cli.command.unwrap_or(Command::Serve(cli.serve));
-    if let Command::Serve(settings) = &command
-        && settings.dev
-        && !settings.dev_anywhere
-        && !settings.listen().ip().is_loopback()
-    {
-        return Err(Cli::command().error(
-            ErrorKind::ValueValidation,
-            format!(
-                "--dev lets anybody read and delete users, so it listens on loopback only, not on {} (--listen); \
-                 give --dev-anywhere as well if you mean it",
-                settings.listen()
-            ),
-        ));
+    let mut command = cli.command.unwrap_or(Command::Serve(Box::new(cli.serve)));
+    if let Command::Serve(settings) = &mut command {
+        complete(settings).map_err(|problem| Cli::command().error(ErrorKind::ValueValidation, problem))?;
     }
     Ok(command)
+}
+
+/// What settings demand of each other.
+fn complete(settings: &mut Settings) -> Result<(), String> {
+    if settings.dev && !settings.dev_anywhere && !settings.listen().ip().is_loopback() {
+        return Err(format!(
+            "--dev lets anybody read and delete users, so it listens on loopback only, not on {} (--listen); \
+             give --dev-anywhere as well if you mean it",
+            settings.listen()
+        ));
+    }
+    settings.take_admin_password()
 }
 
 /// A misspelt variable would silently leave its default in force.
@@ -166,7 +303,11 @@ fn refuse_unknown_variables(variables: impl Iterator<Item = OsString>) -> Result
         command.get_arguments().filter_map(|arg| arg.get_env().map(ToOwned::to_owned)).collect();
     for name in variables {
         let text = name.to_string_lossy();
-        if text.starts_with("GATELET_") && !known.contains(&name) && !set_by_kubernetes(&text) {
+        if text.starts_with("GATELET_")
+            && text != ADMIN_PASSWORD
+            && !known.contains(&name)
+            && !set_by_kubernetes(&text)
+        {
             return Err(command.error(
                 ErrorKind::UnknownArgument,
                 format!("unknown setting {text} in the environment; --help lists those there are"),
@@ -192,6 +333,23 @@ fn lifetime(text: &str) -> Result<Duration, String> {
         return Err("must be between one second and a hundred years".into());
     }
     Ok(span)
+}
+
+/// For settings that are on unless switched off, which a flag without a value cannot say.
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("must be on or off".into()),
+    }
+}
+
+fn open_or_closed(text: &str) -> Result<bool, String> {
+    match text {
+        "open" => Ok(true),
+        "closed" => Ok(false),
+        _ => Err("must be open or closed".into()),
+    }
 }
 
 fn issuer(text: &str) -> Result<String, String> {
@@ -223,7 +381,7 @@ mod tests {
     fn serve(args: &[&str], variables: &[&str]) -> Result<Settings, String> {
         let args = std::iter::once("gatelet").chain(args.iter().copied()).map(OsString::from);
         match parse(args, variables.iter().map(OsString::from)) {
-            Ok(Command::Serve(settings)) => Ok(settings),
+            Ok(Command::Serve(settings)) => Ok(*settings),
             Ok(other) => panic!("{other:?}"),
             Err(error) => Err(error.to_string()),
         }
@@ -254,6 +412,13 @@ mod tests {
             (&["--cache-mib", "0"], "--cache-mib"),
             (&["--password-min-length", "0"], "--password-min-length"),
             (&["--log", "gatelet=loud"], "--log"),
+            (&["--password-blocklist", "no"], "--password-blocklist"),
+            (&["--registration", "off"], "--registration"),
+            (&["--refresh-rotation", "yes"], "--refresh-rotation"),
+            (&["--account-limit", "40"], "--account-limit"),
+            (&["--trusted-proxies", "proxy"], "--trusted-proxies"),
+            (&["--admin-username", "root"], "GATELET_ADMIN_PASSWORD"),
+            (&["--admin-password-file", "/nowhere/at/all"], "--admin-password-file"),
             (&["--colour"], "--colour"),
             (&["frobnicate"], "frobnicate"),
             (&["--dev", "--listen", "0.0.0.0:5000"], "--dev-anywhere"),
@@ -274,7 +439,20 @@ mod tests {
     #[test]
     fn dev_listens_elsewhere_only_when_told_twice() {
         let anywhere = ["--dev", "--dev-anywhere", "--listen", "0.0.0.0:5000"];
-        assert_eq!(serve(&anywhere, &[]).unwrap().min_password_chars(), 1);
+        assert!(serve(&anywhere, &[]).is_ok());
         assert!(serve(&["--dev"], &[]).is_ok());
+    }
+
+    #[test]
+    fn passwords_are_what_the_settings_ask_for_and_anything_under_dev() {
+        for (args, min_chars, blocklist) in [
+            (&[][..], 8, true),
+            (&["--password-blocklist", "on"], 8, true),
+            (&["--password-min-length=12", "--password-blocklist=off"], 12, false),
+            (&["--dev", "--password-min-length=12", "--password-blocklist=on"], 1, false),
+        ] {
+            let policy = serve(args, &[]).unwrap().password_policy();
+            assert_eq!(policy, Policy { min_chars, blocklist }, "{args:?}");
+        }
     }
 }

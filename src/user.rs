@@ -8,7 +8,7 @@ use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::random;
+use crate::session::Sessions;
 
 /// The most characters a name may have. Generous for people, small enough for a record of 4 KiB.
 pub const USERNAME_MAX_CHARS: usize = 128;
@@ -26,6 +26,17 @@ pub enum UsernameError {
     TooLong,
     /// It holds a control character (Unicode class Cc).
     ControlCharacter,
+}
+
+/// For whoever chose the name.
+impl fmt::Display for UsernameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("Shorter than minimum length 1."),
+            Self::TooLong => write!(f, "Longer than maximum length {USERNAME_MAX_CHARS}."),
+            Self::ControlCharacter => f.write_str("Not a valid string."),
+        }
+    }
 }
 
 impl Username {
@@ -54,19 +65,31 @@ impl FromStr for Username {
     }
 }
 
-/// A user's id: a UUIDv7 (RFC 9562), so that ids sort by the moment of creation. Never used twice.
+/// A user's id: a UUIDv7 (RFC 9562) whose twelve bits below the millisecond count (section 6.2, method 1), so that
+/// ids sort by creation. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UserId(Uuid);
 
 impl UserId {
-    /// A new id, made at `now`.
-    ///
-    /// # Errors
-    /// When the system has no random numbers to give.
-    pub fn generate(now: Timestamp) -> Result<Self, random::NoRandomness> {
-        let random = random::bytes::<10>()?;
-        Ok(Self(uuid::Builder::from_unix_timestamp_millis(now.unix_millis(), &random).into_uuid()))
+    /// The id of a user created at `now`, the next one after `last`, whatever the clock has done in between.
+    pub fn next(last: Option<Self>, now: Timestamp, random: [u8; 8]) -> Self {
+        const COUNT_MAX: u16 = 0xfff;
+        let now = now.unix_millis();
+        let (millis, count) = match last.map(Self::millis_and_count) {
+            Some((millis, COUNT_MAX)) if millis >= now => (millis + 1, 0),
+            Some((millis, count)) if millis >= now => (millis, count + 1),
+            _ => (now, 0),
+        };
+        let mut below = [0; 10];
+        below[..2].copy_from_slice(&count.to_be_bytes());
+        below[2..].copy_from_slice(&random);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &below).into_uuid())
+    }
+
+    fn millis_and_count(self) -> (u64, u16) {
+        let [a, b, c, d, e, f, g, h, ..] = *self.0.as_bytes();
+        (u64::from_be_bytes([0, 0, a, b, c, d, e, f]), u16::from_be_bytes([g & 0xf, h]))
     }
 
     /// The id as stored: 16 bytes, in order of creation.
@@ -112,6 +135,15 @@ pub enum Role {
     Admin,
 }
 
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::User => "user",
+            Self::Admin => "admin",
+        })
+    }
+}
+
 /// A user as others may see them: no hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
@@ -121,13 +153,44 @@ pub struct User {
     pub name: Username,
     /// What they may do to others.
     pub role: Role,
+    /// Kept, but may not log in, and has no sessions.
+    pub disabled: bool,
     /// When they registered.
     pub created_at: Timestamp,
+    /// Which of their sessions go on.
+    pub sessions: Sessions,
+}
+
+impl User {
+    /// Whether this user can act as an administrator: somebody always must.
+    pub fn is_enabled_admin(&self) -> bool {
+        self.role == Role::Admin && !self.disabled
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NOON: Timestamp = Timestamp::from_unix_secs(1_764_000_000);
+
+    #[test]
+    fn ids_sort_by_creation_also_within_a_millisecond_and_when_the_clock_steps_back() {
+        let mut last = UserId::next(None, NOON, [0xff; 8]);
+        for step in 0..10_000 {
+            let now = NOON.before(std::time::Duration::from_secs(step % 2));
+            let next = UserId::next(Some(last), now, [0; 8]);
+            assert!(next > last, "{next} after {last}");
+            last = next;
+        }
+        assert_eq!(last.0.get_version_num(), 7);
+        assert_eq!(
+            UserId::next(Some(last), NOON.after(std::time::Duration::from_secs(9)), [0; 8])
+                .millis_and_count()
+                .1,
+            0
+        );
+    }
 
     #[test]
     fn names_are_compared_after_normalisation_and_otherwise_free() {
@@ -151,7 +214,7 @@ mod tests {
 
     #[test]
     fn ids_are_read_in_the_hyphenated_form_alone() {
-        let id = UserId::generate(Timestamp::from_unix_secs(1_764_000_000)).unwrap();
+        let id = UserId::next(None, NOON, [7; 8]);
         assert_eq!(id.to_string().parse(), Ok(id));
         let bare = id.to_string().replace('-', "");
         for text in [bare.clone(), format!("{{{id}}}"), format!("urn:uuid:{id}"), "me".into()] {

@@ -278,7 +278,7 @@ fn names_in(dir: &Path) -> HashSet<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let names = runtime.block_on(async {
         let mut names = HashSet::new();
-        for user in store.first_users(usize::MAX).await.unwrap() {
+        for user in store.users_after(None, usize::MAX).await.unwrap() {
             assert_eq!(store.user_named(&user.name).await.unwrap().unwrap().0, user);
             assert!(names.insert(user.name.as_str().to_owned()), "two users of one name");
         }

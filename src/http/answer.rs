@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, LINK, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::json;
@@ -11,6 +11,7 @@ use warp::Reply;
 use warp::reply::Response;
 
 use crate::service::{Refusal, Unavailable};
+use crate::throttle::By;
 use crate::token::TokenRefusal;
 
 /// The route's name for the access log: the path with its parameters in angle brackets, never the path itself.
@@ -26,6 +27,7 @@ pub(super) enum ApiError {
     Refused(Refusal),
     NotJson,
     Fields(FieldErrors),
+    Query(FieldErrors),
     TooLarge,
     NotDeclaredJson,
     BodyTooSlow,
@@ -75,9 +77,32 @@ pub(super) fn options(allow: &'static str) -> Response {
     with(bare(StatusCode::NO_CONTENT), ALLOW, allow)
 }
 
+/// What anybody may keep for a while, and ask about again by its tag.
+pub(super) fn cacheable<T: Serialize>(body: &T, tag: &str) -> Response {
+    tagged(ok(body), tag)
+}
+
+/// What was kept is still so.
+pub(super) fn not_modified(tag: &str) -> Response {
+    tagged(bare(StatusCode::NOT_MODIFIED), tag)
+}
+
+fn tagged(response: Response, tag: &str) -> Response {
+    // Short, so that a revoked key is not trusted for long; whoever meets an unknown key asks again anyway.
+    with(with(response, CACHE_CONTROL, "public, max-age=60"), ETAG, tag)
+}
+
+/// One page of a list, and where the next one is (RFC 8288).
+pub(super) fn with_next(page: Response, next: &str) -> Response {
+    with(page, LINK, format!("<{next}>; rel=\"next\""))
+}
+
 /// The same answer with one header more.
-fn with(mut response: Response, name: HeaderName, value: &'static str) -> Response {
-    response.headers_mut().insert(name, HeaderValue::from_static(value));
+fn with(mut response: Response, name: HeaderName, value: impl ToString) -> Response {
+    // Whatever comes here is visible ASCII.
+    if let Ok(value) = HeaderValue::try_from(value.to_string()) {
+        response.headers_mut().insert(name, value);
+    }
     response
 }
 
@@ -104,7 +129,7 @@ fn invalid(status: StatusCode, errors: serde_json::Value) -> Response {
         status,
         &json!({
             "code": status.as_u16(),
-            "errors": { "json": errors },
+            "errors": errors,
             "status": status.canonical_reason().unwrap_or_default(),
         }),
     )
@@ -114,8 +139,9 @@ impl Reply for ApiError {
     fn into_response(self) -> Response {
         match self {
             Self::Refused(refusal) => refused(&refusal),
-            Self::NotJson => invalid(StatusCode::BAD_REQUEST, json!(["Invalid JSON body."])),
-            Self::Fields(errors) => invalid(StatusCode::UNPROCESSABLE_ENTITY, json!(errors)),
+            Self::NotJson => invalid(StatusCode::BAD_REQUEST, json!({ "json": ["Invalid JSON body."] })),
+            Self::Fields(errors) => invalid(StatusCode::UNPROCESSABLE_ENTITY, json!({ "json": errors })),
+            Self::Query(errors) => invalid(StatusCode::UNPROCESSABLE_ENTITY, json!({ "query": errors })),
             Self::TooLarge => {
                 generic(StatusCode::PAYLOAD_TOO_LARGE, Some("A body may have 16384 bytes at the most."))
             }
@@ -143,6 +169,19 @@ fn refused(refusal: &Refusal) -> Response {
         Refusal::Token(refusal) => refused_token(*refusal),
         Refusal::Forbidden => generic(StatusCode::FORBIDDEN, None),
         Refusal::NotFound => generic(StatusCode::NOT_FOUND, None),
+        Refusal::RegistrationClosed => generic(StatusCode::FORBIDDEN, Some("Registration is closed.")),
+        Refusal::LastAdmin => generic(
+            StatusCode::CONFLICT,
+            Some("The last administrator cannot be demoted, disabled or deleted."),
+        ),
+        Refusal::Throttled(throttled) => {
+            let text = match throttled.by {
+                By::Account | By::Network => "Too many failed logins.",
+                By::Registrations => "Too many registrations.",
+            };
+            let answer = generic(StatusCode::TOO_MANY_REQUESTS, Some(text));
+            with(answer, RETRY_AFTER, throttled.retry_after.as_secs())
+        }
         Refusal::Unavailable(reason) => with(
             generic(StatusCode::SERVICE_UNAVAILABLE, Some(&reason.to_string())),
             RETRY_AFTER,

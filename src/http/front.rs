@@ -23,7 +23,7 @@ use warp::reply::Response;
 
 use super::answer::Route;
 use super::connection::{Activity, Watched};
-use super::{App, routes};
+use super::{App, TrustedProxies, routes};
 use crate::audit::Origin;
 
 /// The log target of the access log: one line a request.
@@ -51,10 +51,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const GRACE: Duration = Duration::from_millis(100);
 
 /// What the front allows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// Connections held open at the same time.
     pub max_connections: usize,
+    /// Proxies whose word about the client's address is taken.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// Serves an [`App`] on a listener.
@@ -204,7 +206,8 @@ impl Front {
     where
         S: tower_service::Service<Request<Incoming>, Response = Response, Error = Infallible>,
     {
-        let origin = Arc::new(Origin::new(peer.ip(), self.request_ids.of(request.headers())));
+        let client = self.limits.trusted_proxies.client(peer.ip(), request.headers());
+        let origin = Arc::new(Origin::new(client, self.request_ids.of(request.headers())));
         let mut line = AccessLine {
             origin: Arc::clone(&origin),
             method: request.method().clone(),

@@ -5,13 +5,19 @@
 
 mod answer;
 mod connection;
+mod console;
+mod fields;
+mod forwarded;
 mod front;
 mod health;
+mod keys;
 mod login;
 mod logout;
+mod password;
 mod refresh;
 mod register;
 mod request;
+mod session;
 mod user;
 
 use std::convert::Infallible;
@@ -19,27 +25,32 @@ use std::sync::Arc;
 
 use http::Method;
 use warp::filters::BoxedFilter;
+use warp::filters::header::headers_cloned;
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection, path};
 
+use crate::password::Policy;
 use crate::service::Service;
 use answer::{ApiError, Route};
+pub use console::{Console, ConsoleError, ConsoleReply, ask, connect, serve_one};
+pub use forwarded::TrustedProxies;
 pub use front::{Front, Limits};
-use request::{bearer, document, no_document, origin};
+use request::{bearer, document, no_document, origin, query};
 use user::Target;
 
 /// What handlers need besides the request.
 pub struct App {
     /// What they call.
     pub service: Service,
-    /// The fewest characters of a new password.
-    pub min_password_chars: usize,
+    /// What a new password must be.
+    pub policy: Policy,
 }
 
 type Answer = Result<Response, ApiError>;
 
 /// All routes. Path first, then method: a known path with another method answers 405 with `Allow`, and
-/// `OPTIONS` 204; what is left is an unknown path.
+/// `OPTIONS` 204; what is left is an unknown path. Each route is boxed: unboxed, their types grow into each other
+/// until the compiler takes minutes.
 #[rustfmt::skip] // one line a method
 fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
     let app = warp::any().map(move || Arc::clone(&app));
@@ -49,36 +60,57 @@ fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
     let user = || path!("user" / Target);
     let user = user().and(get()).and(call()).and(bearer()).then(user::show)
         .or(user().and(warp::delete()).and(call()).and(bearer()).and(no_document()).then(user::delete)).unify()
-        .or(user().map(drop).untuple_one().and(other("DELETE, GET, HEAD, OPTIONS"))).unify()
-        .map(named("/user/<id>"));
-    let users = path!("user")
-        .and(get().and(call()).and(bearer()).then(user::list).or(other("GET, HEAD, OPTIONS")).unify())
-        .map(named("/user"));
+        .or(user().and(warp::patch()).and(call()).and(bearer()).and(document()).then(user::update)).unify()
+        .or(user().map(drop).untuple_one().and(other("DELETE, GET, HEAD, OPTIONS, PATCH"))).unify()
+        .map(named("/user/<id>")).boxed();
+    let password = || path!("user" / Target / "password");
+    let password = password().and(warp::post()).and(call()).and(bearer()).and(document()).then(password::change)
+        .or(password().map(drop).untuple_one().and(other("OPTIONS, POST"))).unify()
+        .map(named("/user/<id>/password")).boxed();
+    let sessions = || path!("user" / Target / "sessions");
+    let sessions = sessions().and(warp::delete()).and(call()).and(bearer()).and(no_document()).then(session::end_all)
+        .or(sessions().map(drop).untuple_one().and(other("DELETE, OPTIONS"))).unify()
+        .map(named("/user/<id>/sessions")).boxed();
+    let users = || path!("user");
+    let users = users().and(get()).and(call()).and(bearer()).and(query()).then(user::list)
+        .or(users().and(warp::post()).and(call()).and(bearer()).and(document()).then(register::create_by_admin)).unify()
+        .or(users().and(other("GET, HEAD, OPTIONS, POST"))).unify()
+        .map(named("/user")).boxed();
+    let session = path!("session")
+        .and(get().and(call()).and(bearer()).then(session::show).or(other("GET, HEAD, OPTIONS")).unify())
+        .map(named("/session")).boxed();
     let register = path!("register")
         .and(warp::post().and(call()).and(document()).then(register::create).or(other("OPTIONS, POST")).unify())
-        .map(named("/register"));
+        .map(named("/register")).boxed();
     let login = path!("login")
         .and(warp::post().and(call()).and(document()).then(login::create).or(other("OPTIONS, POST")).unify())
-        .map(named("/login"));
+        .map(named("/login")).boxed();
     let refresh = path!("refresh")
         .and(warp::post().and(call()).and(bearer()).and(no_document()).then(refresh::create).or(other("OPTIONS, POST")).unify())
-        .map(named("/refresh"));
+        .map(named("/refresh")).boxed();
     let logout = path!("logout")
         .and(warp::post().and(call()).and(bearer()).and(no_document()).then(logout::create).or(other("OPTIONS, POST")).unify())
-        .map(named("/logout"));
+        .map(named("/logout")).boxed();
+    let keys = path!(".well-known" / "paseto-keys")
+        .and(get().and(app.clone()).and(headers_cloned()).then(keys::published).or(other("GET, HEAD, OPTIONS")).unify())
+        .map(named("/.well-known/paseto-keys")).boxed();
     let healthz = path!("healthz")
         .and(get().then(health::alive).or(other("GET, HEAD, OPTIONS")).unify())
-        .map(named("/healthz"));
+        .map(named("/healthz")).boxed();
     let readyz = path!("readyz")
         .and(get().and(app.clone()).then(health::ready).or(other("GET, HEAD, OPTIONS")).unify())
-        .map(named("/readyz"));
+        .map(named("/readyz")).boxed();
 
     // The token check comes first: it is what is asked most.
-    user.or(users).unify()
-        .or(register).unify()
-        .or(login).unify()
+    user.or(session).unify()
         .or(refresh).unify()
+        .or(login).unify()
         .or(logout).unify()
+        .or(register).unify()
+        .or(users).unify()
+        .or(password).unify()
+        .or(sessions).unify()
+        .or(keys).unify()
         .or(healthz).unify()
         .or(readyz).unify()
         .recover(unknown_path).unify()

@@ -11,6 +11,10 @@ use super::request::Bearer;
 use crate::audit::Origin;
 
 pub(super) async fn create(origin: Arc<Origin>, app: Arc<App>, bearer: Bearer) -> Result<Response, ApiError> {
-    let access = app.service.refresh(&origin, bearer.token()).await?;
-    Ok(answer::tokens(&json!({ "access_token": access })))
+    let renewed = app.service.refresh(&origin, bearer.token()).await?;
+    let mut body = json!({ "access_token": renewed.access });
+    if let Some(refresh) = renewed.refresh {
+        body["refresh_token"] = json!(refresh);
+    }
+    Ok(answer::tokens(&body))
 }

@@ -84,6 +84,14 @@ pub(super) fn no_document() -> impl Filter<Extract = (), Error = Rejection> + Co
     body().map(drop).untuple_one()
 }
 
+/// The parameters of a query, in order.
+pub(super) type Query = Vec<(String, String)>;
+
+/// Reads the query.
+pub(super) fn query() -> impl Filter<Extract = (Query,), Error = Infallible> + Copy {
+    warp::query::<Query>().or(warp::any().map(Query::new)).unify()
+}
+
 type Body = Result<Zeroizing<Vec<u8>>, ApiError>;
 
 /// Reads the body as a whole. The connection may be closed to make room meanwhile.
@@ -166,6 +174,11 @@ impl Document {
         };
         self.refuse(field, problem.to_owned());
         None
+    }
+
+    /// Whatever stands there, if the field is there.
+    pub(super) fn optional(&mut self, field: &'static str) -> Option<Value> {
+        self.fields.remove(field)
     }
 
     /// Says what is wrong with a field.

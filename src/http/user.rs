@@ -1,4 +1,4 @@
-//! `GET` and `DELETE /user/<id>`, `GET /user`
+//! `GET`, `PATCH` and `DELETE /user/<id>`, `GET /user`
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -6,11 +6,17 @@ use std::sync::Arc;
 use serde::Serialize;
 use warp::reply::Response;
 
-use super::App;
-use super::answer::{self, ApiError};
-use super::request::Bearer;
+use super::answer::{self, ApiError, FieldErrors};
+use super::request::{Bearer, Document, Query};
+use super::{App, fields};
 use crate::audit::Origin;
-use crate::user::{MalformedId, User, UserId};
+use crate::clock::Timestamp;
+use crate::service::Actor;
+use crate::store::UserChange;
+use crate::user::{MalformedId, Role, User, UserId};
+
+/// The most users in one answer: some 150 KiB.
+const PAGE_MAX: usize = 1000;
 
 /// The user that a path names.
 #[derive(Clone, Copy)]
@@ -32,7 +38,11 @@ impl FromStr for Target {
 }
 
 impl Target {
-    fn id(self) -> Option<UserId> {
+    pub(super) fn is_caller(self) -> bool {
+        matches!(self, Self::Caller)
+    }
+
+    pub(super) fn id(self) -> Option<UserId> {
         match self {
             Self::Caller => None,
             Self::User(id) => Some(id),
@@ -40,6 +50,7 @@ impl Target {
     }
 }
 
+/// What a user is to everybody who may see them.
 #[derive(Serialize)]
 struct UserBody<'a> {
     id: UserId,
@@ -52,14 +63,47 @@ impl<'a> From<&'a User> for UserBody<'a> {
     }
 }
 
+/// What a user is to administrators.
+#[derive(Serialize)]
+struct AdminsUserBody<'a> {
+    #[serde(flatten)]
+    user: UserBody<'a>,
+    role: Role,
+    disabled: bool,
+    created_at: Timestamp,
+}
+
+impl<'a> From<&'a User> for AdminsUserBody<'a> {
+    fn from(user: &'a User) -> Self {
+        Self { user: user.into(), role: user.role, disabled: user.disabled, created_at: user.created_at }
+    }
+}
+
 pub(super) async fn show(
     target: Target,
     origin: Arc<Origin>,
     app: Arc<App>,
     bearer: Bearer,
 ) -> Result<Response, ApiError> {
-    let user = app.service.show_user(&origin, bearer.token(), target.id()).await?;
+    let actor = app.service.admit(&origin, bearer.token(), target.is_caller()).await?;
+    let user = app.service.show_user(&actor, target.id()).await?;
     Ok(answer::ok(&UserBody::from(&user)))
+}
+
+pub(super) async fn update(
+    target: Target,
+    origin: Arc<Origin>,
+    app: Arc<App>,
+    bearer: Bearer,
+    body: Result<Document, ApiError>,
+) -> Result<Response, ApiError> {
+    let actor = Actor::Caller(app.service.authenticate(&origin, bearer.token()).await?);
+    app.service.demand_fresh_admin(&origin, &actor)?;
+    let mut body = body?;
+    let change = UserChange { role: fields::role(&mut body), disabled: fields::flag(&mut body, "disabled") };
+    body.finish()?;
+    let user = app.service.update_user(&origin, &actor, target.id(), change).await?;
+    Ok(answer::ok(&AdminsUserBody::from(&user)))
 }
 
 pub(super) async fn delete(
@@ -68,12 +112,66 @@ pub(super) async fn delete(
     app: Arc<App>,
     bearer: Bearer,
 ) -> Result<Response, ApiError> {
-    app.service.delete_user(&origin, bearer.token(), target.id()).await?;
+    let actor = app.service.admit(&origin, bearer.token(), target.is_caller()).await?;
+    app.service.delete_user(&origin, &actor, target.id()).await?;
     Ok(answer::message("User deleted."))
 }
 
-pub(super) async fn list(origin: Arc<Origin>, app: Arc<App>, bearer: Bearer) -> Result<Response, ApiError> {
-    let users = app.service.list_users(&origin, bearer.token()).await?;
-    let users: Vec<_> = users.iter().map(UserBody::from).collect();
-    Ok(answer::ok(&users))
+pub(super) async fn list(
+    origin: Arc<Origin>,
+    app: Arc<App>,
+    bearer: Bearer,
+    query: Query,
+) -> Result<Response, ApiError> {
+    let actor = app.service.admit(&origin, bearer.token(), false).await?;
+    actor.admin()?;
+    let Page { limit, after } = Page::parse(query)?;
+    // One more tells whether there is a next page.
+    let mut users = app.service.list_users(&actor, after, limit + 1).await?;
+    let has_more = users.len() > limit;
+    users.truncate(limit);
+    let next = users.last().filter(|_| has_more).map(|last| format!("/user?limit={limit}&after={}", last.id));
+    let response = match actor {
+        // As the original did.
+        Actor::Anyone => answer::ok(&users.iter().map(UserBody::from).collect::<Vec<_>>()),
+        _ => answer::ok(&users.iter().map(AdminsUserBody::from).collect::<Vec<_>>()),
+    };
+    Ok(match next {
+        Some(next) => answer::with_next(response, &next),
+        None => response,
+    })
+}
+
+/// The part of a list that is asked for.
+struct Page {
+    limit: usize,
+    after: Option<UserId>,
+}
+
+impl Page {
+    fn parse(query: Query) -> Result<Self, ApiError> {
+        let mut page = Self { limit: PAGE_MAX, after: None };
+        let mut errors = FieldErrors::new();
+        let mut refuse = |field: &'static str, text: String| {
+            errors.insert(field.into(), vec![text]);
+        };
+        for (field, value) in query {
+            match &*field {
+                "limit" => match value.parse() {
+                    Ok(limit) if (1..=PAGE_MAX).contains(&limit) => page.limit = limit,
+                    Ok(_) => refuse(
+                        "limit",
+                        format!("Must be greater than or equal to 1 and less than or equal to {PAGE_MAX}."),
+                    ),
+                    Err(_) => refuse("limit", "Not a valid integer.".to_owned()),
+                },
+                "after" => match value.parse() {
+                    Ok(id) => page.after = Some(id),
+                    Err(MalformedId) => refuse("after", "Not a valid UUID.".to_owned()),
+                },
+                _ => {} // unknown ones are ignored, as the original did
+            }
+        }
+        if errors.is_empty() { Ok(page) } else { Err(ApiError::Query(errors)) }
+    }
 }

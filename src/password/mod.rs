@@ -3,6 +3,7 @@
 //! scrypt by RustCrypto, stored as PHC strings. This is the only folder that names `scrypt`.
 
 mod cost;
+mod policy;
 mod pool;
 
 use std::fmt;
@@ -16,28 +17,19 @@ use zeroize::Zeroizing;
 use crate::random::{self, NoRandomness};
 
 pub use cost::{Cost, CostError};
-pub use pool::{HashPool, PoolError};
+pub use policy::{PasswordError, Policy};
+pub use pool::{HashPool, PoolError, PoolStartError};
 
-/// The most bytes a new password may have: room for any passphrase, while nobody makes us normalise and
-/// hash megabytes.
-pub const PASSWORD_MAX_BYTES: usize = 1024;
+/// Bytes of salt: what the PHC string format's specification recommends.
+const SALT_BYTES: usize = 16;
 
 /// A password as somebody typed it, NFC-normalised (NIST SP 800-63B-4, 3.1.1.2), never cut short.
 ///
 /// Cannot be printed, compared or cloned; wiped when dropped.
 pub struct Password(Zeroizing<String>);
 
-/// Why a password cannot be set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PasswordError {
-    /// Fewer characters than are asked for.
-    TooShort,
-    /// More than [`PASSWORD_MAX_BYTES`].
-    TooLong,
-}
-
 impl Password {
-    /// A password to be checked: any text will do, for length rules hold only when a password is set.
+    /// A password to be checked: any text will do, for a [`Policy`] holds only when a password is set.
     pub fn typed(text: &Zeroizing<String>) -> Self {
         // Room for the longest that NFC can make of it: growing would leave copies behind.
         let mut normal = Zeroizing::new(String::with_capacity(3 * text.len()));
@@ -55,21 +47,6 @@ impl Password {
             key.push(0xff);
         }
         key
-    }
-
-    /// Whether this may be set as a password: at least `min_chars` characters, at most
-    /// [`PASSWORD_MAX_BYTES`] bytes.
-    ///
-    /// # Errors
-    /// [`PasswordError`] says which end it misses.
-    pub fn check_length(&self, min_chars: usize) -> Result<(), PasswordError> {
-        if self.0.len() > PASSWORD_MAX_BYTES {
-            return Err(PasswordError::TooLong);
-        }
-        if self.0.chars().count() < min_chars {
-            return Err(PasswordError::TooShort);
-        }
-        Ok(())
     }
 }
 
@@ -135,7 +112,7 @@ pub enum Checked {
 
 /// Hashes `password` with a random salt. Takes [`Cost::work`] of time and [`Cost::memory`] of space.
 pub(crate) fn hash(password: &Password, cost: Cost) -> Result<PasswordHash, HashFailure> {
-    let salt = random::bytes::<16>().map_err(HashFailure::Random)?;
+    let salt = random::bytes::<SALT_BYTES>().map_err(HashFailure::Random)?;
     Scrypt::new()
         .hash_password_customized(&password.key(), &salt, None, None, cost.params())
         .map(|hash| PasswordHash(hash.to_string()))
@@ -169,9 +146,15 @@ fn parse(hash: &PasswordHash) -> Result<(phc::PasswordHash, Cost), HashFailure> 
     Ok((parsed, cost))
 }
 
-/// Spends what a check at `cost` spends, for a user that does not exist.
-pub(crate) fn check_nobody(password: &Password, cost: Cost) -> Result<(), HashFailure> {
-    hash(password, cost).map(drop)
+/// A hash at `cost` that belongs to no password anybody will find: random where the hash would be, which is what
+/// hashing a random password would give as well, without the work.
+pub(crate) fn decoy(cost: Cost) -> Result<PasswordHash, HashFailure> {
+    let salt = random::bytes::<SALT_BYTES>().map_err(HashFailure::Random)?;
+    let hash = random::bytes::<{ Params::RECOMMENDED_LEN }>().map_err(HashFailure::Random)?;
+    match (phc::Salt::new(&salt), phc::Output::new(&hash)) {
+        (Ok(salt), Ok(hash)) => Ok(PasswordHash(format!("$scrypt${cost}${salt}${hash}"))),
+        _ => Err(HashFailure::Malformed),
+    }
 }
 
 #[cfg(test)]
@@ -223,11 +206,15 @@ mod tests {
     }
 
     #[test]
-    fn length_rules_count_characters_below_and_bytes_above() {
-        assert_eq!(typed("äöüßäöü").check_length(8), Err(PasswordError::TooShort));
-        assert_eq!(typed("äöüßäöüß").check_length(8), Ok(()));
-        assert_eq!(typed(&"x".repeat(1024)).check_length(8), Ok(()));
-        assert_eq!(typed(&"ä".repeat(513)).check_length(8), Err(PasswordError::TooLong));
+    fn a_decoy_looks_like_a_hash_and_is_nobodys() {
+        let (decoy, real) = (decoy(cheap(3)).unwrap(), hash(&typed("correct horse"), cheap(3)).unwrap());
+        let shape = |hash: &PasswordHash| hash.0.split('$').map(str::len).collect::<Vec<_>>();
+        assert_eq!(shape(&decoy), shape(&real));
+        assert_eq!(cost_of(&decoy).unwrap(), cheap(3));
+        assert_ne!(decoy, super::decoy(cheap(3)).unwrap());
+        for password in ["", "correct horse"] {
+            assert!(matches!(check(&typed(password), &decoy, cheap(3)), Ok(Checked::Wrong)));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::{Checked, Cost, HashFailure, Password, PasswordHash, check, check_nobody, cost_of, hash};
+use super::{Checked, Cost, HashFailure, Password, PasswordHash, check, cost_of, decoy, hash};
 
 /// How much work may wait. A person waits about this long for a login; what comes later is refused at once.
 const QUEUE: Duration = Duration::from_secs(2);
@@ -51,10 +52,32 @@ impl From<HashFailure> for PoolError {
     }
 }
 
+/// Why there is no pool.
+#[derive(Debug)]
+pub enum PoolStartError {
+    /// The system gives no threads.
+    Threads(io::Error),
+    /// There is nothing to check the passwords of unknown users against.
+    Decoy(HashFailure),
+}
+
+impl fmt::Display for PoolStartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Threads(cause) => write!(f, "the system gives no threads for password hashes: {cause}"),
+            Self::Decoy(cause) => cause.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PoolStartError {}
+
 /// The pool. Dropping it ends its threads after the hash they are at.
 pub struct HashPool {
     shared: Arc<Shared>,
     cost: Cost,
+    /// What passwords of users that do not exist are checked against, at `cost`.
+    decoy: PasswordHash,
 }
 
 struct Shared {
@@ -83,8 +106,9 @@ impl HashPool {
     /// A pool of `slots` threads that hashes at `cost`.
     ///
     /// # Errors
-    /// When the system gives no threads.
-    pub fn start(slots: u32, cost: Cost) -> std::io::Result<Self> {
+    /// [`PoolStartError`]: the system gives no threads or no random numbers.
+    pub fn start(slots: u32, cost: Cost) -> Result<Self, PoolStartError> {
+        let decoy = decoy(cost).map_err(PoolStartError::Decoy)?;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 queue: VecDeque::new(),
@@ -96,10 +120,13 @@ impl HashPool {
             slots,
         });
         // Made first: should a thread fail to start, its drop ends those that did.
-        let pool = Self { shared, cost };
+        let pool = Self { shared, cost, decoy };
         for slot in 0..slots {
             let shared = Arc::clone(&pool.shared);
-            thread::Builder::new().name(format!("hash-{slot}")).spawn(move || shared.work())?;
+            thread::Builder::new()
+                .name(format!("hash-{slot}"))
+                .spawn(move || shared.work())
+                .map_err(PoolStartError::Threads)?;
         }
         Ok(pool)
     }
@@ -113,8 +140,8 @@ impl HashPool {
         self.run(cost.work(), move || (hash(&password, cost), cost.work())).await
     }
 
-    /// Checks a password against a stored hash, or against nobody's at the same cost, so that the answer for
-    /// an unknown name takes as long as the one for a wrong password.
+    /// Checks a password against a stored hash, or against nobody's: a decoy at today's cost, so that an unknown
+    /// name takes the way of a wrong password, step by step.
     ///
     /// # Errors
     /// [`PoolError`], `Busy` above all.
@@ -124,15 +151,14 @@ impl HashPool {
         stored: Option<PasswordHash>,
     ) -> Result<Checked, PoolError> {
         let today = self.cost;
-        let work = match &stored {
-            Some(stored) => cost_of(stored)?.work(),
-            None => today.work(),
-        };
+        let is_somebody = stored.is_some();
+        let stored = stored.unwrap_or_else(|| self.decoy.clone());
+        let work = cost_of(&stored)?.work();
         self.run(work, move || {
-            let checked = match stored {
-                Some(stored) => check(&password, &stored, today),
-                None => check_nobody(&password, today).map(|()| Checked::Wrong),
-            };
+            let mut checked = check(&password, &stored, today);
+            if !is_somebody {
+                checked = checked.map(|_| Checked::Wrong); // whatever came out
+            }
             let renewal = if matches!(checked, Ok(Checked::RightRenewed(_))) { today.work() } else { 0 };
             (checked, work + renewal)
         })
@@ -219,5 +245,48 @@ impl Shared {
         let measured = took.as_nanos() as f64 / work as f64;
         let mut state = self.lock();
         state.nanos_per_work += (measured - state.nanos_per_work) / 8.0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn typed(text: &str) -> Password {
+        Password::typed(&Zeroizing::new(text.to_owned()))
+    }
+
+    fn cheap(p: u32) -> Cost {
+        Cost::new(1, 8, p).unwrap()
+    }
+
+    #[tokio::test]
+    async fn nobody_has_no_right_password() {
+        let mut pool = HashPool::start(1, cheap(1)).unwrap();
+        assert!(matches!(pool.check(typed("correct horse"), None).await, Ok(Checked::Wrong)));
+        // Not even the decoy's own, be it of today's cost or of another.
+        for cost in [cheap(1), cheap(2)] {
+            pool.decoy = hash(&typed("correct horse"), cost).unwrap();
+            assert!(matches!(pool.check(typed("correct horse"), None).await, Ok(Checked::Wrong)));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unknown_name_is_checked_against_a_hash_of_todays_cost() {
+        let pool = HashPool::start(1, cheap(3)).unwrap();
+        assert_eq!(cost_of(&pool.decoy).unwrap(), cheap(3));
+    }
+
+    #[tokio::test]
+    async fn a_stored_hash_is_checked_at_its_own_cost_and_renewed() {
+        let pool = HashPool::start(1, cheap(3)).unwrap();
+        let old = hash(&typed("correct horse"), cheap(1)).unwrap();
+        assert!(matches!(pool.check(typed("wrong horse"), Some(old.clone())).await, Ok(Checked::Wrong)));
+        let Ok(Checked::RightRenewed(new)) = pool.check(typed("correct horse"), Some(old)).await else {
+            unreachable!("renewed");
+        };
+        assert!(matches!(pool.check(typed("correct horse"), Some(new)).await, Ok(Checked::Right)));
     }
 }

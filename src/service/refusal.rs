@@ -6,6 +6,7 @@ use crate::clock::ClockBehind;
 use crate::password::PoolError;
 use crate::random::NoRandomness;
 use crate::store::StoreError;
+use crate::throttle::Throttled;
 use crate::token::{IssueError, TokenRefusal};
 
 /// A request that was understood and not granted. Every cause has one meaning here; what it looks like to a
@@ -22,6 +23,12 @@ pub enum Refusal {
     Forbidden,
     /// There is no such user.
     NotFound,
+    /// Only administrators create users.
+    RegistrationClosed,
+    /// Nobody would be left who is an administrator and enabled.
+    LastAdmin,
+    /// Too many failed logins, or too many registrations.
+    Throttled(Throttled),
     /// Not now; worth trying again.
     Unavailable(Unavailable),
     /// Our fault.

@@ -7,8 +7,10 @@
 //!
 //! Reads run on the calling task: a point read takes microseconds. Writes go to the committer's thread.
 
+mod changes;
 mod clock_mark;
 mod commit;
+mod ledger;
 mod open;
 mod open_error;
 mod record;
@@ -16,6 +18,7 @@ mod seal;
 mod space;
 
 use std::fmt;
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,12 +28,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Timestamp};
+use crate::key::KeyRecord;
 use crate::password::PasswordHash;
-use crate::session::{Era, SessionId};
-use crate::user::{User, UserId, Username};
+use crate::random;
+use crate::session::{Era, SessionId, Sessions, TokenId};
+use crate::user::{Role, User, UserId, Username};
 
 use clock_mark::Forgotten;
-use commit::{Change, Committer, Order, Progress, Ticket, Trees};
+use commit::{Committer, Order, Progress};
+use ledger::{Ledger, Stop, Trees};
 use open::Engine;
 pub use open_error::OpenError;
 use space::Space;
@@ -56,8 +62,8 @@ mod meta {
     pub(super) const FORGOTTEN: &[u8] = b"forgotten";
     /// See [`super::seal`].
     pub(super) const SEAL: &[u8] = b"seal";
-    /// The ids of the keys that must be there.
-    pub(super) const KEY_IDS: &[u8] = b"key_ids";
+    /// The ids of the keys that must be there, in layout 1; ignored since.
+    pub(super) const KEY_IDS_V1: &[u8] = b"key_ids";
 }
 
 /// What the store needs to know to open.
@@ -94,6 +100,85 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
+/// A user to be.
+#[derive(Debug)]
+pub struct NewUser {
+    name: Username,
+    role: Role,
+    hash: PasswordHash,
+    created_at: Timestamp,
+    /// For the id.
+    random: [u8; 8],
+}
+
+impl NewUser {
+    /// A user who registers at `now`.
+    ///
+    /// # Errors
+    /// When the system has no random numbers to give.
+    pub fn new(
+        name: Username,
+        role: Role,
+        hash: PasswordHash,
+        now: Timestamp,
+    ) -> Result<Self, random::NoRandomness> {
+        Ok(Self { name, role, hash, created_at: now, random: random::bytes()? })
+    }
+}
+
+/// What is to change about a user; what is not named stays.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UserChange {
+    /// The new role.
+    pub role: Option<Role>,
+    /// Disabling ends all sessions.
+    pub disabled: Option<bool>,
+}
+
+/// What became of a change to a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome<T> {
+    /// It was made; or things were so already.
+    Done(T),
+    /// There is no such user.
+    Missing,
+    /// Not made: nobody would be left who is an administrator and enabled.
+    LastAdmin,
+}
+
+/// What became of a new password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// It is the user's.
+    Done,
+    /// There is no such user.
+    Missing,
+    /// Not set: all sessions have been ended meanwhile, maybe along with the password that was checked.
+    Outdated,
+}
+
+/// The refresh token that takes the place of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Successor {
+    /// Its id.
+    pub id: TokenId,
+    /// When it was made.
+    pub issued_at: Timestamp,
+}
+
+/// What a refresh token that was presented turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// The good one; it has been replaced.
+    Advanced(Successor),
+    /// One that was replaced a moment ago, by whatever is good now.
+    Again(Successor),
+    /// One that was replaced long ago: somebody has a copy. The session has been ended.
+    Reused,
+    /// One of a session that has ended.
+    Ended,
+}
+
 /// The open store.
 pub struct Store {
     trees: Trees,
@@ -125,17 +210,16 @@ impl Store {
         let _ = space.check();
 
         let (queue, orders) = mpsc::channel();
-        let Engine { config, db, trees, seal } = opened.engine;
+        let Engine { config, db, trees, seal, admins } = opened.engine;
+        let ledger =
+            Ledger::new(trees.clone(), admins, seal, resumed.kept_mark, clock, Arc::clone(&progress));
         let committer = Committer {
             db: db.clone(),
-            trees: trees.clone(),
             log: opened.log,
             space,
-            seal,
-            acknowledged: opened.acknowledged,
-            kept_mark: resumed.kept_mark,
-            clock,
             progress: Arc::clone(&progress),
+            ledger,
+            acknowledged: opened.acknowledged,
         };
         let committer = spawn(committer, orders).map_err(|error| OpenError::Io(dir.to_owned(), error))?;
         Ok(Self {
@@ -150,33 +234,65 @@ impl Store {
         })
     }
 
-    /// Adds a user. `false`: the name is taken.
+    /// Adds a user. `None`: the name is taken.
     ///
     /// # Errors
     /// [`StoreError`]; nothing has been changed then, or at least nothing that anybody was told of.
-    pub async fn create_user(&self, user: User, hash: PasswordHash) -> Result<bool, StoreError> {
-        self.commit(Change::CreateUser { user, hash }).await
+    pub async fn create_user(&self, new: NewUser) -> Result<Option<User>, StoreError> {
+        self.commit(move |ledger| ledger.create_user(new)).await
     }
 
-    /// Removes a user and frees the name. `false`: there is no such user.
+    /// Changes a user's role, or whether they may log in.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn delete_user(&self, id: UserId) -> Result<bool, StoreError> {
-        self.commit(Change::DeleteUser(id)).await
+    pub async fn update_user(&self, id: UserId, change: UserChange) -> Result<Outcome<User>, StoreError> {
+        self.commit(move |ledger| ledger.update_user(id, change)).await
     }
 
-    /// Puts `new` in the place of `old`. `false`: the user is gone or has another hash by now.
+    /// Removes a user and frees the name.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn replace_hash(
+    pub async fn delete_user(&self, id: UserId) -> Result<Outcome<()>, StoreError> {
+        self.commit(move |ledger| ledger.delete_user(id)).await
+    }
+
+    /// Puts `new` in the place of `old`, a hash of the same password. `false`: the user is gone or has another hash
+    /// by now.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn renew_hash(
         &self,
         id: UserId,
         old: PasswordHash,
         new: PasswordHash,
     ) -> Result<bool, StoreError> {
-        self.commit(Change::ReplaceHash { id, old, new }).await
+        self.commit(move |ledger| ledger.renew_hash(id, &old, &new)).await
+    }
+
+    /// Gives a user another password and ends all sessions but `spared`; with `since`, only if the user's sessions
+    /// are still these.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_password(
+        &self,
+        id: UserId,
+        hash: PasswordHash,
+        since: Option<Sessions>,
+        spared: Option<SessionId>,
+    ) -> Result<Replaced, StoreError> {
+        self.commit(move |ledger| ledger.set_password(id, &hash, since, spared)).await
+    }
+
+    /// Ends all sessions of a user for good. `false`: there is no such user.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn end_sessions(&self, id: UserId) -> Result<bool, StoreError> {
+        self.commit(move |ledger| ledger.end_sessions(id)).await
     }
 
     /// Ends a session for good. `false`: it had ended already.
@@ -184,7 +300,30 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn end_session(&self, session: SessionId) -> Result<bool, StoreError> {
-        self.commit(Change::EndSession(session)).await
+        self.commit(move |ledger| ledger.end_session(&session)).await
+    }
+
+    /// Puts the refresh token `next` in the place of `presented`, if that is the session's good one; see
+    /// [`Rotation`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn rotate(
+        &self,
+        session: SessionId,
+        presented: TokenId,
+        next: TokenId,
+        now: Timestamp,
+    ) -> Result<Rotation, StoreError> {
+        self.commit(move |ledger| ledger.rotate(&session, presented, next, now)).await
+    }
+
+    /// Whether the session's refresh token has ever been replaced.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn has_rotated(&self, session: &SessionId) -> Result<bool, StoreError> {
+        self.trees.rotations.contains_key(session.as_bytes()).map_err(|error| self.failed(&error))
     }
 
     /// Forgets the sessions that were over at `moment`, in small batches between which others are served.
@@ -192,7 +331,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn prune_sessions(&self, moment: Timestamp) -> Result<(), StoreError> {
-        while self.commit(Change::Prune(moment)).await? {}
+        while self.commit(move |ledger| ledger.prune(moment)).await? {}
         Ok(())
     }
 
@@ -201,26 +340,36 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn keep_time(&self) -> Result<(), StoreError> {
-        self.commit(Change::KeepTime).await.map(drop)
+        self.commit(|ledger| ledger.sync_once_a_second()).await
     }
 
-    /// The ids of the keys that must be there; empty before the first start is complete.
+    /// What is remembered about keys: those there are must be there. Nothing before the first start is complete.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn key_ids(&self) -> Result<Vec<String>, StoreError> {
-        match self.read(&self.trees.meta, meta::KEY_IDS)? {
-            Some(bytes) => record::decode_key_ids(&bytes),
-            None => Ok(Vec::new()),
+    pub async fn keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        let mut keys = Vec::new();
+        for entry in &self.trees.keys {
+            let (id, bytes) = entry.map_err(|error| self.failed(&error))?;
+            keys.push(record::decode_key(&id, &bytes)?);
         }
+        Ok(keys)
     }
 
-    /// Remembers which keys must be there.
+    /// Remembers these keys and no others.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn keep_key_ids(&self, ids: Vec<String>) -> Result<(), StoreError> {
-        self.commit(Change::KeyIds(ids)).await.map(drop)
+    pub async fn keep_keys(&self, keys: Vec<KeyRecord>) -> Result<(), StoreError> {
+        self.commit(move |ledger| ledger.keep_keys(&keys)).await
+    }
+
+    /// Whether anybody is an administrator.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn has_admin(&self) -> Result<bool, StoreError> {
+        self.commit(|ledger| Ok(!ledger.admins.is_empty())).await
     }
 
     /// Whether there is any user.
@@ -255,7 +404,7 @@ impl Store {
         let Some(id) = self.read(&self.trees.usernames, name.as_str().as_bytes())? else {
             return Ok(None);
         };
-        let id = UserId::from_bytes((*id).try_into().map_err(|_| StoreError::Unreadable)?);
+        let id = changes::user_id(&id)?;
         // Between the two reads the user may be deleted; then there is no such user.
         let Some(bytes) = self.read(&self.trees.users, id.as_bytes())? else {
             return Ok(None);
@@ -264,16 +413,17 @@ impl Store {
         record::decode_user_with_hash(id, &bytes).map(Some)
     }
 
-    /// The first `limit` users in order of creation.
+    /// Up to `limit` users in order of creation, from the one created next after `after`.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn first_users(&self, limit: usize) -> Result<Vec<User>, StoreError> {
+    pub async fn users_after(&self, after: Option<UserId>, limit: usize) -> Result<Vec<User>, StoreError> {
+        let after = after.map(|id| *id.as_bytes());
+        let begin = after.as_ref().map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_slice()));
         let mut users = Vec::new();
-        for entry in self.trees.users.iter().take(limit) {
+        for entry in self.trees.users.range::<&[u8], _>((begin, Bound::Unbounded)).take(limit) {
             let (id, bytes) = entry.map_err(|error| self.failed(&error))?;
-            let id = UserId::from_bytes((*id).try_into().map_err(|_| StoreError::Unreadable)?);
-            users.push(record::decode_user(id, &bytes)?);
+            users.push(record::decode_user(changes::user_id(&id)?, &bytes)?);
         }
         // Who is missing from the list is an answer too.
         self.progress.all_settled().await?;
@@ -341,12 +491,24 @@ impl Store {
         StoreError::Failed
     }
 
-    async fn commit(&self, change: Change) -> Result<bool, StoreError> {
+    /// Has the committer make a change, and answers once it is on stable storage.
+    async fn commit<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Ledger) -> Result<T, Stop> + Send + 'static,
+    ) -> Result<T, StoreError> {
         if self.progress.has_failed() {
             return Err(StoreError::Failed);
         }
         let (answer, wait) = oneshot::channel();
-        self.queue.send(Order::Commit(Ticket { change, answer })).map_err(|_| StoreError::Failed)?;
+        let change = move |ledger: &mut Ledger| -> Result<commit::Answer, sled::Error> {
+            let outcome = match change(ledger) {
+                Ok(outcome) => Ok(outcome),
+                Err(Stop::Record(error)) => Err(error),
+                Err(Stop::Storage(error)) => return Err(error),
+            };
+            Ok(Box::new(move || drop(answer.send(outcome))))
+        };
+        self.queue.send(Order::Commit(Box::new(change))).map_err(|_| StoreError::Failed)?;
         wait.await.map_err(|_| StoreError::Failed)?
     }
 }

@@ -15,6 +15,7 @@
 //! a store without a marker is therefore a first start that was cut short and holds nobody's account, or
 //! somebody else's store; a marker without a store is a store that has vanished.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -26,13 +27,17 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::commit::Trees;
+use super::changes::user_id;
+use super::ledger::{Edits, Trees};
 use super::open_error::OpenError;
-use super::seal::{Acknowledged, Seal};
+use super::record;
+use super::seal::{Acknowledged, In, Seal};
 use super::space::Space;
 use super::{StoreOptions, meta};
 use crate::durable_file;
+use crate::key::KeyRecord;
 use crate::random;
+use crate::user::UserId;
 
 /// How long opening a small store may take: a damaged log can make a scan spin for ever, and the operator should
 /// hear of it within five seconds.
@@ -41,8 +46,9 @@ const DEADLINE: Duration = Duration::from_secs(4);
 /// Bytes of log that are worth a second more: all of it is read, and an SD card is slow.
 const BYTES_PER_SECOND: u64 = 16 << 20;
 
-/// The layout that this version writes, and the newest that it reads.
-const FORMAT: &[u8] = &[1];
+/// The layout that this version writes, and the newest that it reads. Layout 1 knew no rotating refresh tokens and
+/// kept the ids of all keys in one record.
+const FORMAT: &[u8] = &[2];
 
 /// sled, open and whole.
 pub(super) struct Engine {
@@ -51,6 +57,8 @@ pub(super) struct Engine {
     pub(super) db: sled::Db,
     pub(super) trees: Trees,
     pub(super) seal: Seal,
+    /// The enabled administrators.
+    pub(super) admins: HashSet<UserId>,
 }
 
 /// An open store, before anything runs on it.
@@ -257,6 +265,8 @@ fn open_sled(path: &Path, options: &StoreOptions) -> Result<(sled::Config, sled:
         users: db.open_tree("users")?,
         usernames: db.open_tree("usernames")?,
         revoked: db.open_tree("revoked")?,
+        rotations: db.open_tree("rotations")?,
+        keys: db.open_tree("keys")?,
         meta: db.open_tree("meta")?,
     };
     Ok((config, db, trees))
@@ -292,16 +302,17 @@ fn open_whole(store: &Path, options: &StoreOptions, expected: Expected) -> Resul
         .and_then(|log| log.sync_all())
         .map_err(|error| OpenError::Io(store.into(), error))?;
     let (config, db, trees) = open_sled(store, options).map_err(broken)?;
-    match trees.meta.get(meta::FORMAT).map_err(broken)? {
-        Some(format) if *format == *FORMAT => {}
+    let outdated = match trees.meta.get(meta::FORMAT).map_err(broken)? {
+        Some(format) if *format == *FORMAT => false,
+        Some(format) if *format == [1] => true,
         Some(format) if *format > *FORMAT => return Err(OpenError::Newer(store.into())),
         _ => return Err(damaged("it does not say how it is laid out")),
-    }
+    };
     if expected.marker.is_some() && expected.marker != store_id(&trees).map_err(broken)? {
         return Err(OpenError::Foreign(store.into()));
     }
     let seal = trees.meta.get(meta::SEAL).map_err(broken)?;
-    let seal =
+    let mut seal =
         seal.and_then(|bytes| Seal::from_bytes(&bytes)).ok_or_else(|| damaged("its seal is missing"))?;
     if seal.changes < expected.changes {
         let lost = expected.changes - seal.changes;
@@ -309,10 +320,48 @@ fn open_whole(store: &Path, options: &StoreOptions, expected: Expected) -> Resul
             "its last {lost} changes are missing; if an older copy was put there on purpose, remove the file commits"
         )));
     }
-    if !seal.holds(&trees).map_err(broken)? {
+    let mut admins = HashSet::new();
+    let mut unreadable = 0_u64;
+    let visit = |tree, key: &[u8], value: &[u8]| {
+        if tree == In::Users {
+            match user_id(key).and_then(|id| record::decode_user(id, value)) {
+                Ok(user) if user.is_enabled_admin() => drop(admins.insert(user.id)),
+                Ok(_) => {}
+                Err(_) => unreadable += 1,
+            }
+        }
+    };
+    if !seal.holds(&trees, visit).map_err(broken)? {
         return Err(damaged("some of its records are missing or outdated"));
     }
-    Ok(Engine { config, db, trees, seal })
+    if unreadable > 0 {
+        return Err(damaged(&format!("{unreadable} of its users cannot be read")));
+    }
+    if outdated {
+        seal = upgrade(store, &trees, seal)?;
+        db.flush().map_err(broken)?;
+    }
+    Ok(Engine { config, db, trees, seal, admins })
+}
+
+/// Brings layout 1 to this version's, in one transaction. The records of users stay as they are: they are read in
+/// either version. What is written here lies in the log before all that relies on it.
+fn upgrade(store: &Path, trees: &Trees, seal: Seal) -> Result<Seal, OpenError> {
+    let broken = |error| OpenError::from_sled(store, error);
+    let unreadable = || OpenError::Damaged(store.into(), "the list of its keys cannot be read".into());
+    let mut edits = Edits::default();
+    if let Some(ids) = trees.meta.get(meta::KEY_IDS_V1).map_err(broken)? {
+        for id in record::decode_key_ids_v1(&ids).map_err(|_| unreadable())? {
+            let id = id.parse().map_err(|_| unreadable())?;
+            let key = KeyRecord { id, longest: Duration::ZERO, not_after: None };
+            let after = record::encode_key(&key).map_err(|_| unreadable())?;
+            edits.put(In::Keys, key.id.as_str().as_bytes(), None, after);
+        }
+    }
+    edits.note(meta::FORMAT, FORMAT.to_vec());
+    let seal = edits.apply(trees, seal).map_err(broken)?;
+    log::info!("the store in {} was brought to the layout of this version", store.display());
+    Ok(seal)
 }
 
 fn store_id(trees: &Trees) -> Result<Option<Uuid>, sled::Error> {

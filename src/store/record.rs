@@ -1,18 +1,23 @@
 //! How records lie on disk: a version byte, then bincode. The only file that names `bincode`.
 
+use std::time::Duration;
+
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::clock::Timestamp;
+use crate::key::KeyRecord;
 use crate::password::PasswordHash;
+use crate::session::{Generation, SessionId, Sessions};
 use crate::user::{Role, User, UserId, Username};
 
 /// The most bytes a record may have. sled writes values beyond some 128 KiB to files of their own, which it
 /// never syncs; nothing of ours comes near this.
 const RECORD_MAX: usize = 4096;
 
-const VERSION: u8 = 1;
+/// What this version writes. Users of version 1 could be neither disabled nor end all their sessions.
+const VERSION: u8 = 2;
 
 const CONFIG: Configuration<LittleEndian, Varint, Limit<RECORD_MAX>> =
     bincode::config::standard().with_limit::<RECORD_MAX>();
@@ -20,6 +25,18 @@ const CONFIG: Configuration<LittleEndian, Varint, Limit<RECORD_MAX>> =
 /// A user as stored, under the user's id. Borrows, so that reading copies only what is used.
 #[derive(Serialize, Deserialize)]
 struct UserRecord<'a> {
+    name: &'a str,
+    role: Role,
+    created_at_millis: u64,
+    password_hash: &'a str,
+    disabled: bool,
+    generation: Generation,
+    /// A [`SessionId`], or nothing.
+    spared_session: &'a [u8],
+}
+
+#[derive(Deserialize)]
+struct UserRecordV1<'a> {
     name: &'a str,
     role: Role,
     created_at_millis: u64,
@@ -32,35 +49,100 @@ pub(super) fn encode_user(user: &User, hash: &PasswordHash) -> Result<Vec<u8>, S
         role: user.role,
         created_at_millis: user.created_at.unix_millis(),
         password_hash: hash.as_str(),
+        disabled: user.disabled,
+        generation: user.sessions.generation,
+        spared_session: user.sessions.spared.as_ref().map_or(&[], |session| session.as_bytes()),
     })
 }
 
 pub(super) fn decode_user(id: UserId, bytes: &[u8]) -> Result<User, StoreError> {
-    Ok(user(id, &decode(bytes)?))
+    user(id, &user_record(bytes)?)
 }
 
 pub(super) fn decode_user_with_hash(id: UserId, bytes: &[u8]) -> Result<(User, PasswordHash), StoreError> {
-    let record: UserRecord<'_> = decode(bytes)?;
+    let record = user_record(bytes)?;
     let hash = PasswordHash::from_stored(record.password_hash.to_owned());
-    Ok((user(id, &record), hash))
+    Ok((user(id, &record)?, hash))
 }
 
-fn user(id: UserId, record: &UserRecord<'_>) -> User {
-    User {
+fn user_record(bytes: &[u8]) -> Result<UserRecord<'_>, StoreError> {
+    let Some((1, body)) = bytes.split_first() else {
+        return decode(bytes);
+    };
+    let UserRecordV1 { name, role, created_at_millis, password_hash } = decode_body(body)?;
+    Ok(UserRecord {
+        name,
+        role,
+        created_at_millis,
+        password_hash,
+        disabled: false,
+        generation: Generation::default(),
+        spared_session: &[],
+    })
+}
+
+fn user(id: UserId, record: &UserRecord<'_>) -> Result<User, StoreError> {
+    let spared = match record.spared_session {
+        [] => None,
+        bytes => Some(SessionId::from_bytes(bytes.try_into().map_err(|_| StoreError::Unreadable)?)),
+    };
+    Ok(User {
         id,
         name: Username::from_stored(record.name),
         role: record.role,
+        disabled: record.disabled,
         created_at: Timestamp::from_unix_millis(record.created_at_millis),
-    }
+        sessions: Sessions { generation: record.generation, spared },
+    })
 }
 
-/// The ids of the keys that must be there, as [`crate::token::KeyRing::ids`] gives them.
-pub(super) fn encode_key_ids(ids: &[String]) -> Result<Vec<u8>, StoreError> {
-    encode(&ids)
+/// Which of a session's refresh tokens is good, under the session's id; there is none before the first rotation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RotationRecord {
+    pub(super) current: [u8; 16],
+    pub(super) issued_at_millis: u64,
+    /// Those that were good until a moment ago, and when they ceased to be.
+    pub(super) retired: Vec<([u8; 16], u64)>,
 }
 
-pub(super) fn decode_key_ids(bytes: &[u8]) -> Result<Vec<String>, StoreError> {
+pub(super) fn encode_rotation(rotation: &RotationRecord) -> Result<Vec<u8>, StoreError> {
+    encode(rotation)
+}
+
+pub(super) fn decode_rotation(bytes: &[u8]) -> Result<RotationRecord, StoreError> {
     decode(bytes)
+}
+
+/// What is remembered about a key, under its id.
+#[derive(Serialize, Deserialize)]
+struct StoredKey {
+    longest_secs: u64,
+    not_after_millis: Option<u64>,
+}
+
+pub(super) fn encode_key(key: &KeyRecord) -> Result<Vec<u8>, StoreError> {
+    encode(&StoredKey {
+        longest_secs: key.longest.as_secs(),
+        not_after_millis: key.not_after.map(Timestamp::unix_millis),
+    })
+}
+
+pub(super) fn decode_key(id: &[u8], bytes: &[u8]) -> Result<KeyRecord, StoreError> {
+    let StoredKey { longest_secs, not_after_millis } = decode(bytes)?;
+    let id = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok()).ok_or(StoreError::Unreadable)?;
+    Ok(KeyRecord {
+        id,
+        longest: Duration::from_secs(longest_secs),
+        not_after: not_after_millis.map(Timestamp::from_unix_millis),
+    })
+}
+
+/// The ids of the keys as layout 1 kept them: a list in one record.
+pub(super) fn decode_key_ids_v1(bytes: &[u8]) -> Result<Vec<String>, StoreError> {
+    match bytes.split_first() {
+        Some((1, body)) => decode_body(body),
+        _ => Err(StoreError::Unreadable),
+    }
 }
 
 fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, StoreError> {
@@ -75,10 +157,14 @@ fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, StoreError> {
 
 fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, StoreError> {
     match bytes.split_first() {
-        Some((&VERSION, body)) => match bincode::serde::borrow_decode_from_slice(body, CONFIG) {
-            Ok((record, read)) if read == body.len() => Ok(record),
-            _ => Err(StoreError::Unreadable),
-        },
+        Some((&VERSION, body)) => decode_body(body),
+        _ => Err(StoreError::Unreadable),
+    }
+}
+
+fn decode_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, StoreError> {
+    match bincode::serde::borrow_decode_from_slice(body, CONFIG) {
+        Ok((record, read)) if read == body.len() => Ok(record),
         _ => Err(StoreError::Unreadable),
     }
 }
@@ -92,8 +178,19 @@ mod tests {
             id: UserId::from_bytes([7; 16]),
             name: name.parse().unwrap(),
             role: Role::User,
+            disabled: true,
             created_at: Timestamp::from_unix_millis(1_764_000_000_123),
+            sessions: Sessions::default().ended(Some(SessionId::from_bytes([9; SessionId::LENGTH]))),
         }
+    }
+
+    #[test]
+    fn a_user_of_the_first_version_is_enabled_and_has_all_sessions() {
+        let v1 = b"\x01\x04anna\x01\xfd\x7b\xd8\xf1\xb4\x9a\x01\x00\x00\x04hash";
+        let (user, hash) = decode_user_with_hash(UserId::from_bytes([7; 16]), v1).unwrap();
+        assert_eq!((user.name.as_str(), user.role, user.disabled), ("anna", Role::Admin, false));
+        assert_eq!((user.sessions, hash.as_str()), (Sessions::default(), "hash"));
+        assert_eq!(user.created_at.unix_millis(), 1_763_972_339_835);
     }
 
     #[test]
@@ -109,7 +206,7 @@ mod tests {
         let user = user_with_name("anna");
         let bytes = encode_user(&user, &PasswordHash::from_stored("h".into())).unwrap();
         for wrong in
-            [&[][..], &bytes[..bytes.len() - 1], &[&bytes[..], &[0]].concat(), &[&[2], &bytes[1..]].concat()]
+            [&[][..], &bytes[..bytes.len() - 1], &[&bytes[..], &[0]].concat(), &[&[3], &bytes[1..]].concat()]
         {
             assert!(decode_user(user.id, wrong).is_err());
         }

@@ -15,7 +15,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::commit::Trees;
+use super::ledger::Trees;
 
 /// What the store says about itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,11 +27,17 @@ pub(super) struct Seal {
 }
 
 /// Which tree a record is in, for the sum.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum In {
     Users = 1,
     Usernames = 2,
     Revoked = 3,
+    Rotations = 4,
+    Keys = 5,
+}
+
+impl In {
+    const ALL: [Self; 5] = [Self::Users, Self::Usernames, Self::Revoked, Self::Rotations, Self::Keys];
 }
 
 impl Seal {
@@ -68,14 +74,17 @@ impl Seal {
         })
     }
 
-    /// Whether all records together add up to this seal. Reads every record.
-    pub(super) fn holds(self, trees: &Trees) -> Result<bool, sled::Error> {
+    /// Whether all records together add up to this seal. Reads every record and shows it to `visit`.
+    pub(super) fn holds(
+        self,
+        trees: &Trees,
+        mut visit: impl FnMut(In, &[u8], &[u8]),
+    ) -> Result<bool, sled::Error> {
         let mut found = Self { changes: self.changes, sum: 0 };
-        for (name, tree) in
-            [(In::Users, &trees.users), (In::Usernames, &trees.usernames), (In::Revoked, &trees.revoked)]
-        {
-            for entry in tree {
+        for name in In::ALL {
+            for entry in trees.tree(name) {
                 let (key, value) = entry?;
+                visit(name, &key, &value);
                 found = found.with(name, &key, &value);
             }
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::IssueError;
 use crate::clock::Timestamp;
-use crate::session::SessionId;
+use crate::session::{SessionId, TokenId};
 use crate::user::{Role, UserId};
 
 /// The claims of an access token.
@@ -18,8 +18,7 @@ pub(super) struct AccessPayload<'a> {
     pub(super) iss: Cow<'a, str>,
     pub(super) sub: UserId,
     pub(super) sid: SessionId,
-    #[serde(borrow)]
-    pub(super) jti: Cow<'a, str>,
+    pub(super) jti: TokenId,
     pub(super) typ: Access,
     pub(super) fresh: bool,
     pub(super) role: Role,
@@ -36,8 +35,7 @@ pub(super) struct RefreshPayload<'a> {
     pub(super) iss: Cow<'a, str>,
     pub(super) sub: UserId,
     pub(super) sid: SessionId,
-    #[serde(borrow)]
-    pub(super) jti: Cow<'a, str>,
+    pub(super) jti: TokenId,
     pub(super) typ: Refresh,
     pub(super) iat: Timestamp,
     pub(super) nbf: Timestamp,

@@ -1,152 +1,30 @@
-//! The keys that make and check tokens: one file a key, named by the key's PASERK id, holding its PASERK.
+//! Which keys there are: of each kind one that makes new tokens, and any number that still check old ones.
 //!
-//! The name is a hash of the key, so a damaged file gives itself away. Which keys must be there is the
-//! store's to remember (a list of ids, the first of each kind makes new tokens, the others still check old
-//! ones); a key of that list that is missing or damaged stops the start, because a new one in its place would
-//! silently end every session and break every service that checks tokens offline.
+//! Which keys must be there is the store's to remember; a key that it remembers and that is missing or damaged
+//! stops the start, because a new one in its place would silently end every session and break every service
+//! that checks tokens offline.
+//!
+//! A ring never changes. Rotation and pruning make another that shares the keys.
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fmt;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use ct_codecs::{Base64UrlSafeNoPadding, Encoder};
-use pasetors::keys::{AsymmetricKeyPair, AsymmetricPublicKey, AsymmetricSecretKey, Generate, SymmetricKey};
-use pasetors::paserk::{FormatAsPaserk, Id};
-use pasetors::version4::V4;
-use zeroize::Zeroizing;
+use serde::Serialize;
 
+use super::key_files::{self, KeyError};
+use super::keys::{EncryptingKey, Key, SigningKey};
+use super::{LEEWAY, Lifetimes};
+use crate::clock::Timestamp;
 use crate::durable_file;
+use crate::key::{KeyId, KeyRecord};
 
-/// Characters of a PASERK id: `k4.pid.` or `k4.lid.` and 33 bytes of base64url.
-const ID_LENGTH: usize = 51;
-
-/// Key files are larger than any PASERK by far when they exceed this.
-const KEY_FILE_MAX: u64 = 1024;
-
-/// A key's id and the footer that tokens under it carry.
-pub(super) struct KeyId {
-    id: String,
-    footer: Vec<u8>,
-    footer_text: String,
-}
-
-impl KeyId {
-    fn new(id: &Id) -> Result<Self, MalformedKey> {
-        let id = paserk(id)?;
-        let footer = format!("{{\"kid\":\"{}\"}}", *id).into_bytes();
-        Self::with_footer(id.to_string(), footer)
-    }
-
-    fn with_footer(id: String, footer: Vec<u8>) -> Result<Self, MalformedKey> {
-        let footer_text = Base64UrlSafeNoPadding::encode_to_string(&footer).map_err(|_| MalformedKey)?;
-        Ok(Self { id, footer, footer_text })
-    }
-
-    pub(super) fn footer(&self) -> &[u8] {
-        &self.footer
-    }
-}
-
-/// Key material that is no key.
-#[derive(Debug)]
-pub(super) struct MalformedKey;
-
-/// Signs and verifies access tokens.
-pub(super) struct SigningKey {
-    id: KeyId,
-    secret: AsymmetricSecretKey<V4>,
-    public: AsymmetricPublicKey<V4>,
-}
-
-impl SigningKey {
-    const ID_PREFIX: &'static str = "k4.pid.";
-
-    fn generate() -> Result<Self, MalformedKey> {
-        let pair = AsymmetricKeyPair::<V4>::generate().map_err(|_| MalformedKey)?;
-        Self::from_secret(pair.secret)
-    }
-
-    fn from_paserk(text: &str) -> Result<Self, MalformedKey> {
-        // Deriving the public key from a seed of zeros panics further down: look at the bytes first.
-        let bytes = text.strip_prefix("k4.secret.").ok_or(MalformedKey)?;
-        if bytes.starts_with("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA") {
-            return Err(MalformedKey);
-        }
-        Self::from_secret(AsymmetricSecretKey::try_from(text).map_err(|_| MalformedKey)?)
-    }
-
-    fn from_secret(secret: AsymmetricSecretKey<V4>) -> Result<Self, MalformedKey> {
-        let public = AsymmetricPublicKey::try_from(&secret).map_err(|_| MalformedKey)?;
-        let id = KeyId::new(&Id::from(&public))?;
-        Ok(Self { id, secret, public })
-    }
-
-    pub(super) fn id(&self) -> &KeyId {
-        &self.id
-    }
-
-    pub(super) fn secret(&self) -> &AsymmetricSecretKey<V4> {
-        &self.secret
-    }
-
-    pub(super) fn public(&self) -> &AsymmetricPublicKey<V4> {
-        &self.public
-    }
-}
-
-/// Encrypts and decrypts refresh tokens.
-pub(super) struct EncryptingKey {
-    id: KeyId,
-    secret: SymmetricKey<V4>,
-}
-
-impl EncryptingKey {
-    const ID_PREFIX: &'static str = "k4.lid.";
-
-    fn generate() -> Result<Self, MalformedKey> {
-        Self::from_secret(SymmetricKey::generate().map_err(|_| MalformedKey)?)
-    }
-
-    fn from_paserk(text: &str) -> Result<Self, MalformedKey> {
-        Self::from_secret(SymmetricKey::try_from(text).map_err(|_| MalformedKey)?)
-    }
-
-    fn from_secret(secret: SymmetricKey<V4>) -> Result<Self, MalformedKey> {
-        let id = KeyId::new(&Id::from(&secret))?;
-        Ok(Self { id, secret })
-    }
-
-    pub(super) fn id(&self) -> &KeyId {
-        &self.id
-    }
-
-    pub(super) fn secret(&self) -> &SymmetricKey<V4> {
-        &self.secret
-    }
-}
-
-/// A key as PASERK, wiped when dropped: it may be a secret one.
-fn paserk(key: &impl FormatAsPaserk) -> Result<Zeroizing<String>, MalformedKey> {
-    let mut text = Zeroizing::new(String::with_capacity(128));
-    key.fmt(&mut *text).map_err(|_| MalformedKey)?;
-    Ok(text)
-}
-
-/// All keys that tokens may be made or checked with: of each kind one that makes new tokens, and any number
-/// that still check old ones.
-pub struct KeyRing {
-    signing: SigningKey,
-    once_signing: Vec<SigningKey>,
-    encrypting: EncryptingKey,
-    once_encrypting: Vec<EncryptingKey>,
-}
-
-impl fmt::Debug for KeyRing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.ids()).finish()
-    }
-}
+/// How long a retired key outlives the last token that it is known to have made: what verifiers allow, and a
+/// minute for requests that took the old ring just before the new one came.
+const MARGIN: Duration = LEEWAY.saturating_add(Duration::from_secs(60));
 
 /// What to do about keys that are not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,272 +35,451 @@ pub enum LostKeys {
     Replace,
 }
 
-/// Why the keys cannot be used. The text tells the operator what to do.
-#[derive(Debug)]
-pub enum KeyError {
-    /// A key that must be there is not.
-    Missing(PathBuf),
-    /// The file is there but does not hold the key of its name.
-    Damaged(PathBuf),
-    /// Everybody on the machine can read it.
-    Exposed(PathBuf),
-    /// The file or folder cannot be read or written.
-    Io(PathBuf, io::Error),
-    /// No new key could be made.
-    NotGenerated,
+/// A public key as others may see it, for those who check tokens offline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PublishedKey {
+    /// The id that tokens carry in their footer.
+    #[serde(rename = "kid")]
+    pub id: KeyId,
+    /// The key: `k4.public.…`.
+    #[serde(rename = "public_key")]
+    pub paserk: String,
+    /// What it does at present.
+    pub state: KeyState,
+    /// When the last token that it made has expired.
+    pub not_after: Option<Timestamp>,
 }
 
-impl fmt::Display for KeyError {
+/// Where a key is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyState {
+    /// Makes new tokens.
+    Active,
+    /// Still checks old ones.
+    Retiring,
+}
+
+/// All keys that tokens may be made or checked with.
+pub struct KeyRing {
+    signing: Keys<SigningKey>,
+    encrypting: Keys<EncryptingKey>,
+    lifetimes: Lifetimes,
+}
+
+impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const RESTORE: &str = "restore it from a backup; if it is lost for good, start once with \
-                               `gatelet serve --replace-keys`, which makes a new key; tokens made with the old one are refused";
-        match self {
-            Self::Missing(path) => write!(f, "the key file {} is missing: {RESTORE}", path.display()),
-            Self::Damaged(path) => write!(f, "the key file {} is damaged: {RESTORE}", path.display()),
-            Self::Exposed(path) => write!(
-                f,
-                "the key file {path} can be read by every user of this machine: run `chmod 600 {path}`, and if \
-                 somebody may have read it, remove the file and start once with `gatelet serve --replace-keys`",
-                path = path.display()
-            ),
-            Self::Io(path, error) => write!(f, "the keys at {} cannot be used: {error}", path.display()),
-            Self::NotGenerated => {
-                f.write_str("no key could be made: the operating system gave no random bytes")
-            }
-        }
+        f.debug_list().entries(self.records()).finish()
     }
 }
 
-impl std::error::Error for KeyError {}
-
 impl KeyRing {
-    /// Reads the keys in `dir` that `remembered` names. What is missing is made anew where `lost` allows it;
-    /// then [`KeyRing::ids`] differs from `remembered` and must be remembered before a token is issued.
+    /// Reads the keys in `dir` that are `remembered`. What is missing is made anew where `lost` allows it, and
+    /// what is remembered of the active keys grows with `lifetimes`: if [`KeyRing::records`] differs from
+    /// `remembered`, it must be remembered before a token is issued.
     ///
-    /// Blocks on the disk.
+    /// A key whose time was over by `now` may be missing. Files that nobody remembers are left alone, with a
+    /// warning each. Blocks on the disk.
     ///
     /// # Errors
     /// [`KeyError`]: the server must not start.
-    pub fn open(dir: &Path, remembered: &[String], lost: LostKeys) -> Result<Self, KeyError> {
+    pub fn open(
+        dir: &Path,
+        remembered: &[KeyRecord],
+        lost: LostKeys,
+        lifetimes: Lifetimes,
+        now: Timestamp,
+    ) -> Result<Self, KeyError> {
         durable_file::create_dir(dir).map_err(|error| KeyError::Io(dir.into(), error))?;
+        let names = key_files::names(dir)?;
         // A first start that was cut short has made keys, but nobody remembers them yet.
         let found;
-        let ids = if remembered.is_empty() && lost == LostKeys::Replace {
-            found = file_names(dir)?;
+        let records = if remembered.is_empty() && lost == LostKeys::Replace {
+            let ids = names.iter().filter_map(|name| name.to_str()?.parse().ok());
+            found =
+                ids.map(|id| KeyRecord { id, longest: Duration::ZERO, not_after: None }).collect::<Vec<_>>();
             &found
         } else {
             remembered
         };
-
-        let mut signing = Vec::new();
-        let mut encrypting = Vec::new();
-        for id in ids {
-            let path = dir.join(id);
-            if id.starts_with(SigningKey::ID_PREFIX) {
-                signing.extend(read(&path, id, lost, SigningKey::from_paserk, SigningKey::id)?);
-            } else if id.starts_with(EncryptingKey::ID_PREFIX) {
-                encrypting.extend(read(&path, id, lost, EncryptingKey::from_paserk, EncryptingKey::id)?);
+        for name in &names {
+            if !records.iter().any(|record| OsStr::new(record.id.as_str()) == name) {
+                log::warn!("{} is no key in use; it is left alone", dir.join(name).display());
             }
         }
-        let mut signing = signing.into_iter();
-        let mut encrypting = encrypting.into_iter();
         Ok(Self {
-            signing: match signing.next() {
-                Some(key) => key,
-                None if lost == LostKeys::Refuse => {
-                    return Err(KeyError::Missing(dir.join(format!("{}*", SigningKey::ID_PREFIX))));
-                }
-                None => {
-                    let key = SigningKey::generate().map_err(|_| KeyError::NotGenerated)?;
-                    write(dir, &key.id, &key.secret)?;
-                    key
-                }
-            },
-            once_signing: signing.collect(),
-            encrypting: match encrypting.next() {
-                Some(key) => key,
-                None if lost == LostKeys::Refuse => {
-                    return Err(KeyError::Missing(dir.join(format!("{}*", EncryptingKey::ID_PREFIX))));
-                }
-                None => {
-                    let key = EncryptingKey::generate().map_err(|_| KeyError::NotGenerated)?;
-                    write(dir, &key.id, &key.secret)?;
-                    key
-                }
-            },
-            once_encrypting: encrypting.collect(),
+            signing: Keys::open(dir, records, lost, lifetimes.access, now)?,
+            encrypting: Keys::open(dir, records, lost, lifetimes.refresh, now)?,
+            lifetimes,
         })
     }
 
-    /// The ids of all keys; the first of each kind makes new tokens.
-    pub fn ids(&self) -> Vec<String> {
-        let signing = std::iter::once(&self.signing).chain(&self.once_signing);
-        let encrypting = std::iter::once(&self.encrypting).chain(&self.once_encrypting);
-        signing.map(|key| &key.id).chain(encrypting.map(|key| &key.id)).map(|id| id.id.clone()).collect()
+    /// What must be remembered of all keys: of each kind the active one first, then the retiring ones, the
+    /// latest first.
+    pub fn records(&self) -> Vec<KeyRecord> {
+        self.signing.all().map(Held::record).chain(self.encrypting.all().map(Held::record)).collect()
+    }
+
+    /// The public keys that tokens may be checked with, the active one first.
+    pub fn published(&self) -> Vec<PublishedKey> {
+        let active = self.signing.active.key.id();
+        let publish = |held: &Held<SigningKey>| PublishedKey {
+            id: held.key.id().clone(),
+            paserk: held.key.public_paserk().to_owned(),
+            state: if held.key.id() == active { KeyState::Active } else { KeyState::Retiring },
+            not_after: held.not_after,
+        };
+        self.signing.all().map(publish).collect()
+    }
+
+    /// A ring with a new key of each kind, whose files in `dir` survive a power cut; the keys that were active
+    /// retire at `now`. Its records must be remembered before it is used. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`KeyError`]; this ring stays good. A file may have been made that nobody remembers.
+    pub fn rotated(&self, dir: &Path, now: Timestamp) -> Result<Self, KeyError> {
+        Ok(Self {
+            signing: self.signing.rotated(key_files::generate(dir)?, self.lifetimes.access, now),
+            encrypting: self.encrypting.rotated(key_files::generate(dir)?, self.lifetimes.refresh, now),
+            lifetimes: self.lifetimes,
+        })
+    }
+
+    /// A ring without the keys whose last token has expired by `now`, and which those are. Once the records are
+    /// remembered and the ring is in use, their files can go: [`key_files::remove`].
+    pub fn pruned(&self, now: Timestamp) -> (Self, Vec<KeyId>) {
+        self.keeping(|not_after| not_after.is_none_or(|moment| now < moment))
+    }
+
+    /// A ring without any retiring key, for keys that were stolen: all tokens made with one are refused then.
+    pub fn only_active(&self) -> (Self, Vec<KeyId>) {
+        self.keeping(|_| false)
+    }
+
+    fn keeping(&self, keep: impl Fn(Option<Timestamp>) -> bool) -> (Self, Vec<KeyId>) {
+        let mut gone = Vec::new();
+        let ring = Self {
+            signing: self.signing.keeping(&keep, &mut gone),
+            encrypting: self.encrypting.keeping(&keep, &mut gone),
+            lifetimes: self.lifetimes,
+        };
+        (ring, gone)
+    }
+
+    /// Whether a key of `other` is not here.
+    pub(super) fn lacks_any_of(&self, other: &Self) -> bool {
+        let ids = |ring: &Self| ring.records().into_iter().map(|record| record.id).collect::<HashSet<_>>();
+        !ids(other).is_subset(&ids(self))
     }
 
     pub(super) fn signing(&self) -> &SigningKey {
-        &self.signing
+        &self.signing.active.key
     }
 
     pub(super) fn encrypting(&self) -> &EncryptingKey {
-        &self.encrypting
+        &self.encrypting.active.key
     }
 
     /// The key whose tokens carry `footer`, as it stands in them.
     pub(super) fn verifying(&self, footer: &str) -> Option<&SigningKey> {
-        std::iter::once(&self.signing).chain(&self.once_signing).find(|key| key.id.footer_text == footer)
+        self.signing.under(footer)
     }
 
     /// The key whose tokens carry `footer`, as it stands in them.
     pub(super) fn decrypting(&self, footer: &str) -> Option<&EncryptingKey> {
-        std::iter::once(&self.encrypting)
-            .chain(&self.once_encrypting)
-            .find(|key| key.id.footer_text == footer)
+        self.encrypting.under(footer)
     }
 }
 
-fn file_names(dir: &Path) -> Result<Vec<String>, KeyError> {
-    let io = |error| KeyError::Io(dir.into(), error);
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).map_err(io)? {
-        // Longer names are files that were being written when the power went.
-        match entry.map_err(io)?.file_name().into_string() {
-            Ok(name) if name.len() == ID_LENGTH => names.push(name),
-            _ => {}
+/// A key and what is remembered about it.
+struct Held<K> {
+    key: Arc<K>,
+    longest: Duration,
+    not_after: Option<Timestamp>,
+}
+
+impl<K> Clone for Held<K> {
+    fn clone(&self) -> Self {
+        Self { key: Arc::clone(&self.key), ..*self }
+    }
+}
+
+impl<K: Key> Held<K> {
+    fn record(&self) -> KeyRecord {
+        KeyRecord { id: self.key.id().clone(), longest: self.longest, not_after: self.not_after }
+    }
+
+    /// The key from `now` on, when it makes no more tokens. What has been retired before stays as it is.
+    fn retired(&self, now: Timestamp) -> Self {
+        let over = || now.after(self.longest).after(MARGIN).whole_seconds();
+        Self { not_after: Some(self.not_after.unwrap_or_else(over)), ..self.clone() }
+    }
+}
+
+/// The keys of one kind.
+struct Keys<K> {
+    active: Held<K>,
+    retiring: Vec<Held<K>>,
+}
+
+impl<K: Key> Keys<K> {
+    fn open(
+        dir: &Path,
+        records: &[KeyRecord],
+        lost: LostKeys,
+        lifetime: Duration,
+        now: Timestamp,
+    ) -> Result<Self, KeyError> {
+        let mut all = Vec::new();
+        for record in records.iter().filter(|record| record.id.kind() == K::KIND) {
+            let over = record.not_after.is_some_and(|moment| moment <= now);
+            let key = match key_files::read(dir, &record.id) {
+                Ok(key) => Arc::new(key),
+                Err(KeyError::Missing(_) | KeyError::Damaged(_)) if over => continue,
+                Err(KeyError::Missing(path) | KeyError::Damaged(path)) if lost == LostKeys::Replace => {
+                    let path = path.display();
+                    match record.not_after {
+                        None => log::warn!("the key file {path} is lost and will be replaced"),
+                        Some(_) => log::warn!("the key file {path} is lost: tokens made with it are refused"),
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            all.push(Held { key, longest: record.longest, not_after: record.not_after });
+        }
+        let mut active = match all.iter().position(|held| held.not_after.is_none()) {
+            Some(place) => all.remove(place),
+            None if lost == LostKeys::Replace => Held::new(key_files::generate(dir)?, lifetime),
+            None => return Err(KeyError::Missing(dir.join(format!("{}*", K::KIND.prefix())))),
+        };
+        active.longest = active.longest.max(lifetime);
+        Ok(Self { active, retiring: all })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Held<K>> {
+        std::iter::once(&self.active).chain(&self.retiring)
+    }
+
+    fn rotated(&self, new: K, lifetime: Duration, now: Timestamp) -> Self {
+        Self {
+            active: Held::new(new, lifetime),
+            retiring: self.all().map(|held| held.retired(now)).collect(),
         }
     }
-    names.sort();
-    Ok(names)
-}
 
-/// The key of one file, or `None` where it is lost and may be replaced.
-fn read<K>(
-    path: &Path,
-    id: &str,
-    lost: LostKeys,
-    parse: impl Fn(&str) -> Result<K, MalformedKey>,
-    id_of: impl Fn(&K) -> &KeyId,
-) -> Result<Option<K>, KeyError> {
-    let key = read_paserk(path).and_then(|text| {
-        let key = parse(text.trim_end()).map_err(|_| KeyError::Damaged(path.into()))?;
-        if id_of(&key).id == id { Ok(key) } else { Err(KeyError::Damaged(path.into())) }
-    });
-    match key {
-        Ok(key) => Ok(Some(key)),
-        Err(KeyError::Missing(_) | KeyError::Damaged(_)) if lost == LostKeys::Replace => {
-            log::warn!("the key file {} is lost and will be replaced", path.display());
-            Ok(None)
-        }
-        Err(error) => Err(error),
+    /// Without those retiring keys that `keep` lets go; their ids go to `gone`.
+    fn keeping(&self, keep: impl Fn(Option<Timestamp>) -> bool, gone: &mut Vec<KeyId>) -> Self {
+        let (kept, dropped): (Vec<_>, Vec<_>) =
+            self.retiring.iter().cloned().partition(|held| keep(held.not_after));
+        gone.extend(dropped.iter().map(|held| held.key.id().clone()));
+        Self { active: self.active.clone(), retiring: kept }
+    }
+
+    /// A search from the latest on: nearly all tokens are of the first keys, and even a hundred comparisons cost
+    /// little beside a signature check.
+    fn under(&self, footer: &str) -> Option<&K> {
+        self.all().map(|held| &*held.key).find(|key| key.footer().text() == footer)
     }
 }
 
-fn read_paserk(path: &Path) -> Result<Zeroizing<String>, KeyError> {
-    use std::io::Read;
-    use std::os::unix::fs::PermissionsExt;
-
-    let io = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => KeyError::Missing(path.into()),
-        io::ErrorKind::InvalidData => KeyError::Damaged(path.into()), // not UTF-8
-        _ => KeyError::Io(path.into(), error),
-    };
-    let file = fs::File::open(path).map_err(io)?;
-    let mode = file.metadata().map_err(io)?.permissions().mode();
-    if mode & 0o007 != 0 {
-        return Err(KeyError::Exposed(path.into()));
+impl<K> Held<K> {
+    fn new(key: K, longest: Duration) -> Self {
+        Self { key: Arc::new(key), longest, not_after: None }
     }
-    if mode & 0o070 != 0 {
-        log::warn!("the key file {} can be read by its group", path.display());
-    }
-    let mut text = Zeroizing::new(String::with_capacity(256));
-    file.take(KEY_FILE_MAX).read_to_string(&mut text).map_err(io)?;
-    Ok(text)
-}
-
-fn write(dir: &Path, id: &KeyId, key: &impl FormatAsPaserk) -> Result<(), KeyError> {
-    let path = dir.join(&id.id);
-    let text = paserk(key).map_err(|_| KeyError::NotGenerated)?;
-    durable_file::write(&path, text.as_bytes()).map_err(|error| KeyError::Io(path, error))?;
-    log::info!("made the key {}", id.id);
-    Ok(())
 }
 
 #[cfg(test)]
 impl KeyRing {
     pub(super) fn for_tests() -> Self {
+        let lifetimes =
+            Lifetimes { access: Duration::from_secs(900), refresh: Duration::from_secs(30 * 24 * 3600) };
         Self {
-            signing: SigningKey::generate().unwrap(),
-            once_signing: Vec::new(),
-            encrypting: EncryptingKey::generate().unwrap(),
-            once_encrypting: Vec::new(),
+            signing: Keys {
+                active: Held::new(SigningKey::generate().unwrap(), lifetimes.access),
+                retiring: Vec::new(),
+            },
+            encrypting: Keys {
+                active: Held::new(EncryptingKey::generate().unwrap(), lifetimes.refresh),
+                retiring: Vec::new(),
+            },
+            lifetimes,
         }
     }
 
     pub(super) fn add_signing(&mut self, key: SigningKey) {
-        self.once_signing.push(key);
+        self.signing.retiring.push(Held::new(key, Duration::ZERO));
     }
 
     pub(super) fn add_encrypting(&mut self, key: EncryptingKey) {
-        self.once_encrypting.push(key);
-    }
-}
-
-#[cfg(test)]
-impl SigningKey {
-    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, MalformedKey> {
-        Self::from_secret(AsymmetricSecretKey::from(bytes).map_err(|_| MalformedKey)?)
-    }
-
-    pub(super) fn with_footer(mut self, footer: &[u8]) -> Self {
-        self.id = KeyId::with_footer(self.id.id, footer.to_vec()).unwrap();
-        self
-    }
-}
-
-#[cfg(test)]
-impl EncryptingKey {
-    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, MalformedKey> {
-        Self::from_secret(SymmetricKey::from(bytes).map_err(|_| MalformedKey)?)
-    }
-
-    pub(super) fn with_footer(mut self, footer: &[u8]) -> Self {
-        self.id = KeyId::with_footer(self.id.id, footer.to_vec()).unwrap();
-        self
+        self.encrypting.retiring.push(Held::new(key, Duration::ZERO));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use serde_json::json;
+    use tempfile::TempDir;
+
     use super::*;
 
-    #[test]
-    fn a_key_of_zeros_is_refused_instead_of_panicking() {
-        let zeros = format!("k4.secret.{}", "A".repeat(86));
-        assert!(SigningKey::from_paserk(&zeros).is_err());
+    const NOW: Timestamp = Timestamp::from_unix_secs(1_764_000_000);
+    const MINUTES: Lifetimes =
+        Lifetimes { access: Duration::from_secs(60), refresh: Duration::from_secs(600) };
+
+    fn reopen(
+        dir: &TempDir,
+        remembered: &[KeyRecord],
+        lost: LostKeys,
+        now: Timestamp,
+    ) -> Result<KeyRing, KeyError> {
+        KeyRing::open(dir.path(), remembered, lost, MINUTES, now)
+    }
+
+    /// A folder with new keys.
+    fn fresh() -> (TempDir, KeyRing) {
+        let dir = tempfile::tempdir().unwrap();
+        let ring = reopen(&dir, &[], LostKeys::Replace, NOW).unwrap();
+        (dir, ring)
     }
 
     #[test]
     fn a_file_under_another_keys_name_is_damaged() {
-        let dir = tempfile::tempdir().unwrap();
-        let ids = KeyRing::open(dir.path(), &[], LostKeys::Replace).unwrap().ids();
+        let (dir, ring) = fresh();
+        let records = ring.records();
+        let path = dir.path().join(records[1].id.as_str());
         let other = EncryptingKey::generate().unwrap();
-        let path = dir.path().join(&ids[1]);
-        fs::write(&path, paserk(&other.secret).unwrap().as_bytes()).unwrap();
+        fs::write(&path, other.to_paserk().unwrap().as_bytes()).unwrap();
         assert!(matches!(
-            KeyRing::open(dir.path(), &ids, LostKeys::Refuse),
+            reopen(&dir, &records, LostKeys::Refuse, NOW),
             Err(KeyError::Damaged(damaged)) if damaged == path
         ));
-        let healed = KeyRing::open(dir.path(), &ids, LostKeys::Replace).unwrap().ids();
-        assert_eq!(healed[0], ids[0]);
-        assert_ne!(healed[1], ids[1]);
+        let healed = reopen(&dir, &records, LostKeys::Replace, NOW).unwrap().records();
+        assert_eq!(healed[0], records[0]);
+        assert_ne!(healed[1].id, records[1].id);
     }
 
     #[test]
     fn keys_never_show_in_debug_output() {
         let ring = KeyRing::for_tests();
-        let secret = paserk(&ring.encrypting.secret).unwrap();
+        let secret = ring.encrypting().to_paserk().unwrap();
         assert!(!format!("{ring:?}").contains(secret.trim_start_matches("k4.local.")));
         assert!(format!("{ring:?}").contains("k4.lid."));
+    }
+
+    #[test]
+    fn a_rotation_makes_new_keys_and_tells_when_the_old_ones_are_over() {
+        let (dir, first) = fresh();
+        let second = first.rotated(dir.path(), NOW).unwrap();
+        let records = second.records();
+        assert_eq!(records.len(), 4);
+        for (old, [new, retired]) in first.records().iter().zip([[0, 1], [2, 3]]) {
+            assert_eq!(records[new].not_after, None);
+            assert_eq!(records[new].longest, old.longest);
+            assert_ne!(records[new].id, old.id);
+            let not_after = NOW.after(old.longest).after(MARGIN);
+            assert_eq!(records[retired], KeyRecord { not_after: Some(not_after), ..old.clone() });
+        }
+        assert!(std::ptr::eq(first.signing(), second.verifying(first.signing().footer().text()).unwrap()));
+        let again = reopen(&dir, &records, LostKeys::Refuse, NOW).unwrap();
+        assert_eq!(again.records(), records);
+        assert_eq!(again.signing().id(), second.signing().id());
+    }
+
+    #[test]
+    fn a_hundred_rotations_keep_every_moment_that_was_promised() {
+        let (dir, mut ring) = fresh();
+        let mut promised = Vec::new();
+        for second in 0..100 {
+            ring = ring.rotated(dir.path(), NOW.after(Duration::from_secs(second))).unwrap();
+            promised.push(ring.records()[1].clone());
+        }
+        let signing = &ring.records()[1..=100];
+        assert!(signing.iter().eq(promised.iter().rev()), "the latest first");
+        assert_eq!(ring.published().len(), 101);
+    }
+
+    #[test]
+    fn a_retired_key_goes_when_its_time_is_over_and_not_before() {
+        let (dir, first) = fresh();
+        let second = first.rotated(dir.path(), NOW).unwrap();
+        let over = second.records()[1].not_after.unwrap();
+        let (same, gone) = second.pruned(over.before(Duration::from_millis(1)));
+        assert_eq!((same.records(), gone), (second.records(), Vec::new()));
+        assert!(!same.lacks_any_of(&second));
+        let (rest, gone) = second.pruned(over);
+        assert_eq!(gone, [first.signing().id().clone()], "refresh tokens live longer");
+        assert!(rest.lacks_any_of(&second));
+        assert!(rest.verifying(first.signing().footer().text()).is_none());
+        let path = dir.path().join(gone[0].as_str());
+        assert!(path.exists());
+        key_files::remove(dir.path(), &gone).unwrap();
+        key_files::remove(dir.path(), &gone).unwrap();
+        assert!(!path.exists());
+        assert_eq!(reopen(&dir, &rest.records(), LostKeys::Refuse, NOW).unwrap().records(), rest.records());
+    }
+
+    #[test]
+    fn stolen_keys_can_be_dropped_at_once() {
+        let (dir, first) = fresh();
+        let (ring, gone) = first.rotated(dir.path(), NOW).unwrap().only_active();
+        assert_eq!(gone, first.records().into_iter().map(|record| record.id).collect::<Vec<_>>());
+        assert_eq!(ring.records().len(), 2);
+    }
+
+    #[test]
+    fn a_longer_lifetime_is_remembered_and_a_shorter_one_does_not_undo_it() {
+        let (dir, ring) = fresh();
+        let long = Lifetimes { access: Duration::from_secs(3600), ..MINUTES };
+        let raised = KeyRing::open(dir.path(), &ring.records(), LostKeys::Refuse, long, NOW).unwrap();
+        let lowered = reopen(&dir, &raised.records(), LostKeys::Refuse, NOW).unwrap();
+        assert_eq!(lowered.records()[0].longest, long.access);
+        assert_eq!(lowered.records()[1].longest, MINUTES.refresh);
+        // The next key never makes a token that lives as long.
+        assert_eq!(lowered.rotated(dir.path(), NOW).unwrap().records()[0].longest, MINUTES.access);
+    }
+
+    #[test]
+    fn a_retired_key_may_be_missing_once_its_time_is_over() {
+        let (dir, first) = fresh();
+        let records = first.rotated(dir.path(), NOW).unwrap().records();
+        fs::remove_file(dir.path().join(records[1].id.as_str())).unwrap();
+        let over = records[1].not_after.unwrap();
+        let early = reopen(&dir, &records, LostKeys::Refuse, over.before(Duration::from_secs(1)));
+        assert!(matches!(early, Err(KeyError::Missing(_))));
+        let ring = reopen(&dir, &records, LostKeys::Refuse, over).unwrap();
+        assert_eq!(ring.records(), [&records[..1], &records[2..]].concat());
+    }
+
+    #[test]
+    fn keys_of_a_start_that_was_cut_short_are_taken_over_and_other_files_left_alone() {
+        let (dir, first) = fresh();
+        fs::write(dir.path().join("README"), "ours").unwrap();
+        let second = reopen(&dir, &[], LostKeys::Replace, NOW).unwrap();
+        assert_eq!(second.records(), first.records());
+        let stray: SigningKey = key_files::generate(dir.path()).unwrap();
+        let third = reopen(&dir, &first.records(), LostKeys::Refuse, NOW).unwrap();
+        assert_eq!(third.records(), first.records());
+        assert!(dir.path().join(stray.id().as_str()).exists() && dir.path().join("README").exists());
+    }
+
+    #[test]
+    fn what_is_published_is_the_public_half() {
+        let (dir, first) = fresh();
+        let ring = first.rotated(dir.path(), NOW).unwrap();
+        let [active, retiring] = &ring.published()[..] else { panic!("two signing keys") };
+        assert_eq!((active.state, retiring.state), (KeyState::Active, KeyState::Retiring));
+        assert_eq!(
+            serde_json::to_value(retiring).unwrap(),
+            json!({
+                "kid": first.signing().id(),
+                "public_key": first.signing().public_paserk(),
+                "state": "retiring",
+                "not_after": NOW.after(MINUTES.access).after(MARGIN),
+            })
+        );
+        assert_eq!(serde_json::to_value(active).unwrap()["not_after"], json!(null));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use gatelet::user::{Role, User};
 use serde_json::json;
 
 use crate::mint::read_unverified;
@@ -14,13 +13,7 @@ const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 /// A server with the administrator `root`, whose password is `correct horse`, and their id.
 fn with_admin() -> (TestServer, String) {
     let server = TestServer::start();
-    let id = server.register("root", "correct horse");
-    server.advance(Duration::from_secs(1));
-    let server = server.restart_after(async |store| {
-        let (user, hash) = store.user_named(&"root".parse().unwrap()).await.unwrap().unwrap();
-        assert!(store.delete_user(user.id).await.unwrap());
-        assert!(store.create_user(User { role: Role::Admin, ..user }, hash).await.unwrap());
-    });
+    let id = server.add_admin("root", "correct horse");
     (server, id)
 }
 

@@ -9,6 +9,7 @@ mod mint;
 mod refusal;
 
 mod admin;
+mod blocklist;
 mod bodies;
 mod claims;
 mod clock;

@@ -14,6 +14,7 @@ mod settings;
 mod start;
 mod stop;
 mod store;
+mod token_command;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

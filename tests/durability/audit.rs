@@ -170,7 +170,7 @@ pub fn audit_store(dir: &Path, ledger: &[Account]) {
         .collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        for user in store.first_users(usize::MAX).await.unwrap() {
+        for user in store.users_after(None, usize::MAX).await.unwrap() {
             let account = expected.remove(user.name.as_str());
             let account = account.unwrap_or_else(|| panic!("{user:?} is in no ledger, or twice"));
             assert_eq!(account.id, Some(user.id.to_string()));

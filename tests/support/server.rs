@@ -131,6 +131,26 @@ impl TestServer {
         reply.header("location").unwrap().strip_prefix("/user/").unwrap().to_owned()
     }
 
+    /// Asks the console, as the commands of the executable do. Answers status and body.
+    pub fn console(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+        Runtime::new().unwrap().block_on(async {
+            let stream = gatelet::http::connect(self.data_dir()).await.unwrap();
+            let method = method.parse().unwrap();
+            let reply = gatelet::http::ask(stream, method, path, body).await.unwrap();
+            (reply.status.as_u16(), reply.body)
+        })
+    }
+
+    /// Creates an administrator from the console and answers the id.
+    pub fn add_admin(&self, name: &str, password: &str) -> String {
+        let mut body = credentials(name, password);
+        body["role"] = "admin".into();
+        assert_eq!(self.console("POST", "/user", Some(&body)).0, 201);
+        let tokens = self.log_in(name, password);
+        let session = self.call("GET", "/session", Some(&tokens.access), None).json();
+        session["user"]["id"].as_str().unwrap().to_owned()
+    }
+
     /// Logs a user in.
     pub fn log_in(&self, name: &str, password: &str) -> Tokens {
         Tokens::from_reply(&self.client().post("/login", &credentials(name, password)))
@@ -158,7 +178,7 @@ pub fn settings(dir: &Path, args: &[&str]) -> Settings {
     }
     line.extend(args.iter().map(OsString::from));
     match settings::parse(line.into_iter(), std::iter::empty()) {
-        Ok(Command::Serve(settings)) => settings,
+        Ok(Command::Serve(settings)) => *settings,
         other => panic!("{other:?}"),
     }
 }

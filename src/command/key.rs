@@ -1,0 +1,82 @@
+//! `gatelet key …`
+
+use clap::Subcommand;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{CommandError, Store, call, finish, print};
+use crate::exit::Exit;
+use crate::settings::{DataDirArgs, Settings};
+
+/// Manage the keys of tokens.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// List all keys: those that make tokens and those that still check old ones
+    List {
+        /// Where the store is.
+        #[command(flatten)]
+        data: DataDirArgs,
+    },
+    /// Make new keys and use them from now on; the old ones check their tokens until the last has expired
+    Rotate {
+        /// Refuse all tokens made with the old keys from now on, as if all sessions had ended: for stolen keys
+        #[arg(long)]
+        revoke: bool,
+        /// Where the store is.
+        #[command(flatten)]
+        data: DataDirArgs,
+    },
+    /// Print the public keys as JSON, as `/.well-known/paseto-keys` does
+    Export {
+        /// The public keys; the others never leave the data directory
+        #[arg(long, required = true)]
+        public: bool,
+        /// Where the store is.
+        #[command(flatten)]
+        data: DataDirArgs,
+    },
+    /// Remove keys whose last token has expired; the running server does so by itself
+    Prune {
+        /// Where the store is.
+        #[command(flatten)]
+        data: DataDirArgs,
+    },
+}
+
+/// Does what `command` says.
+pub fn run(command: KeyCommand) -> Exit {
+    finish(match command {
+        KeyCommand::List { data } => ask(&data, Method::GET, "/keys", None).map(|body| print(table(&body))),
+        KeyCommand::Rotate { revoke, data } => {
+            let body = json!({ "revoke": revoke });
+            ask(&data, Method::POST, "/keys", Some(&body)).map(|body| print(table(&body)))
+        }
+        KeyCommand::Export { data, .. } => {
+            ask(&data, Method::GET, "/keys/public", None).map(|body| print(format!("{body:#}")))
+        }
+        KeyCommand::Prune { data } => ask(&data, Method::DELETE, "/keys", None).map(|body| {
+            let removed = body["removed"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let removed: Vec<_> = removed.collect();
+            print(if removed.is_empty() { "nothing to remove".to_owned() } else { removed.join("\n") });
+        }),
+    })
+}
+
+fn ask(data: &DataDirArgs, method: Method, path: &str, body: Option<&Value>) -> Result<Value, CommandError> {
+    let settings =
+        Settings::from_environment(data).map_err(|error| CommandError::Input(error.to_string()))?;
+    call(&settings, Store::MustBeThere, method, path, body)
+}
+
+fn table(body: &Value) -> String {
+    let mut lines = vec![line("KEY", "FOR", "STATE", "NOT AFTER")];
+    for key in body["keys"].as_array().into_iter().flatten() {
+        let text = |field: &str| key[field].as_str().unwrap_or("-").to_owned();
+        lines.push(line(&text("kid"), &text("use"), &text("state"), &text("not_after")));
+    }
+    lines.join("\n")
+}
+
+fn line(id: &str, purpose: &str, state: &str, not_after: &str) -> String {
+    format!("{id:<51}  {purpose:<14}  {state:<8}  {not_after}")
+}

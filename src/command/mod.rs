@@ -1,0 +1,179 @@
+//! The commands of the executable besides `serve`.
+//!
+//! Those that look at a data directory or change it work whether a server uses it or not: a running server is asked
+//! through the socket in the directory, otherwise the store is opened here and served to nobody else. Either way
+//! it is the same service.
+
+pub mod key;
+pub mod token;
+pub mod user;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::mem::ManuallyDrop;
+use std::path::Path;
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use crate::clock::Clock;
+use crate::exit::Exit;
+use crate::http::{ConsoleError, ConsoleReply, ask, connect};
+use crate::logging::Logging;
+use crate::server::{Server, StartError};
+use crate::settings::Settings;
+
+/// A command that did not do what it was told.
+#[derive(Debug)]
+pub(crate) enum CommandError {
+    /// There is no store.
+    NoStore(String),
+    /// The store does not open.
+    Start(StartError),
+    /// A running server does not answer.
+    Console(ConsoleError),
+    /// What was asked for is refused.
+    Refused(StatusCode, String),
+    /// Standard input holds nothing that could be used.
+    Input(String),
+    /// The system is at fault.
+    System(io::Error),
+}
+
+impl CommandError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NoStore(_) => Exit::Unavailable,
+            Self::Start(error) => error.exit(),
+            Self::Console(_) | Self::System(_) => Exit::Other,
+            Self::Refused(StatusCode::UNPROCESSABLE_ENTITY, _) | Self::Input(_) => Exit::Usage,
+            Self::Refused(..) => Exit::Other,
+        }
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoStore(dir) => {
+                write!(f, "there is no store in {dir}: start the server once, or give --data-dir")
+            }
+            Self::Start(error) => error.fmt(f),
+            Self::Console(error) => error.fmt(f),
+            Self::Refused(_, why) | Self::Input(why) => f.write_str(why),
+            Self::System(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<io::Error> for CommandError {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+/// Runs a command to its exit code; what went wrong goes to standard error.
+pub(crate) fn finish(result: Result<(), CommandError>) -> Exit {
+    match result {
+        Ok(()) => Exit::Stopped,
+        Err(error) => {
+            say(format_args!("gatelet: {error}"));
+            error.exit()
+        }
+    }
+}
+
+/// Writes to standard output. Whoever has closed it does not want to know.
+pub(crate) fn print(text: impl fmt::Display) {
+    let mut out = io::stdout();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Writes to standard error.
+pub(crate) fn say(text: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Whether a command may make a store where there is none.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Store {
+    MustBeThere,
+    MayBeMade,
+}
+
+/// Asks the console of the data directory: the running server's, or one of our own.
+pub(crate) fn call(
+    settings: &Settings,
+    store: Store,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<Value, CommandError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let reply = runtime.block_on(async {
+        match connect(settings.data_dir()).await {
+            Ok(stream) => ask(stream, method, path, body).await.map_err(CommandError::Console),
+            Err(ConsoleError::NotRunning) => alone(settings, store, method, path, body).await,
+            Err(error) => Err(CommandError::Console(error)),
+        }
+    });
+    runtime.shutdown_background(); // a thread that hangs on a broken disk is not waited for
+    let reply = reply?;
+    if reply.status.is_success() { Ok(reply.body) } else { Err(refused(reply.status, &reply.body)) }
+}
+
+/// Opens the store, asks, and closes it again.
+async fn alone(
+    settings: &Settings,
+    store: Store,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<ConsoleReply, CommandError> {
+    if store == Store::MustBeThere && !is_data_dir(settings.data_dir()) {
+        return Err(CommandError::NoStore(settings.data_dir().display().to_string()));
+    }
+    let logging = Logging::start("warn")?;
+    // Never dropped: sled's destructors would write again, and panic where the disk does not let them.
+    let server = Server::open(settings, Arc::new(Clock::system())).await.map(ManuallyDrop::new);
+    let reply = match server {
+        Ok(server) => {
+            let (ours, theirs) = UnixStream::pair()?;
+            let asked = ask(ours, method, path, body);
+            let ((), reply) = tokio::join!(server.serve_console(theirs), asked);
+            let reply = reply.map_err(CommandError::Console);
+            match server.close().await {
+                Exit::Stopped => reply,
+                _ => Err(CommandError::System(io::Error::other("the store failed"))),
+            }
+        }
+        Err(error) => Err(CommandError::Start(error)),
+    };
+    logging.finish();
+    reply
+}
+
+fn is_data_dir(dir: &Path) -> bool {
+    dir.join("store").exists() || dir.join("store-id").exists()
+}
+
+/// The texts of an answer that is no success.
+fn refused(status: StatusCode, body: &Value) -> CommandError {
+    let mut texts = Vec::new();
+    if let Some(fields) = body["errors"]["json"].as_object() {
+        for (field, problems) in fields {
+            for problem in problems.as_array().into_iter().flatten().filter_map(Value::as_str) {
+                texts.push(format!("{field}: {problem}"));
+            }
+        }
+    }
+    if let Some(message) = body["message"].as_str() {
+        texts.push(message.to_owned());
+    }
+    if texts.is_empty() {
+        texts.push(format!("refused: {status}"));
+    }
+    CommandError::Refused(status, texts.join(" "))
+}

@@ -1,0 +1,222 @@
+//! `gatelet token verify` and `gatelet token explain`: a token from standard input, looked at without the server.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde_json::{Map, Value};
+
+use super::{CommandError, finish, print, say};
+use crate::clock::{Clock, Timestamp};
+use crate::exit::Exit;
+use crate::token::offline::{self, Explained, MalformedKeys, PublicKeys, Purpose, Signature};
+
+/// The longest token that is read, in bytes: as long as all headers of a request together may be.
+const TOKEN_MAX: u64 = 16 * 1024;
+
+/// The longest file of keys, in bytes: some 4,000 keys, where a hundred are many.
+const KEYS_MAX: u64 = 1024 * 1024;
+
+/// What to do with a token.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Check an access token: exit 0 and its claims if it is good, 1 and what is wrong if not
+    ///
+    /// Says nothing about sessions that were logged out or users who are gone: only the server knows.
+    Verify {
+        /// Public keys: what `/.well-known/paseto-keys` answers, or a `k4.public.…` on each line
+        #[arg(long, value_name = "FILE")]
+        keys: PathBuf,
+
+        /// Who must have issued it [default: anybody who has the keys]
+        #[arg(long, value_name = "NAME")]
+        issuer: Option<String>,
+    },
+    /// Take a token apart without trusting it: exit 0, or 1 if it is none
+    Explain {
+        /// Public keys to check the signature with, as for verify
+        #[arg(long, value_name = "FILE")]
+        keys: Option<PathBuf>,
+    },
+}
+
+/// Why there is nothing to look at.
+#[derive(Debug)]
+enum UsageError {
+    /// Standard input is empty.
+    NoInput,
+    /// Standard input holds more than any token.
+    TooLong,
+    /// Standard input cannot be read.
+    Input(io::Error),
+    /// The file of keys cannot be read.
+    Unreadable(PathBuf, io::Error),
+    /// The file of keys holds something else.
+    Keys(PathBuf, MalformedKeys),
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoInput => f.write_str("no token on standard input: `gatelet token … < FILE`"),
+            Self::TooLong => f.write_str("standard input is longer than any token"),
+            Self::Input(error) => write!(f, "standard input cannot be read: {error}"),
+            Self::Unreadable(path, error) => {
+                write!(f, "the keys in {} cannot be read: {error} (--keys)", path.display())
+            }
+            Self::Keys(path, error) => {
+                write!(f, "{} is no file of public keys: {error} (--keys)", path.display())
+            }
+        }
+    }
+}
+
+/// Looks at the token on standard input.
+pub fn run(command: &TokenCommand) -> Exit {
+    look(command).unwrap_or_else(|error| finish(Err(CommandError::Input(error.to_string()))))
+}
+
+fn look(command: &TokenCommand) -> Result<Exit, UsageError> {
+    let now = Clock::system().reading();
+    match command {
+        TokenCommand::Verify { keys, issuer } => {
+            let keys = read_keys(keys)?;
+            Ok(verify(&read_token()?, &keys, issuer.as_deref(), now))
+        }
+        TokenCommand::Explain { keys } => {
+            let keys = keys.as_deref().map(read_keys).transpose()?;
+            Ok(explain(&read_token()?, keys.as_ref(), now))
+        }
+    }
+}
+
+fn verify(token: &str, keys: &PublicKeys, issuer: Option<&str>, now: Timestamp) -> Exit {
+    let explained = match offline::verify(token, keys, issuer, now) {
+        Ok(explained) => explained,
+        Err(error) => {
+            say(error.to_string());
+            return Exit::Other;
+        }
+    };
+    let expiry = explained.time("exp").map(|moment| at(moment, now));
+    match (&explained.claims, expiry) {
+        (Some(claims), Some(expiry)) if explained.flaws.is_empty() => {
+            print(pretty(claims));
+            say(format!("valid until {expiry}"));
+            Exit::Stopped
+        }
+        (_, expiry) => {
+            let mut text = "the token is not valid:".to_owned();
+            list_flaws(&mut text, &explained);
+            if let Some(expiry) = expiry {
+                text.push_str(&format!("\nas it says, it expires {expiry}"));
+            }
+            say(&text);
+            Exit::Other
+        }
+    }
+}
+
+fn explain(token: &str, keys: Option<&PublicKeys>, now: Timestamp) -> Exit {
+    match offline::explain(token, keys, now) {
+        Ok(explained) => {
+            print(describe(&explained, now));
+            Exit::Stopped
+        }
+        Err(error) => {
+            say(error.to_string());
+            Exit::Other
+        }
+    }
+}
+
+/// Everything about a token, line by line.
+fn describe(token: &Explained, now: Timestamp) -> String {
+    let purpose = match token.purpose {
+        Purpose::Public => "public (signed; everybody can read it)",
+        Purpose::Local => "local (encrypted; only the server can read it)",
+    };
+    let key = token.key.as_ref().map_or("none named", |key| key.as_str());
+    let mut text = format!("version    {}\npurpose    {purpose}\nkey        {key}", token.version);
+    let signature = match token.signature {
+        Signature::NotOurs => None,
+        Signature::NotChecked => Some("not verified (--keys FILE verifies it)"),
+        Signature::UnknownKey => Some("not verified: the key is unknown"),
+        Signature::Wrong => Some("does not fit"),
+        Signature::Good => Some("verified"),
+    };
+    if let Some(signature) = signature {
+        text.push_str(&format!("\nsignature  {signature}"));
+    }
+    for (name, claim) in
+        [("logged in", "auth_time"), ("issued", "iat"), ("valid from", "nbf"), ("expires", "exp")]
+    {
+        if let Some(moment) = token.time(claim) {
+            text.push_str(&format!("\n{name:<10} {}", at(moment, now)));
+        }
+    }
+    if let Some(claims) = &token.claims {
+        let trust = if token.signature == Signature::Good { "verified" } else { "not verified" };
+        text.push_str(&format!("\nclaims     {trust}\n{}", pretty(claims)));
+    }
+    if !token.flaws.is_empty() {
+        text.push_str("\nwhat is wrong:");
+        list_flaws(&mut text, token);
+    }
+    text
+}
+
+fn list_flaws(text: &mut String, token: &Explained) {
+    for flaw in &token.flaws {
+        text.push_str(&format!("\n- {flaw}"));
+    }
+}
+
+fn at(moment: Timestamp, now: Timestamp) -> String {
+    format!("{moment} ({})", offline::distance(moment, now))
+}
+
+/// Claims as JSON over several lines, in which nothing can steer a terminal: control characters that JSON allows
+/// as they are get escaped, too.
+fn pretty(claims: &Map<String, Value>) -> String {
+    let mut text = String::new();
+    for character in serde_json::to_string_pretty(claims).unwrap_or_default().chars() {
+        if character.is_control() && character != '\n' {
+            text.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            text.push(character);
+        }
+    }
+    text
+}
+
+/// The token without what people copy along with it. Bytes that are no text are no token either.
+fn read_token() -> Result<String, UsageError> {
+    let bytes = read_up_to(io::stdin().lock(), TOKEN_MAX).map_err(UsageError::Input)?;
+    let text = String::from_utf8_lossy(&bytes.ok_or(UsageError::TooLong)?).trim().to_owned();
+    let token = match text.split_at_checked("bearer ".len()) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer ") => token.trim_start(),
+        _ => &text,
+    };
+    if token.is_empty() { Err(UsageError::NoInput) } else { Ok(token.to_owned()) }
+}
+
+fn read_keys(path: &Path) -> Result<PublicKeys, UsageError> {
+    let bytes = File::open(path)
+        .and_then(|file| read_up_to(file, KEYS_MAX))
+        .map_err(|error| UsageError::Unreadable(path.into(), error))?;
+    bytes
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or(MalformedKeys::Format)
+        .and_then(|text| text.parse())
+        .map_err(|error| UsageError::Keys(path.into(), error))
+}
+
+/// All there is to read, or nothing where that is more than `max` bytes.
+fn read_up_to(source: impl Read, max: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let read = source.take(max + 1).read_to_end(&mut bytes)?;
+    Ok((read as u64 <= max).then_some(bytes))
+}

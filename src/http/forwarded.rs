@@ -1,0 +1,196 @@
+//! Who the client is when it comes through a proxy: `X-Forwarded-For`, believed only from proxies that are trusted.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use http::{HeaderMap, HeaderName};
+use ipnet::{IpNet, Ipv4Net};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The proxies whose word about clients is taken. Written as addresses and networks with commas between:
+/// `127.0.0.1,10.0.0.0/8,fd00::/8`; the empty text for none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+/// An entry that is neither an address nor a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadProxy(String);
+
+impl fmt::Display for BadProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` is neither an address (127.0.0.1) nor a network (10.0.0.0/8)", self.0)
+    }
+}
+
+impl std::error::Error for BadProxy {}
+
+impl TrustedProxies {
+    /// The address of the client whose request came from `peer`: `peer` itself, unless that is trusted.
+    ///
+    /// A client can send a header of its own, and each proxy appends the address it was called from. So the header
+    /// is read from its end, past trusted proxies, to the first address that is none: the last one that somebody
+    /// trusted has seen. What stands before it is hearsay. Where the header ends earlier, or in something that is no
+    /// address, the last address read counts.
+    ///
+    /// IPv4 in IPv6 (`::ffff:192.0.2.1`) is answered as IPv4.
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut client = peer.to_canonical();
+        // Several lines are one list (RFC 9110, section 5.3).
+        let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
+        let mut entries = lines.flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b','));
+        while self.trusts(client)
+            && let Some(address) = entries.next().and_then(address)
+        {
+            client = address;
+        }
+        client
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|net| net.contains(&address))
+    }
+}
+
+/// An entry of the header; some proxies add the port.
+fn address(entry: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(entry).ok()?.trim();
+    let address = text.parse().or_else(|_| text.parse().map(|socket: SocketAddr| socket.ip()));
+    address.ok().map(|address| address.to_canonical())
+}
+
+/// One entry of the setting.
+fn network(text: &str) -> Option<IpNet> {
+    let net = match text.parse::<IpAddr>() {
+        Ok(address) => address.into(),
+        Err(_) => text.parse::<IpNet>().ok()?,
+    };
+    // Clients' addresses are compared in their canonical form.
+    if let (IpAddr::V4(address), Some(prefix)) = (net.addr().to_canonical(), net.prefix_len().checked_sub(96))
+    {
+        return Ipv4Net::new(address, prefix).ok().map(|net| net.trunc().into());
+    }
+    Some(net.trunc())
+}
+
+impl FromStr for TrustedProxies {
+    type Err = BadProxy;
+
+    fn from_str(text: &str) -> Result<Self, BadProxy> {
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        let entry = |entry: &str| network(entry.trim()).ok_or_else(|| BadProxy(entry.trim().to_owned()));
+        text.split(',').map(entry).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl fmt::Display for TrustedProxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, net) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{net}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whom a request comes from that `peer` sent with these lines of `X-Forwarded-For`, where 10.0.0.0/8, ::1 and
+    /// fd00::/8 are trusted.
+    fn client(peer: &str, lines: &[&str]) -> String {
+        let trusted: TrustedProxies = "10.0.0.0/8, ::1, fd00::/8".parse().unwrap();
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(X_FORWARDED_FOR, line.parse().unwrap());
+        }
+        trusted.client(peer.parse().unwrap(), &headers).to_string()
+    }
+
+    #[test]
+    fn a_stranger_is_believed_nothing() {
+        assert_eq!(client("192.0.2.1", &["198.51.100.7"]), "192.0.2.1");
+        assert_eq!(client("::ffff:192.0.2.1", &["10.0.0.1"]), "192.0.2.1");
+        let mut headers = HeaderMap::new();
+        headers.insert(X_FORWARDED_FOR, "198.51.100.7".parse().unwrap());
+        let peer: IpAddr = "127.0.0.1".parse().unwrap();
+        assert_eq!(TrustedProxies::default().client(peer, &headers), peer);
+    }
+
+    #[test]
+    fn a_trusted_proxy_names_the_client() {
+        assert_eq!(client("10.0.0.1", &["192.0.2.1"]), "192.0.2.1");
+        assert_eq!(client("::ffff:10.0.0.1", &["192.0.2.1"]), "192.0.2.1");
+        assert_eq!(client("fd00::1", &["2001:db8::1"]), "2001:db8::1");
+        assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn a_client_cannot_name_another_through_the_proxy() {
+        assert_eq!(client("10.0.0.1", &["198.51.100.7, 192.0.2.1"]), "192.0.2.1");
+        assert_eq!(client("10.0.0.1", &["198.51.100.7", "192.0.2.1"]), "192.0.2.1");
+        assert_eq!(client("10.0.0.1", &["10.0.0.2, 10.0.0.3, 192.0.2.1"]), "192.0.2.1");
+        assert_eq!(client("10.0.0.1", &["198.51.100.7, 192.0.2.1, 10.0.0.2,fd00::7"]), "192.0.2.1");
+        assert_eq!(client("10.0.0.1", &["198.51.100.7,, ,x, 192.0.2.1"]), "192.0.2.1");
+        assert_eq!(client("10.0.0.1", &["::ffff:10.0.0.2, ::ffff:192.0.2.1"]), "192.0.2.1");
+    }
+
+    #[test]
+    fn where_all_are_trusted_the_first_of_them_is_the_client() {
+        assert_eq!(client("10.0.0.1", &["10.0.0.4", "10.0.0.3, ::ffff:10.0.0.2"]), "10.0.0.4");
+    }
+
+    #[test]
+    fn what_is_no_address_ends_the_reading() {
+        for junk in ["unknown", "", "_hidden", "192.0.2.256", "1.2.3.4:99999", "[2001:db8::1", "010.0.0.1"] {
+            assert_eq!(client("10.0.0.1", &[&format!("198.51.100.7, {junk}, 10.0.0.2")]), "10.0.0.2");
+            assert_eq!(client("10.0.0.1", &["198.51.100.7", junk]), "10.0.0.1", "{junk}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(X_FORWARDED_FOR, http::HeaderValue::from_bytes(b"192.0.2.1, \xff").unwrap());
+        let proxy: IpAddr = "10.0.0.1".parse().unwrap();
+        assert_eq!("10.0.0.1".parse::<TrustedProxies>().unwrap().client(proxy, &headers), proxy);
+    }
+
+    #[test]
+    fn entries_may_have_ports_and_spaces() {
+        for (entry, address) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("192.0.2.1:567", "192.0.2.1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]:567", "2001:db8::1"),
+            ("\t 192.0.2.1:567 ", "192.0.2.1"),
+            ("[::ffff:192.0.2.1]:567", "192.0.2.1"),
+        ] {
+            assert_eq!(client("10.0.0.1", &[entry]), address);
+        }
+    }
+
+    #[test]
+    fn the_setting_reads_back_and_names_what_is_wrong() {
+        for (text, written) in [
+            ("", ""),
+            ("127.0.0.1, 10.1.2.3/8 ,fd00::/8", "127.0.0.1/32,10.0.0.0/8,fd00::/8"),
+            ("::ffff:10.0.0.0/104,::ffff:192.0.2.1", "10.0.0.0/8,192.0.2.1/32"),
+            ("0.0.0.0/0,::/0", "0.0.0.0/0,::/0"),
+        ] {
+            let proxies: TrustedProxies = text.parse().unwrap();
+            assert_eq!(proxies.to_string(), written);
+            assert_eq!(written.parse(), Ok(proxies));
+        }
+        for (text, bad) in [
+            ("10.0.0.0/33", "10.0.0.0/33"),
+            ("127.0.0.1, proxy", "proxy"),
+            ("127.0.0.1,", ""),
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("10.0.0.0/8;::1", "10.0.0.0/8;::1"),
+        ] {
+            let error = text.parse::<TrustedProxies>().unwrap_err();
+            assert!(error.to_string().contains(&format!("`{bad}`")), "{error}");
+        }
+    }
+}

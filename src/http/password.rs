@@ -1,0 +1,43 @@
+//! `POST /user/<id>/password`: by the owner, with the current password as the proof; by an administrator without.
+
+use std::sync::Arc;
+
+use warp::reply::Response;
+
+use super::answer::{self, ApiError};
+use super::request::{Bearer, Document};
+use super::user::Target;
+use super::{App, fields};
+use crate::audit::Origin;
+use crate::password::Password;
+use crate::service::Actor;
+
+pub(super) async fn change(
+    target: Target,
+    origin: Arc<Origin>,
+    app: Arc<App>,
+    bearer: Bearer,
+    body: Result<Document, ApiError>,
+) -> Result<Response, ApiError> {
+    let caller = app.service.authenticate(&origin, bearer.token()).await?;
+    match target.id().filter(|id| *id != caller.user.id) {
+        None => {
+            let mut body = body?;
+            let current = body.text("current_password").map(|text| Password::typed(&text));
+            let new = fields::new_password(&mut body, "new_password", &app.policy, Some(&caller.user.name));
+            body.finish()?;
+            let (current, new) = current.zip(new).ok_or(ApiError::NotJson)?; // finish has refused what is missing
+            app.service.change_password(&origin, &caller, current, new).await?;
+        }
+        Some(id) => {
+            let actor = Actor::Caller(caller);
+            app.service.demand_fresh_admin(&origin, &actor)?;
+            let user = app.service.show_user(&actor, Some(id)).await?;
+            let mut body = body?;
+            let new = fields::new_password(&mut body, "new_password", &app.policy, Some(&user.name));
+            body.finish()?;
+            app.service.reset_password(&origin, &actor, id, new.ok_or(ApiError::NotJson)?).await?;
+        }
+    }
+    Ok(answer::message("Password changed."))
+}

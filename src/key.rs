@@ -1,0 +1,143 @@
+//! A key as it is remembered and named: no key material.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+
+/// Names a key: its PASERK id, a hash of the key, 51 ASCII characters.
+///
+/// <https://github.com/paseto-standard/paserk/blob/master/operations/ID.md>
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(Box<str>);
+
+/// What a key does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// Signs and verifies access tokens (`k4.pid.…`).
+    Signing,
+    /// Encrypts and decrypts refresh tokens (`k4.lid.…`).
+    Encrypting,
+}
+
+impl KeyKind {
+    /// What the ids of such keys begin with; both have the same length.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Signing => "k4.pid.",
+            Self::Encrypting => "k4.lid.",
+        }
+    }
+}
+
+impl KeyId {
+    /// Characters after the prefix: 33 bytes of base64url, which leave no bit over.
+    const HASH_LENGTH: usize = 44;
+
+    /// What the key does.
+    pub fn kind(&self) -> KeyKind {
+        if self.0.starts_with(KeyKind::Signing.prefix()) { KeyKind::Signing } else { KeyKind::Encrypting }
+    }
+
+    /// The id as it stands in footers and names files.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A text that is no id of a key of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MalformedKeyId;
+
+impl fmt::Display for MalformedKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not the id of a key (k4.pid.… or k4.lid.…)")
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = MalformedKeyId;
+
+    fn from_str(text: &str) -> Result<Self, MalformedKeyId> {
+        let hash = [KeyKind::Signing, KeyKind::Encrypting]
+            .iter()
+            .find_map(|kind| text.strip_prefix(kind.prefix()))
+            .ok_or(MalformedKeyId)?;
+        let base64url = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if hash.len() != Self::HASH_LENGTH || !hash.bytes().all(base64url) {
+            return Err(MalformedKeyId);
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
+impl Serialize for KeyId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What is remembered about a key: which it is, and until when it is needed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRecord {
+    /// Which key.
+    pub id: KeyId,
+    /// The longest that any token made with it may live. Only ever grows.
+    pub longest: Duration,
+    /// Set when the key has been retired: the moment, in whole seconds, when the last token it made has
+    /// expired.
+    pub not_after: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_prefix_and_a_hash_and_nothing_else() {
+        let hash = "A-_z".repeat(11);
+        for (prefix, kind) in [("k4.pid.", KeyKind::Signing), ("k4.lid.", KeyKind::Encrypting)] {
+            let id: KeyId = format!("{prefix}{hash}").parse().unwrap();
+            assert_eq!((id.kind(), id.as_str().len()), (kind, 51));
+        }
+        let umlaut = format!("k4.pid.{}é", "A".repeat(42));
+        let dotted = format!("k4.pid.{}/..", "A".repeat(41));
+        for wrong in
+            ["", "k4.pid.", &hash, &format!("k4.sid.{hash}"), &format!("k4.pid.{hash}A"), &umlaut, &dotted]
+        {
+            assert_eq!(wrong.parse::<KeyId>(), Err(MalformedKeyId), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_record_comes_back_as_written() {
+        let record = KeyRecord {
+            id: format!("k4.lid.{}", "A".repeat(44)).parse().unwrap(),
+            longest: Duration::from_millis(1500),
+            not_after: Some(Timestamp::from_unix_secs(1_764_000_000)),
+        };
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<KeyRecord>(&text).unwrap(), record);
+    }
+}

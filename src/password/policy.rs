@@ -1,0 +1,202 @@
+//! What may be set as a password.
+//!
+//! Length and a list, no rules of composition (NIST SP 800-63B-4, 3.1.1.2). Holds when a password is set; at a
+//! login any text is checked.
+
+use std::fmt;
+
+use super::Password;
+use crate::user::Username;
+
+/// The 3,000 most common passwords of at least eight characters, one a line, in lower case and ASCII:
+/// `common.md` says where they come from. The first few thousand are what guessing online gets to, and 29 KB.
+const COMMON: &str = include_str!("common.txt");
+
+/// The name of this program, the first thing to try where it runs.
+const OWN_NAME: &str = "gatelet";
+
+/// What a new password must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The fewest characters.
+    pub min_chars: usize,
+    /// Whether common passwords, the user's name and our own are refused.
+    pub blocklist: bool,
+}
+
+/// Why a password cannot be set. The text is for whoever chose it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordError {
+    /// Fewer characters than [`Policy::min_chars`].
+    TooShort {
+        /// How many it takes.
+        min_chars: usize,
+    },
+    /// More bytes than [`Policy::MAX_BYTES`].
+    TooLong,
+    /// One of the first that anybody would guess.
+    TooCommon,
+    /// The user's name.
+    TooCloseToName,
+}
+
+impl fmt::Display for PasswordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooShort { min_chars } => write!(f, "Shorter than minimum length {min_chars}."),
+            Self::TooLong => write!(f, "Longer than maximum length {}.", Policy::MAX_BYTES),
+            Self::TooCommon => f.write_str("This password is too common."),
+            Self::TooCloseToName => f.write_str("This password is too close to the username."),
+        }
+    }
+}
+
+impl std::error::Error for PasswordError {}
+
+impl Policy {
+    /// The most bytes a new password may have: room for any passphrase, while nobody makes us normalise and
+    /// hash megabytes.
+    pub const MAX_BYTES: usize = 1024;
+
+    /// Whether `password` may be set for the user `name`; for nobody in particular where that is `None`.
+    ///
+    /// # Errors
+    /// [`PasswordError`], the first that applies.
+    pub fn check(&self, password: &Password, name: Option<&Username>) -> Result<(), PasswordError> {
+        let text = password.0.as_str();
+        if text.len() > Self::MAX_BYTES {
+            return Err(PasswordError::TooLong);
+        }
+        if text.chars().count() < self.min_chars {
+            return Err(PasswordError::TooShort { min_chars: self.min_chars });
+        }
+        if !self.blocklist {
+            return Ok(());
+        }
+        if is_common(text) || is_own_name(text) {
+            return Err(PasswordError::TooCommon);
+        }
+        if name.is_some_and(|name| folded(text).eq(folded(name.as_str()))) {
+            return Err(PasswordError::TooCloseToName);
+        }
+        Ok(())
+    }
+}
+
+/// `text` without its case, character by character, so that no copy of a password is made. By way of upper case:
+/// lower case alone would keep ς and σ apart, which are both Σ.
+fn folded(text: &str) -> impl Iterator<Item = char> {
+    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
+}
+
+fn is_common(text: &str) -> bool {
+    COMMON.lines().any(|common| folded(text).eq(common.chars()))
+}
+
+/// Whether `text` is our name, once or several times, between whatever is no letter: `Gatelet-2026`,
+/// `gateletgatelet`.
+fn is_own_name(text: &str) -> bool {
+    let core = text.trim_matches(|c: char| !c.is_alphabetic()).as_bytes();
+    !core.is_empty() && core.chunks(OWN_NAME.len()).all(|part| part.eq_ignore_ascii_case(OWN_NAME.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use unicode_normalization::is_nfc;
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    const POLICY: Policy = Policy { min_chars: 8, blocklist: true };
+
+    fn check(policy: Policy, password: &str, name: &str) -> Result<(), PasswordError> {
+        policy.check(&Password::typed(&Zeroizing::new(password.to_owned())), name.parse().ok().as_ref())
+    }
+
+    #[test]
+    fn length_rules_count_characters_below_and_bytes_above() {
+        let too_short = Err(PasswordError::TooShort { min_chars: 8 });
+        for blocklist in [true, false] {
+            let policy = Policy { blocklist, ..POLICY };
+            assert_eq!(check(policy, "äöüßäöü", "anna"), too_short);
+            assert_eq!(check(policy, "äöüßäöüß", "anna"), Ok(()));
+            assert_eq!(check(policy, &"x".repeat(1024), "anna"), Ok(()));
+            assert_eq!(check(policy, &"ä".repeat(513), "anna"), Err(PasswordError::TooLong));
+        }
+    }
+
+    #[test]
+    fn the_list_holds_3000_passwords_that_would_pass_otherwise_as_they_are_compared() {
+        let lines: Vec<_> = COMMON.lines().collect();
+        assert_eq!(lines.len(), 3000);
+        assert_eq!(lines.iter().collect::<HashSet<_>>().len(), 3000, "each once");
+        for line in lines {
+            assert!(line.len() >= 8 && line.is_ascii() && is_nfc(line), "{line}");
+            assert!(folded(line).eq(line.chars()), "{line}");
+            assert_eq!(check(POLICY, line, "anna"), Err(PasswordError::TooCommon), "{line}");
+            assert_eq!(check(Policy { blocklist: false, ..POLICY }, line, "anna"), Ok(()), "{line}");
+        }
+    }
+
+    #[test]
+    fn common_passwords_are_refused_in_either_case_and_only_whole() {
+        for common in ["password", "PASSWORD1", "Qwerty123", "IloveYou", "12345678"] {
+            assert_eq!(check(POLICY, common, "anna"), Err(PasswordError::TooCommon), "{common}");
+        }
+        for rare in
+            ["password correct horse", " password", "assword1x", "password\n12345678", "correct horse"]
+        {
+            assert_eq!(check(POLICY, rare, "anna"), Ok(()), "{rare}");
+        }
+    }
+
+    #[test]
+    fn the_name_is_refused_as_password_in_either_case_and_normalisation() {
+        for (name, password) in [
+            ("annabella", "annabella"),
+            ("annabella", "AnnaBella"),
+            ("Zoe\u{308} Müller", "ZO\u{cb} MU\u{308}LLER"),
+            ("ΟΔΥΣΣΕΥΣ", "Οδυσσευς"),
+            ("Weißmüller", "WEISSMÜLLER"),
+        ] {
+            assert_eq!(check(POLICY, password, name), Err(PasswordError::TooCloseToName), "{password}");
+            assert_eq!(check(POLICY, password, "bert"), Ok(()), "{password}");
+        }
+        assert_eq!(check(POLICY, "annabella's horse", "annabella"), Ok(()));
+    }
+
+    #[test]
+    fn our_own_name_is_refused_however_it_is_dressed_up() {
+        let lax = Policy { min_chars: 1, ..POLICY };
+        for password in
+            ["gatelet", "gatelet1", "Gatelet-2026", "GateletGatelet", "2026 GATELET!", "…gatelet…"]
+        {
+            assert_eq!(check(lax, password, "anna"), Err(PasswordError::TooCommon), "{password}");
+        }
+        for password in ["my gatelet", "gatelets", "gateletgate", "gatele", "2026-11-22", "gatelet è mio"] {
+            assert_eq!(check(lax, password, "anna"), Ok(()), "{password}");
+        }
+    }
+
+    #[test]
+    fn without_the_list_length_alone_counts() {
+        let policy = Policy { blocklist: false, ..POLICY };
+        for password in ["password", "annabella", "gatelet1"] {
+            assert_eq!(check(policy, password, "annabella"), Ok(()), "{password}");
+        }
+    }
+
+    #[test]
+    fn the_texts_are_those_that_clients_know() {
+        for (error, text) in [
+            (PasswordError::TooShort { min_chars: 12 }, "Shorter than minimum length 12."),
+            (PasswordError::TooLong, "Longer than maximum length 1024."),
+            (PasswordError::TooCommon, "This password is too common."),
+            (PasswordError::TooCloseToName, "This password is too close to the username."),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+}

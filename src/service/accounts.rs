@@ -1,0 +1,289 @@
+//! Accounts: made, shown, listed, changed and deleted.
+
+use std::sync::Arc;
+
+use crate::audit::{self, By, Event, Origin};
+use crate::clock::Timestamp;
+use crate::password::{Checked, Password, PasswordHash};
+use crate::session::{SessionId, Sessions};
+use crate::store::{NewUser, Outcome, Replaced, UserChange};
+use crate::throttle::Attempt;
+use crate::token::TokenRefusal;
+use crate::user::{Role, User, UserId, Username};
+
+use super::{Actor, Caller, Refusal, Service, see_through};
+
+impl Service {
+    /// Refuses if only administrators create users.
+    ///
+    /// # Errors
+    /// [`Refusal::RegistrationClosed`].
+    pub fn demand_open_registration(&self) -> Result<(), Refusal> {
+        if self.rules.open_registration { Ok(()) } else { Err(Refusal::RegistrationClosed) }
+    }
+
+    /// Registers a user. The account survives a power cut once this returns.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn register(
+        &self,
+        origin: &Arc<Origin>,
+        name: Username,
+        password: Password,
+    ) -> Result<UserId, Refusal> {
+        self.demand_open_registration()?;
+        let now = self.clock.now()?;
+        let place = self.throttle.registration(origin.peer, now).map_err(|throttled| {
+            audit::record(origin, Event::RegistrationThrottled);
+            Refusal::Throttled(throttled)
+        })?;
+        let made = self.make_user(origin, By::Themselves, name, password, Role::User).await;
+        if made.is_err() {
+            place.withdrawn();
+        }
+        let id = made?.id;
+        origin.is_from(id);
+        Ok(id)
+    }
+
+    /// Creates a user on behalf of an administrator.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn create_user(
+        &self,
+        origin: &Arc<Origin>,
+        actor: &Actor,
+        name: Username,
+        password: Password,
+        role: Role,
+    ) -> Result<UserId, Refusal> {
+        self.demand_fresh_admin(origin, actor)?;
+        Ok(self.make_user(origin, actor.by(), name, password, role).await?.id)
+    }
+
+    /// Creates an administrator if there is none.
+    ///
+    /// # Errors
+    /// [`Refusal`]; above all [`Refusal::NameTaken`], by somebody who is no administrator.
+    pub async fn ensure_admin(&self, name: Username, password: Password) -> Result<(), Refusal> {
+        if self.store.has_admin().await? {
+            return Ok(());
+        }
+        self.make_user(&Arc::new(Origin::local("start")), By::Console, name, password, Role::Admin)
+            .await
+            .map(drop)
+    }
+
+    async fn make_user(
+        &self,
+        origin: &Arc<Origin>,
+        by: By,
+        name: Username,
+        password: Password,
+        role: Role,
+    ) -> Result<User, Refusal> {
+        // Asked first to spare a hash; decided by the store.
+        if self.store.user_named(&name).await?.is_some() {
+            return Err(Refusal::NameTaken);
+        }
+        let hash = self.hashes.hash(password).await?;
+        let new = NewUser::new(name, role, hash, self.clock.now()?)?;
+        let (store, origin) = (Arc::clone(&self.store), Arc::clone(origin));
+        see_through(async move {
+            let user = store.create_user(new).await?.ok_or(Refusal::NameTaken)?;
+            audit::record(&origin, Event::Registered(by, &user));
+            Ok(user)
+        })
+        .await
+    }
+
+    /// The user `id`, or the caller's own where it is `None`.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn show_user(&self, actor: &Actor, id: Option<UserId>) -> Result<User, Refusal> {
+        let id = actor.target(id)?;
+        actor.own_or_admin(id)?;
+        match actor.user() {
+            Some(user) if user.id == id => Ok(user.clone()),
+            _ => self.store.user(id).await?.ok_or(Refusal::NotFound),
+        }
+    }
+
+    /// Up to `limit` users in order of creation, from the one created next after `after`.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn list_users(
+        &self,
+        actor: &Actor,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<User>, Refusal> {
+        actor.admin()?;
+        Ok(self.store.users_after(after, limit).await?)
+    }
+
+    /// Refuses whoever may not change others: administrators with a fresh token may.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn demand_fresh_admin(&self, origin: &Origin, actor: &Actor) -> Result<(), Refusal> {
+        actor.admin()?;
+        self.accepted(origin, actor.fresh())
+    }
+
+    /// Changes a user's role, or whether they may log in. Disabling ends all their sessions.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn update_user(
+        &self,
+        origin: &Arc<Origin>,
+        actor: &Actor,
+        id: Option<UserId>,
+        change: UserChange,
+    ) -> Result<User, Refusal> {
+        self.demand_fresh_admin(origin, actor)?;
+        let id = actor.target(id)?;
+        let (store, origin, by) = (Arc::clone(&self.store), Arc::clone(origin), actor.by());
+        see_through(async move {
+            match store.update_user(id, change).await? {
+                Outcome::Done(user) => {
+                    audit::record(&origin, Event::Updated(by, &user));
+                    Ok(user)
+                }
+                Outcome::Missing => Err(Refusal::NotFound),
+                Outcome::LastAdmin => Err(Refusal::LastAdmin),
+            }
+        })
+        .await
+    }
+
+    /// Deletes the user `id`, or the caller where it is `None`. That ends all their sessions.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn delete_user(
+        &self,
+        origin: &Arc<Origin>,
+        actor: &Actor,
+        id: Option<UserId>,
+    ) -> Result<(), Refusal> {
+        let id = actor.target(id)?;
+        actor.own_or_admin(id)?;
+        self.accepted(origin, actor.fresh())?;
+        let (store, by, event_origin) = (Arc::clone(&self.store), actor.by(), Arc::clone(origin));
+        let deleted = see_through(async move {
+            let deleted = store.delete_user(id).await?;
+            if deleted == Outcome::Done(()) {
+                audit::record(&event_origin, Event::Deleted(by, id));
+            }
+            Ok(deleted)
+        });
+        match deleted.await? {
+            Outcome::Done(()) => Ok(()),
+            Outcome::LastAdmin => Err(Refusal::LastAdmin),
+            // Whoever deletes themselves twice at once holds a revoked token the second time.
+            Outcome::Missing if actor.is(id) => self.accepted(origin, Err(TokenRefusal::Revoked)),
+            Outcome::Missing => Err(Refusal::NotFound),
+        }
+    }
+
+    /// Changes the password of the caller, which ends all their other sessions.
+    ///
+    /// # Errors
+    /// [`Refusal`]; a wrong current password is refused, and counted, as at login.
+    pub async fn change_password(
+        &self,
+        origin: &Arc<Origin>,
+        caller: &Caller,
+        current: Password,
+        new: Password,
+    ) -> Result<(), Refusal> {
+        let user = &caller.user;
+        let attempt = self.attempt(origin, user.name.as_str(), self.clock.now()?)?;
+        let Some((_, hash)) =
+            self.store.user_named(&user.name).await?.filter(|(found, _)| found.id == user.id)
+        else {
+            return self.accepted(origin, Err(TokenRefusal::Revoked));
+        };
+        let checked = match self.hashes.check(current, Some(hash)).await {
+            Ok(checked) => checked,
+            Err(error) => {
+                attempt.withdrawn();
+                return Err(error.into());
+            }
+        };
+        if let Checked::Wrong = checked {
+            audit::record(origin, Event::WrongPassword(user));
+            return Err(Refusal::InvalidCredentials);
+        }
+        attempt.succeeded(self.clock.now()?);
+        let hash = self.hashes.hash(new).await?;
+        // Should the password have been changed since the caller was let in, what was checked is the old one.
+        let kept = Kept { since: Some(user.sessions), session: Some(caller.access.session) };
+        match self.set_password(origin, By::User(user.id), user.id, hash, kept).await? {
+            Replaced::Done => Ok(()),
+            Replaced::Missing => self.accepted(origin, Err(TokenRefusal::Revoked)),
+            Replaced::Outdated => Err(Refusal::InvalidCredentials),
+        }
+    }
+
+    /// Gives somebody else another password, which ends all their sessions.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn reset_password(
+        &self,
+        origin: &Arc<Origin>,
+        actor: &Actor,
+        id: UserId,
+        new: Password,
+    ) -> Result<(), Refusal> {
+        self.demand_fresh_admin(origin, actor)?;
+        let hash = self.hashes.hash(new).await?;
+        match self.set_password(origin, actor.by(), id, hash, Kept::default()).await? {
+            Replaced::Done => Ok(()),
+            Replaced::Missing | Replaced::Outdated => Err(Refusal::NotFound),
+        }
+    }
+
+    async fn set_password(
+        &self,
+        origin: &Arc<Origin>,
+        by: By,
+        id: UserId,
+        hash: PasswordHash,
+        kept: Kept,
+    ) -> Result<Replaced, Refusal> {
+        let (store, origin) = (Arc::clone(&self.store), Arc::clone(origin));
+        see_through(async move {
+            let replaced = store.set_password(id, hash, kept.since, kept.session).await?;
+            if replaced == Replaced::Done {
+                audit::record(&origin, Event::PasswordChanged(by, id));
+            }
+            Ok(replaced)
+        })
+        .await
+    }
+
+    /// Takes one guess at the password of `name`, before anything is hashed.
+    pub(super) fn attempt(&self, origin: &Origin, name: &str, now: Timestamp) -> Result<Attempt, Refusal> {
+        self.throttle.login(origin.peer, name, now).map_err(|throttled| {
+            audit::record(origin, Event::LoginThrottled(throttled.by));
+            Refusal::Throttled(throttled)
+        })
+    }
+}
+
+/// What a change of password leaves as it is.
+#[derive(Clone, Copy, Default)]
+struct Kept {
+    /// The change is made only if the user's sessions are still these.
+    since: Option<Sessions>,
+    /// The session that goes on.
+    session: Option<SessionId>,
+}

@@ -1,0 +1,80 @@
+//! Who acts, and what they may do.
+
+use crate::audit::By;
+use crate::token::{Access, TokenRefusal};
+use crate::user::{Role, User, UserId};
+
+use super::Refusal;
+
+/// Whoever asks for something that not everybody may have.
+#[derive(Debug)]
+pub enum Actor {
+    /// Somebody with a good access token.
+    Caller(Caller),
+    /// Whoever can reach the data directory: may do everything.
+    Console,
+    /// Whoever knocks under `--dev`.
+    Anyone,
+    /// Gatelet itself.
+    Housekeeping,
+}
+
+/// Somebody with a good access token.
+#[derive(Debug)]
+pub struct Caller {
+    /// As the store knows them now.
+    pub user: User,
+    /// What the token says.
+    pub access: Access,
+}
+
+impl Actor {
+    /// The user who acts, if it is one.
+    pub fn user(&self) -> Option<&User> {
+        match self {
+            Self::Caller(caller) => Some(&caller.user),
+            Self::Console | Self::Anyone | Self::Housekeeping => None,
+        }
+    }
+
+    /// Whether this is the very user.
+    pub fn is(&self, id: UserId) -> bool {
+        self.user().is_some_and(|user| user.id == id)
+    }
+
+    /// The user that is meant: `id`, or the actor's own where it is `None`.
+    pub(super) fn target(&self, id: Option<UserId>) -> Result<UserId, Refusal> {
+        id.or_else(|| self.user().map(|user| user.id)).ok_or(Refusal::NotFound)
+    }
+
+    /// Refuses whoever is neither that user nor an administrator, by the store's word, not by the token's.
+    pub(super) fn own_or_admin(&self, id: UserId) -> Result<(), Refusal> {
+        if self.is(id) { Ok(()) } else { self.admin() }
+    }
+
+    /// Refuses whoever is no administrator.
+    pub fn admin(&self) -> Result<(), Refusal> {
+        match self {
+            Self::Caller(caller) if caller.user.role == Role::User => Err(Refusal::Forbidden),
+            Self::Caller(_) | Self::Console | Self::Anyone | Self::Housekeeping => Ok(()),
+        }
+    }
+
+    /// Refuses a token that was not made straight after a password check.
+    pub(super) fn fresh(&self) -> Result<(), TokenRefusal> {
+        match self {
+            Self::Caller(caller) if !caller.access.fresh => Err(TokenRefusal::NotFresh),
+            Self::Caller(_) | Self::Console | Self::Anyone | Self::Housekeeping => Ok(()),
+        }
+    }
+
+    /// For the audit log.
+    pub(super) fn by(&self) -> By {
+        match self {
+            Self::Caller(caller) => By::User(caller.user.id),
+            Self::Console => By::Console,
+            Self::Anyone => By::Anyone,
+            Self::Housekeeping => By::Housekeeping,
+        }
+    }
+}

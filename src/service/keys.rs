@@ -1,0 +1,123 @@
+//! The keys of tokens: shown, rotated and pruned while requests go on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+
+use crate::audit::{self, Event, Origin};
+use crate::key::{KeyId, KeyRecord};
+use crate::store::Store;
+use crate::token::{KeyError, KeyRing, PublishedKey, Tokens, key_files};
+
+use super::{Actor, Fault, Refusal, Service, see_through};
+
+/// Changes which keys there are: in the folder, in the store and in use.
+pub(super) struct KeyKeeper {
+    store: Arc<Store>,
+    tokens: Arc<Tokens>,
+    dir: PathBuf,
+    /// One change after the other.
+    turn: Mutex<()>,
+}
+
+impl KeyKeeper {
+    pub(super) fn new(store: Arc<Store>, tokens: Arc<Tokens>, dir: PathBuf) -> Self {
+        Self { store, tokens, dir, turn: Mutex::new(()) }
+    }
+
+    /// Puts another ring in the place of the one in use, and removes the files of those that are `gone`. Each step
+    /// is on stable storage before the next: a power cut leaves a file too many at worst, never a key too few.
+    async fn replace(
+        &self,
+        change: impl FnOnce(&KeyRing, &Path) -> Result<(KeyRing, Vec<KeyId>), KeyError> + Send + 'static,
+    ) -> Result<Vec<KeyId>, Refusal> {
+        let _turn = self.turn.lock().await;
+        let (ring, dir) = (self.tokens.ring(), self.dir.clone());
+        let (ring, gone) = blocking(move || change(&ring, &dir)).await?;
+        self.store.keep_keys(ring.records()).await?;
+        self.tokens.use_ring(ring);
+        if !gone.is_empty() {
+            let (dir, gone) = (self.dir.clone(), gone.clone());
+            blocking(move || key_files::remove(&dir, &gone)).await?;
+        }
+        Ok(gone)
+    }
+}
+
+impl Service {
+    /// The keys by which anybody can check access tokens, the active one first.
+    pub fn published_keys(&self) -> Vec<PublishedKey> {
+        self.tokens.ring().published()
+    }
+
+    /// What is known about all keys.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`].
+    pub fn list_keys(&self, actor: &Actor) -> Result<Vec<KeyRecord>, Refusal> {
+        actor.admin()?;
+        Ok(self.tokens.ring().records())
+    }
+
+    /// Makes new keys and uses them from now on. Those before still check the tokens that they made, until the last
+    /// has expired; or, with `revoke`, no more from this moment.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn rotate_keys(
+        &self,
+        origin: &Arc<Origin>,
+        actor: &Actor,
+        revoke: bool,
+    ) -> Result<Vec<KeyRecord>, Refusal> {
+        self.demand_fresh_admin(origin, actor)?;
+        let now = self.clock.now()?;
+        let (keys, origin, by) = (Arc::clone(&self.keys), Arc::clone(origin), actor.by());
+        see_through(async move {
+            let change = move |ring: &KeyRing, dir: &Path| {
+                let rotated = ring.rotated(dir, now)?;
+                Ok(if revoke { rotated.only_active() } else { (rotated, Vec::new()) })
+            };
+            let gone = keys.replace(change).await?;
+            audit::record(&origin, Event::KeysRotated(by));
+            if !gone.is_empty() {
+                audit::record(&origin, Event::KeysRemoved(by, &gone));
+            }
+            Ok(keys.tokens.ring().records())
+        })
+        .await
+    }
+
+    /// Removes the keys whose last token has expired. Answers which.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn prune_keys(&self, origin: &Arc<Origin>, actor: &Actor) -> Result<Vec<KeyId>, Refusal> {
+        self.demand_fresh_admin(origin, actor)?;
+        let now = self.clock.now()?;
+        if self.tokens.ring().pruned(now).1.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (keys, origin, by) = (Arc::clone(&self.keys), Arc::clone(origin), actor.by());
+        see_through(async move {
+            let gone = keys.replace(move |ring, _| Ok(ring.pruned(now))).await?;
+            if !gone.is_empty() {
+                audit::record(&origin, Event::KeysRemoved(by, &gone));
+            }
+            Ok(gone)
+        })
+        .await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, KeyError> + Send + 'static,
+) -> Result<T, Refusal> {
+    let fault = |what: String| Refusal::Internal(Fault::new(what));
+    spawn_blocking(work)
+        .await
+        .map_err(|error| fault(format!("keys: {error}")))?
+        .map_err(|error| fault(error.to_string()))
+}

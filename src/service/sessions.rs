@@ -1,0 +1,239 @@
+//! Sessions: log in, refresh, log out, and whose token something is.
+
+use std::sync::Arc;
+
+use crate::audit::{self, Event, Origin};
+use crate::clock::Timestamp;
+use crate::password::{Checked, Password};
+use crate::session::{SessionId, TokenId};
+use crate::store::{Rotation, StoreError, Successor};
+use crate::token::{NewSession, Token, TokenRefusal};
+use crate::user::{User, UserId, Username};
+
+use super::{Actor, Caller, Refusal, Service, see_through};
+
+/// What a refresh answers.
+#[derive(Debug)]
+pub struct Renewed {
+    /// An access token, not fresh.
+    pub access: Token,
+    /// The refresh token that takes the place of the one that was sent, where they rotate.
+    pub refresh: Option<Token>,
+}
+
+impl Service {
+    /// Begins a session.
+    ///
+    /// # Errors
+    /// [`Refusal`]; an unknown name, a wrong password and a disabled user cost the same time and answer the same.
+    pub async fn log_in(
+        &self,
+        origin: &Origin,
+        name: &str,
+        password: Password,
+    ) -> Result<NewSession, Refusal> {
+        let session = self.begin_session(origin, name, password).await;
+        if let Err(Refusal::Unavailable(reason)) = &session {
+            audit::record(origin, Event::LoginUnavailable(reason.code()));
+        }
+        session
+    }
+
+    async fn begin_session(
+        &self,
+        origin: &Origin,
+        name: &str,
+        password: Password,
+    ) -> Result<NewSession, Refusal> {
+        let now = self.clock.now()?;
+        // A text that can be no name belongs to nobody, like any other unknown name.
+        let parsed: Option<Username> = name.parse().ok();
+        let attempt = self.attempt(origin, parsed.as_ref().map_or(name, Username::as_str), now)?;
+        let found = match &parsed {
+            Some(name) => self.store.user_named(name).await?,
+            None => None,
+        };
+        // A disabled user's hash is not looked at: to be told from nobody, it would have to be renewed as well.
+        let hash = found.as_ref().filter(|(user, _)| !user.disabled).map(|(_, hash)| hash.clone());
+        if let Some((user, _)) = &found {
+            origin.is_from(user.id);
+        }
+        let checked = match self.hashes.check(password, hash).await {
+            Ok(checked) => checked,
+            Err(error) => {
+                attempt.withdrawn();
+                return Err(error.into());
+            }
+        };
+        let (user, hash) = match (found, checked) {
+            (None, _) => return Err(self.refuse_login(origin, Event::UnknownUser)),
+            (Some((user, _)), _) if user.disabled => {
+                return Err(self.refuse_login(origin, Event::DisabledUser(&user)));
+            }
+            (Some((user, _)), Checked::Wrong) => {
+                return Err(self.refuse_login(origin, Event::WrongPassword(&user)));
+            }
+            (Some((user, _)), Checked::Right) => (user, None),
+            (Some((user, old)), Checked::RightRenewed(new)) => (user, Some((old, new))),
+        };
+        // Hashing took a while.
+        let now = self.clock.now()?;
+        attempt.succeeded(now);
+        if let Some((old, new)) = hash {
+            match self.store.renew_hash(user.id, old, new).await {
+                Ok(_) => {}
+                // The old hash does as well; the next login renews it.
+                Err(StoreError::DiskFull) => log::debug!("no room to renew a hash"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // Should all sessions have been ended, or the password changed, while this was hashing, the user as read
+        // before makes a session that has ended already.
+        let session = self.tokens.begin_session(&user, now, self.store.era())?;
+        audit::record(origin, Event::LoggedIn(&user, session.id));
+        Ok(session)
+    }
+
+    fn refuse_login(&self, origin: &Origin, event: Event<'_>) -> Refusal {
+        audit::record(origin, event);
+        Refusal::InvalidCredentials
+    }
+
+    /// A new access token for the session, not fresh; and a new refresh token where they rotate.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn refresh(&self, origin: &Arc<Origin>, token: Option<&str>) -> Result<Renewed, Refusal> {
+        let now = self.clock.now()?;
+        let verified = read(token, |text| self.tokens.verify_refresh(text, now));
+        let presented = self.accepted(origin, verified)?;
+        let live = self.live(origin, presented.user, &presented.session).await?;
+        let user = self.accepted(origin, live)?;
+        // A session whose token has been replaced once goes on so, whatever the setting says now.
+        let rotates = self.rules.refresh_rotation || self.store.has_rotated(&presented.session).await?;
+        let refresh = if rotates {
+            let rotated = self.rotate(origin, &user, presented.session, presented.id, now);
+            let successor = self.accepted(origin, rotated.await?)?;
+            Some(self.tokens.next_refresh(&presented, successor.id, successor.issued_at)?)
+        } else {
+            None
+        };
+        let access = self.tokens.continue_session(&presented, user.role, now)?;
+        audit::record(origin, Event::Refreshed(user.id, presented.session));
+        Ok(Renewed { access, refresh })
+    }
+
+    async fn rotate(
+        &self,
+        origin: &Arc<Origin>,
+        user: &User,
+        session: SessionId,
+        presented: TokenId,
+        now: Timestamp,
+    ) -> Result<Result<Successor, TokenRefusal>, Refusal> {
+        let next = TokenId::generate()?;
+        let (store, origin, user) = (Arc::clone(&self.store), Arc::clone(origin), user.id);
+        see_through(async move {
+            Ok(match store.rotate(session, presented, next, now).await? {
+                Rotation::Advanced(successor) | Rotation::Again(successor) => Ok(successor),
+                Rotation::Ended => Err(TokenRefusal::Revoked),
+                Rotation::Reused => {
+                    audit::record(&origin, Event::RefreshReused(user, session));
+                    Err(TokenRefusal::Revoked)
+                }
+            })
+        })
+        .await
+    }
+
+    /// Ends the session of this token, of either kind. Once this returns, every token of it is refused for
+    /// good.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn log_out(&self, origin: &Arc<Origin>, token: Option<&str>) -> Result<(), Refusal> {
+        let now = self.clock.now()?;
+        let verified = read(token, |text| self.tokens.verify_any(text, now));
+        let token = self.accepted(origin, verified)?;
+        let live = self.live(origin, token.user, &token.session).await?;
+        let user = self.accepted(origin, live)?;
+        let (store, origin) = (Arc::clone(&self.store), Arc::clone(origin));
+        see_through(async move {
+            store.end_session(token.session).await?;
+            audit::record(&origin, Event::LoggedOut(user.id, token.session));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ends all sessions of the user `id`, or of the caller where it is `None`, this one included.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn end_sessions(
+        &self,
+        origin: &Arc<Origin>,
+        actor: &Actor,
+        id: Option<UserId>,
+    ) -> Result<(), Refusal> {
+        let id = actor.target(id)?;
+        actor.own_or_admin(id)?;
+        self.accepted(origin, actor.fresh())?;
+        let (store, origin, by) = (Arc::clone(&self.store), Arc::clone(origin), actor.by());
+        see_through(async move {
+            if !store.end_sessions(id).await? {
+                return Err(Refusal::NotFound);
+            }
+            audit::record(&origin, Event::SessionsEnded(by, id));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whose access token this is.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn authenticate(&self, origin: &Origin, token: Option<&str>) -> Result<Caller, Refusal> {
+        let now = self.clock.now()?;
+        let verified = read(token, |text| self.tokens.verify_access(text, now));
+        let access = self.accepted(origin, verified)?;
+        let live = self.live(origin, access.user, &access.session).await?;
+        let user = self.accepted(origin, live)?;
+        Ok(Caller { user, access })
+    }
+
+    /// Whoever asks for the user `id`, or for their own account where it is `None`: under `--dev` anyone may ask
+    /// for a user by id.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn admit(&self, origin: &Origin, token: Option<&str>, own: bool) -> Result<Actor, Refusal> {
+        if self.rules.open_doors && !own {
+            return Ok(Actor::Anyone);
+        }
+        self.authenticate(origin, token).await.map(Actor::Caller)
+    }
+
+    /// The user, if the session goes on.
+    async fn live(
+        &self,
+        origin: &Origin,
+        user: UserId,
+        session: &SessionId,
+    ) -> Result<Result<User, TokenRefusal>, Refusal> {
+        origin.is_from(user);
+        if self.store.session_ended(session).await? {
+            return Ok(Err(TokenRefusal::Revoked));
+        }
+        let user = self.store.user(user).await?;
+        Ok(user.filter(|user| !user.disabled && user.sessions.include(session)).ok_or(TokenRefusal::Revoked))
+    }
+}
+
+fn read<T>(
+    token: Option<&str>,
+    verify: impl FnOnce(&str) -> Result<T, TokenRefusal>,
+) -> Result<T, TokenRefusal> {
+    token.ok_or(TokenRefusal::Missing).and_then(verify)
+}

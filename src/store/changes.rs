@@ -1,0 +1,273 @@
+//! The changes: what each decides, in one atomic step, and which records it writes.
+
+use std::time::Duration;
+
+use sled::IVec;
+
+use super::ledger::{Edits, Ledger, Stop};
+use super::record::{self, RotationRecord};
+use super::seal::In;
+use super::{NewUser, Outcome, Replaced, Rotation, StoreError, Successor, UserChange, meta};
+use crate::clock::Timestamp;
+use crate::key::KeyRecord;
+use crate::password::PasswordHash;
+use crate::session::{SessionId, Sessions, TokenId};
+use crate::user::{User, UserId};
+
+/// The most records forgotten at once: reads wait while sled's transaction runs, some 10 µs a key.
+const PRUNE_BATCH: usize = 64;
+
+/// How long a refresh token that has been replaced still answers its successor: an answer may be lost, and two
+/// tabs may race. A thief who comes later is noticed.
+const ROTATION_GRACE: Duration = Duration::from_secs(30);
+
+/// The most replaced tokens remembered for that time. Rotating more often than this within it is no client's
+/// habit; the record stays below 300 bytes.
+const RETIRED_MAX: usize = 8;
+
+/// A user's record, as it is and as it reads.
+struct StoredUser {
+    before: IVec,
+    user: User,
+    hash: PasswordHash,
+}
+
+impl Ledger {
+    /// `None`: the name is taken.
+    pub(super) fn create_user(&mut self, new: NewUser) -> Result<Option<User>, Stop> {
+        let name = new.name.as_str().as_bytes();
+        if self.trees.usernames.contains_key(name)? {
+            return Ok(None);
+        }
+        let last = match self.trees.users.last()? {
+            Some((id, _)) => Some(user_id(&id)?),
+            None => None,
+        };
+        let user = User {
+            id: UserId::next(last, new.created_at, new.random),
+            name: new.name.clone(),
+            role: new.role,
+            disabled: false,
+            created_at: new.created_at,
+            sessions: Sessions::default(),
+        };
+        let id = user.id.as_bytes();
+        let mut edits = Edits::default();
+        edits.put(In::Users, id, None, record::encode_user(&user, &new.hash)?);
+        edits.put(In::Usernames, name, None, id.to_vec());
+        self.write(&edits)?;
+        self.note_admin(&user);
+        Ok(Some(user))
+    }
+
+    pub(super) fn update_user(&mut self, id: UserId, change: UserChange) -> Result<Outcome<User>, Stop> {
+        let Some(stored) = self.stored_user(id)? else {
+            return Ok(Outcome::Missing);
+        };
+        let old = &stored.user;
+        let mut new = old.clone();
+        new.role = change.role.unwrap_or(old.role);
+        new.disabled = change.disabled.unwrap_or(old.disabled);
+        if new == *old {
+            return Ok(Outcome::Done(new));
+        }
+        if self.is_last_admin(id) && !new.is_enabled_admin() {
+            return Ok(Outcome::LastAdmin);
+        }
+        if new.disabled && !old.disabled {
+            new.sessions = old.sessions.ended(None); // enabling brings none of them back
+        }
+        self.rewrite_user(stored.before, &new, &stored.hash)?;
+        self.note_admin(&new);
+        Ok(Outcome::Done(new))
+    }
+
+    pub(super) fn delete_user(&mut self, id: UserId) -> Result<Outcome<()>, Stop> {
+        let Some(StoredUser { before, user, .. }) = self.stored_user(id)? else {
+            return Ok(Outcome::Missing);
+        };
+        if self.is_last_admin(id) {
+            return Ok(Outcome::LastAdmin);
+        }
+        let mut edits = Edits::default();
+        edits.remove(In::Users, id.as_bytes(), before);
+        edits.remove(In::Usernames, user.name.as_str().as_bytes(), id.as_bytes().into());
+        self.write(&edits)?;
+        self.admins.remove(&id);
+        Ok(Outcome::Done(()))
+    }
+
+    /// `false`: the user is gone or has another hash than `old`.
+    pub(super) fn renew_hash(
+        &mut self,
+        id: UserId,
+        old: &PasswordHash,
+        new: &PasswordHash,
+    ) -> Result<bool, Stop> {
+        match self.stored_user(id)? {
+            Some(StoredUser { before, user, hash }) if hash == *old => {
+                self.rewrite_user(before, &user, new)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    pub(super) fn set_password(
+        &mut self,
+        id: UserId,
+        hash: &PasswordHash,
+        since: Option<Sessions>,
+        spared: Option<SessionId>,
+    ) -> Result<Replaced, Stop> {
+        let Some(StoredUser { before, mut user, .. }) = self.stored_user(id)? else {
+            return Ok(Replaced::Missing);
+        };
+        if since.is_some_and(|since| since != user.sessions) {
+            return Ok(Replaced::Outdated);
+        }
+        user.sessions = user.sessions.ended(spared);
+        self.rewrite_user(before, &user, hash)?;
+        Ok(Replaced::Done)
+    }
+
+    /// `false`: there is no such user.
+    pub(super) fn end_sessions(&mut self, id: UserId) -> Result<bool, Stop> {
+        let Some(StoredUser { before, mut user, hash }) = self.stored_user(id)? else {
+            return Ok(false);
+        };
+        user.sessions = user.sessions.ended(None);
+        self.rewrite_user(before, &user, &hash)?;
+        Ok(true)
+    }
+
+    /// `false`: it had ended already.
+    pub(super) fn end_session(&mut self, session: &SessionId) -> Result<bool, Stop> {
+        let key = session.as_bytes();
+        if self.trees.revoked.contains_key(key)? {
+            return Ok(false);
+        }
+        let mut edits = Edits::default();
+        edits.put(In::Revoked, key, None, Vec::new());
+        if let Some(rotation) = self.trees.rotations.get(key)? {
+            edits.remove(In::Rotations, key, rotation);
+        }
+        self.write(&edits)?;
+        Ok(true)
+    }
+
+    pub(super) fn rotate(
+        &mut self,
+        session: &SessionId,
+        presented: TokenId,
+        next: TokenId,
+        now: Timestamp,
+    ) -> Result<Rotation, Stop> {
+        let key = session.as_bytes();
+        if self.trees.revoked.contains_key(key)? {
+            return Ok(Rotation::Ended);
+        }
+        let before = self.trees.rotations.get(key)?;
+        let presented = *presented.as_bytes();
+        let in_grace = |since: u64| now <= Timestamp::from_unix_millis(since).after(ROTATION_GRACE);
+        let mut retired = match &before {
+            None => Vec::new(), // the first refresh: there is but the token from the login
+            Some(before) => {
+                let record = record::decode_rotation(before)?;
+                if record.current != presented {
+                    let known = record.retired.iter().find(|(token, _)| *token == presented);
+                    if known.is_some_and(|(_, since)| in_grace(*since)) {
+                        let id = TokenId::from_bytes(record.current);
+                        let issued_at = Timestamp::from_unix_millis(record.issued_at_millis);
+                        return Ok(Rotation::Again(Successor { id, issued_at }));
+                    }
+                    self.end_session(session)?;
+                    return Ok(Rotation::Reused);
+                }
+                record.retired
+            }
+        };
+        retired.retain(|(_, since)| in_grace(*since));
+        if retired.len() == RETIRED_MAX {
+            retired.remove(0);
+        }
+        retired.push((presented, now.unix_millis()));
+        let after =
+            RotationRecord { current: *next.as_bytes(), issued_at_millis: now.unix_millis(), retired };
+        let mut edits = Edits::default();
+        edits.put(In::Rotations, key, before, record::encode_rotation(&after)?);
+        self.write(&edits)?;
+        Ok(Rotation::Advanced(Successor { id: next, issued_at: now }))
+    }
+
+    /// Forgets some of the sessions that were over at `moment`. `false`: none is left.
+    pub(super) fn prune(&mut self, moment: Timestamp) -> Result<bool, Stop> {
+        let bound = SessionId::first_ending_at(moment);
+        let mut edits = Edits::default();
+        for tree in [In::Revoked, In::Rotations] {
+            for entry in self.trees.tree(tree).range(..bound.as_bytes().as_slice()).take(PRUNE_BATCH) {
+                let (key, value) = entry?;
+                edits.remove(tree, &key, value);
+            }
+        }
+        if edits.is_empty() {
+            return Ok(false);
+        }
+        edits.note(meta::PRUNED_UNTIL, moment.unix_millis().to_be_bytes().to_vec());
+        self.write(&edits)?;
+        Ok(true)
+    }
+
+    /// Remembers these keys and no others.
+    pub(super) fn keep_keys(&mut self, keys: &[KeyRecord]) -> Result<(), Stop> {
+        let mut edits = Edits::default();
+        for entry in &self.trees.keys {
+            let (id, before) = entry?;
+            if !keys.iter().any(|key| key.id.as_str().as_bytes() == &*id) {
+                edits.remove(In::Keys, &id, before);
+            }
+        }
+        for key in keys {
+            let id = key.id.as_str().as_bytes();
+            let before = self.trees.keys.get(id)?;
+            let after = record::encode_key(key)?;
+            if before.as_deref() != Some(&after) {
+                edits.put(In::Keys, id, before, after);
+            }
+        }
+        if !edits.is_empty() {
+            self.write(&edits)?;
+        }
+        Ok(())
+    }
+
+    fn stored_user(&self, id: UserId) -> Result<Option<StoredUser>, Stop> {
+        let Some(before) = self.trees.users.get(id.as_bytes())? else {
+            return Ok(None);
+        };
+        let (user, hash) = record::decode_user_with_hash(id, &before)?;
+        Ok(Some(StoredUser { before, user, hash }))
+    }
+
+    fn rewrite_user(&mut self, before: IVec, user: &User, hash: &PasswordHash) -> Result<(), Stop> {
+        let mut edits = Edits::default();
+        edits.put(In::Users, user.id.as_bytes(), Some(before), record::encode_user(user, hash)?);
+        self.write(&edits)
+    }
+
+    fn is_last_admin(&self, id: UserId) -> bool {
+        self.admins.len() == 1 && self.admins.contains(&id)
+    }
+
+    fn note_admin(&mut self, user: &User) {
+        if user.is_enabled_admin() {
+            self.admins.insert(user.id);
+        } else {
+            self.admins.remove(&user.id);
+        }
+    }
+}
+
+pub(super) fn user_id(key: &[u8]) -> Result<UserId, StoreError> {
+    key.try_into().map(UserId::from_bytes).map_err(|_| StoreError::Unreadable)
+}

@@ -1,0 +1,216 @@
+//! The one way to write: edits of records, gathered by a change and applied with their seal in one transaction.
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use sled::IVec;
+use sled::Transactional;
+use sled::transaction::{TransactionError, TransactionalTree};
+
+use super::commit::Progress;
+use super::seal::{In, Seal};
+use super::{StoreError, meta};
+use crate::clock::{Clock, Timestamp};
+use crate::user::UserId;
+
+/// The trees.
+#[derive(Clone)]
+pub(super) struct Trees {
+    /// User id → user record.
+    pub(super) users: sled::Tree,
+    /// Name → user id.
+    pub(super) usernames: sled::Tree,
+    /// Session id → nothing. Sorted by the session's end.
+    pub(super) revoked: sled::Tree,
+    /// Session id → which of its refresh tokens is good, where they rotate. Sorted by the session's end.
+    pub(super) rotations: sled::Tree,
+    /// Key id → what is remembered about the key.
+    pub(super) keys: sled::Tree,
+    /// What the store knows about itself: see [`meta`].
+    pub(super) meta: sled::Tree,
+}
+
+impl Trees {
+    pub(super) fn tree(&self, tree: In) -> &sled::Tree {
+        match tree {
+            In::Users => &self.users,
+            In::Usernames => &self.usernames,
+            In::Revoked => &self.revoked,
+            In::Rotations => &self.rotations,
+            In::Keys => &self.keys,
+        }
+    }
+}
+
+/// One record's old and new value; nothing where there is none.
+struct Edit {
+    tree: In,
+    key: IVec,
+    before: Option<IVec>,
+    after: Option<Vec<u8>>,
+}
+
+/// What one change writes, all of it or nothing.
+#[derive(Default)]
+pub(super) struct Edits {
+    edits: Vec<Edit>,
+    meta: Vec<(&'static [u8], Vec<u8>)>,
+}
+
+impl Edits {
+    /// Writes a record in the place of `before`.
+    pub(super) fn put(&mut self, tree: In, key: &[u8], before: Option<IVec>, after: Vec<u8>) {
+        self.edits.push(Edit { tree, key: key.into(), before, after: Some(after) });
+    }
+
+    /// Removes a record that reads `before`.
+    pub(super) fn remove(&mut self, tree: In, key: &[u8], before: IVec) {
+        self.edits.push(Edit { tree, key: key.into(), before: Some(before), after: None });
+    }
+
+    /// Writes what the store knows about itself.
+    pub(super) fn note(&mut self, key: &'static [u8], value: Vec<u8>) {
+        self.meta.push((key, value));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.edits.is_empty() && self.meta.is_empty()
+    }
+
+    /// Applies everything in one transaction. Answers the seal as it is then.
+    pub(super) fn apply(&self, trees: &Trees, seal: Seal) -> Result<Seal, sled::Error> {
+        let seal = self.edits.iter().fold(seal.next(), |seal, Edit { tree, key, before, after }| {
+            let seal = before.iter().fold(seal, |seal, before| seal.without(*tree, key, before));
+            after.iter().fold(seal, |seal, after| seal.with(*tree, key, after))
+        });
+        let Trees { users, usernames, revoked, rotations, keys, meta } = trees;
+        let applied = (users, usernames, revoked, rotations, keys, meta).transaction(
+            |(users, usernames, revoked, rotations, keys, meta)| {
+                let tree = |tree: In| -> &TransactionalTree {
+                    match tree {
+                        In::Users => users,
+                        In::Usernames => usernames,
+                        In::Revoked => revoked,
+                        In::Rotations => rotations,
+                        In::Keys => keys,
+                    }
+                };
+                for edit in &self.edits {
+                    match &edit.after {
+                        Some(after) => tree(edit.tree).insert(&edit.key, after.as_slice())?,
+                        None => tree(edit.tree).remove(&edit.key)?,
+                    };
+                }
+                for (key, value) in &self.meta {
+                    meta.insert(*key, value.as_slice())?;
+                }
+                meta.insert(meta::SEAL, &seal.to_bytes())?;
+                Ok(())
+            },
+        );
+        match applied {
+            Ok(()) => Ok(seal),
+            Err(TransactionError::Storage(error)) => Err(error),
+            Err(TransactionError::Abort(never)) => {
+                let never: Infallible = never;
+                match never {}
+            }
+        }
+    }
+}
+
+/// What changes read and write: the store as its only writer sees it.
+pub(super) struct Ledger {
+    pub(super) trees: Trees,
+    /// The enabled administrators: somebody always has to be one.
+    pub(super) admins: HashSet<UserId>,
+    clock: Arc<Clock>,
+    progress: Arc<Progress>,
+    /// As it stands in the store.
+    seal: Seal,
+    kept_mark: Timestamp,
+    may_write: bool,
+    has_changed: bool,
+}
+
+impl Ledger {
+    pub(super) fn new(
+        trees: Trees,
+        admins: HashSet<UserId>,
+        seal: Seal,
+        kept_mark: Timestamp,
+        clock: Arc<Clock>,
+        progress: Arc<Progress>,
+    ) -> Self {
+        Self { trees, admins, clock, progress, seal, kept_mark, may_write: false, has_changed: false }
+    }
+
+    /// Begins a batch, in which there is room to write or not.
+    pub(super) fn begin(&mut self, may_write: bool) {
+        self.may_write = may_write;
+        self.has_changed = false;
+    }
+
+    /// Whether anything has been written in this batch.
+    pub(super) fn has_changed(&self) -> bool {
+        self.has_changed
+    }
+
+    /// How many changes there have been in the store's life.
+    pub(super) fn changes(&self) -> u64 {
+        self.seal.changes
+    }
+
+    /// Writes all of it or nothing.
+    pub(super) fn write(&mut self, edits: &Edits) -> Result<(), Stop> {
+        self.demand_room()?;
+        for edit in edits.edits.iter().filter(|edit| edit.tree == In::Users && edit.after.is_some()) {
+            let id = (*edit.key).try_into().map_err(|_| StoreError::Unreadable)?;
+            self.progress.unsettle(UserId::from_bytes(id));
+        }
+        self.seal = edits.apply(&self.trees, self.seal)?;
+        self.has_changed = true;
+        Ok(())
+    }
+
+    /// Sees to it that this batch is synced and carries the clock's mark, if that has not been done within the
+    /// second: many who ask share one write, so that none of them can wear out the disk.
+    pub(super) fn sync_once_a_second(&mut self) -> Result<(), Stop> {
+        self.demand_room()?;
+        self.has_changed |= self.clock.mark().unix_secs() > self.kept_mark.unix_secs();
+        Ok(())
+    }
+
+    fn demand_room(&self) -> Result<(), StoreError> {
+        if self.may_write { Ok(()) } else { Err(StoreError::DiskFull) }
+    }
+
+    /// Every batch carries the clock's mark along, once a second at the most.
+    pub(super) fn keep_time(&mut self) -> Result<(), sled::Error> {
+        let mark = self.clock.mark();
+        if mark.unix_secs() > self.kept_mark.unix_secs() {
+            self.trees.meta.insert(meta::CLOCK_MARK, &mark.unix_millis().to_be_bytes())?;
+            self.kept_mark = mark;
+        }
+        Ok(())
+    }
+}
+
+/// Why a change was not made: the record is at fault, or the whole store.
+pub(super) enum Stop {
+    Record(StoreError),
+    Storage(sled::Error),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Record(error)
+    }
+}
+
+impl From<sled::Error> for Stop {
+    fn from(error: sled::Error) -> Self {
+        Self::Storage(error)
+    }
+}

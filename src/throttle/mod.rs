@@ -1,0 +1,547 @@
+//! Guessing and flooding slowed down: failed logins per account and per client network, accounts made per network.
+//!
+//! What is tried is charged before it is worked on, so that a thousand guesses at once are no way around, and
+//! before anything is hashed. What did no harm is given back.
+//!
+//! An account is throttled by the name that was typed, whether there is such a user or not: being throttled tells
+//! nothing. So that nobody can lock an owner out by guessing wrong, a network from which somebody has logged in to an
+//! account is *known* to it and has a reserve of its own there, which strangers cannot use up.
+//!
+//! Everything is in memory and forgotten with the process. Of names and addresses only hashes are kept, under a
+//! key that nobody knows; so nobody can choose names that displace others from the tables, which are of fixed size.
+
+mod limit;
+mod network;
+mod table;
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+pub use limit::{Allowance, Limit, LimitError};
+use network::Network;
+use table::Table;
+
+/// How long after a login its network stays known to the account: as long as a refresh token's default life, so that
+/// whoever comes back when theirs has ended is still known.
+const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What is allowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Failed logins of an account, from anywhere. Each network known to it, eight at the most, has a quarter of
+    /// this besides.
+    pub account: Allowance,
+    /// Failed logins of a network, to any account.
+    pub network: Allowance,
+    /// Accounts made by a network.
+    pub registrations: Allowance,
+}
+
+/// Too much of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Throttled {
+    /// What there was too much of. Where it is several things, the one that takes longest to pass.
+    pub by: By,
+    /// When to try again, in whole seconds, one at least: it will be let through unless others come first.
+    pub retry_after: Duration,
+}
+
+/// What there can be too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Failed logins of this account.
+    Account,
+    /// Failed logins of this network.
+    Network,
+    /// Accounts made by this network.
+    Registrations,
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Account => "account",
+            Self::Network => "network",
+            Self::Registrations => "registrations",
+        })
+    }
+}
+
+/// Who may try, and who has to wait.
+pub struct Throttle {
+    limits: Limits,
+    /// SipHash, keyed by the operating system's randomness.
+    hasher: RandomState,
+    books: Arc<Mutex<Books>>,
+}
+
+/// What is kept apart in the tables.
+#[derive(Hash)]
+enum Key<'a> {
+    Account(&'a str),
+    Reserve(&'a str, Network),
+    Known(&'a str, Network),
+    Network(Network),
+    Registrations(Network),
+}
+
+impl Throttle {
+    /// A throttle that has seen nothing yet.
+    pub fn new(limits: Limits) -> Self {
+        let books = Books { debts: Table::new(), known: Table::new() };
+        Self { limits, hasher: RandomState::new(), books: Arc::new(Mutex::new(books)) }
+    }
+
+    /// A login from `peer` to the account `name`, normalised as for looking it up. Charged until it is said to have
+    /// gone well.
+    ///
+    /// # Errors
+    /// [`Throttled`]; nothing is charged then.
+    pub fn login(&self, peer: IpAddr, name: &str, now: Timestamp) -> Result<Attempt, Throttled> {
+        let network = Network::from(peer);
+        let acquaintance = Acquaintance {
+            account: self.hash(Key::Account(name)),
+            key: self.hash(Key::Known(name, network)),
+        };
+        let shared = self.limits.account.limit().map(|limit| Bucket { key: acquaintance.account, limit });
+        let of_network = self.bucket(self.limits.network, Key::Network(network));
+
+        let mut books = lock(&self.books);
+        let reserve = shared.filter(|_| books.knows(acquaintance, now)).map(|shared| Bucket {
+            key: self.hash(Key::Reserve(name, network)),
+            limit: shared.limit.quarter(),
+        });
+        // The first of two that are ready.
+        let of_account = reserve.into_iter().chain(shared).min_by_key(|&bucket| books.wait(bucket, now));
+        books.admit(&[(By::Account, of_account), (By::Network, of_network)], now)?;
+        drop(books);
+        Ok(Attempt {
+            books: Arc::clone(&self.books),
+            charged: [of_account, of_network],
+            acquaintance: shared.map(|_| acquaintance),
+        })
+    }
+
+    /// An account that `peer` wants to make. Charged unless it is withdrawn.
+    ///
+    /// # Errors
+    /// [`Throttled`]; nothing is charged then.
+    pub fn registration(&self, peer: IpAddr, now: Timestamp) -> Result<Registration, Throttled> {
+        let bucket = self.bucket(self.limits.registrations, Key::Registrations(peer.into()));
+        lock(&self.books).admit(&[(By::Registrations, bucket)], now)?;
+        Ok(Registration { books: Arc::clone(&self.books), charged: bucket })
+    }
+
+    fn bucket(&self, allowance: Allowance, key: Key<'_>) -> Option<Bucket> {
+        allowance.limit().map(|limit| Bucket { key: self.hash(key), limit })
+    }
+
+    fn hash(&self, key: Key<'_>) -> u64 {
+        self.hasher.hash_one(key)
+    }
+}
+
+/// A login under way. Dropped, it counts as failed.
+#[must_use = "dropped, it counts as failed"]
+pub struct Attempt {
+    books: Arc<Mutex<Books>>,
+    charged: [Option<Bucket>; 2],
+    acquaintance: Option<Acquaintance>,
+}
+
+impl Attempt {
+    /// The password was right: costs nothing, and makes the network known to the account. What others have failed
+    /// before stays as it was.
+    pub fn succeeded(self, now: Timestamp) {
+        let mut books = lock(&self.books);
+        books.give_back(self.charged);
+        if let Some(acquaintance) = self.acquaintance {
+            books.acquaint(acquaintance, now);
+        }
+    }
+
+    /// The password was wrong.
+    pub fn failed(self) {}
+
+    /// The password was not looked at: costs nothing.
+    pub fn withdrawn(self) {
+        lock(&self.books).give_back(self.charged);
+    }
+}
+
+/// An account about to be made. Dropped, it counts as made.
+#[must_use = "dropped, it counts as made"]
+pub struct Registration {
+    books: Arc<Mutex<Books>>,
+    charged: Option<Bucket>,
+}
+
+impl Registration {
+    /// No account was made: costs nothing.
+    pub fn withdrawn(self) {
+        lock(&self.books).give_back([self.charged]);
+    }
+}
+
+/// What a limit is kept on.
+#[derive(Clone, Copy)]
+struct Bucket {
+    key: u64,
+    limit: Limit,
+}
+
+/// A network that is or may become known to an account.
+#[derive(Clone, Copy)]
+struct Acquaintance {
+    account: u64,
+    key: u64,
+}
+
+/// What is remembered, 32 MiB at the most.
+struct Books {
+    /// By bucket: when all that was charged will have been worked off.
+    debts: Table,
+    /// By acquaintance: until when it lasts. Apart from the debts, because it outlasts them: whoever logs in to an
+    /// account of their own from ever new networks must not displace what is charged to others. Those of one
+    /// account share a home, so it has eight at the most and does not displace those of all others.
+    known: Table,
+}
+
+impl Books {
+    /// Charges all buckets, or none where one of them is full. A bucket that is `None` is never full.
+    fn admit(&mut self, buckets: &[(By, Option<Bucket>)], now: Timestamp) -> Result<(), Throttled> {
+        let waits = buckets.iter().filter_map(|&(by, bucket)| Some((self.wait(bucket?, now), by)));
+        if let Some((wait, by)) = waits.max_by_key(|&(wait, _)| wait)
+            && !wait.is_zero()
+        {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            return Err(Throttled { by, retry_after: Duration::from_secs(seconds) });
+        }
+        for bucket in buckets.iter().filter_map(|(_, bucket)| *bucket) {
+            let settled = bucket.limit.charged(self.settled(bucket), now);
+            self.debts.set(bucket.key, bucket.key, settled);
+        }
+        Ok(())
+    }
+
+    /// Takes one charge from each. One that is given back later than its span may have been worked off by then,
+    /// and somebody else's is taken in its place: spans are minutes where it matters, and logins take seconds.
+    fn give_back(&mut self, buckets: impl IntoIterator<Item = Option<Bucket>>) {
+        for bucket in buckets.into_iter().flatten() {
+            if let Some(settled) = self.debts.moment(bucket.key, bucket.key) {
+                self.debts.set(bucket.key, bucket.key, bucket.limit.given_back(settled));
+            }
+        }
+    }
+
+    fn wait(&self, bucket: Bucket, now: Timestamp) -> Duration {
+        bucket.limit.wait(self.settled(bucket), now)
+    }
+
+    fn settled(&self, bucket: Bucket) -> Timestamp {
+        self.debts.moment(bucket.key, bucket.key).unwrap_or_default()
+    }
+
+    fn knows(&self, acquaintance: Acquaintance, now: Timestamp) -> bool {
+        self.known.moment(acquaintance.account, acquaintance.key) > Some(now)
+    }
+
+    fn acquaint(&mut self, acquaintance: Acquaintance, now: Timestamp) {
+        self.known.set(acquaintance.account, acquaintance.key, now.after(KNOWN_FOR));
+    }
+}
+
+/// Every change is whole in itself: books that somebody panicked over are still good.
+fn lock(books: &Mutex<Books>) -> MutexGuard<'_, Books> {
+    books.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_unix_secs(1_764_000_000);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    const HOME: &str = "2001:db8:1:2::7";
+
+    fn throttle(account: &str, network: &str, registrations: &str) -> Throttle {
+        Throttle::new(Limits {
+            account: account.parse().unwrap(),
+            network: network.parse().unwrap(),
+            registrations: registrations.parse().unwrap(),
+        })
+    }
+
+    fn with_defaults() -> Throttle {
+        Throttle::new(Limits {
+            account: Allowance::ACCOUNT,
+            network: Allowance::NETWORK,
+            registrations: Allowance::REGISTRATIONS,
+        })
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn stranger(number: u32) -> IpAddr {
+        Ipv4Addr::from_bits(0xcb00_0000 + number).into()
+    }
+
+    fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    /// Tries a wrong password.
+    fn guess(throttle: &Throttle, peer: IpAddr, name: &str, now: Timestamp) -> Result<(), Throttled> {
+        throttle.login(peer, name, now).map(Attempt::failed)
+    }
+
+    fn log_in(throttle: &Throttle, peer: IpAddr, name: &str, now: Timestamp) -> Result<(), Throttled> {
+        throttle.login(peer, name, now).map(|attempt| attempt.succeeded(now))
+    }
+
+    /// Guesses until refused and says when it would be let in again.
+    fn exhaust(throttle: &Throttle, peer: IpAddr, name: &str, now: Timestamp) -> Throttled {
+        for _ in 0..Limit::BURST_MAX {
+            if let Err(throttled) = guess(throttle, peer, name, now) {
+                return throttled;
+            }
+        }
+        panic!("never refused");
+    }
+
+    /// The moments of all guesses that an attacker gets in five days, who tries from all addresses whenever one of
+    /// them is let in, and does nothing for `pause` every time there was nothing left to wait for.
+    fn attack(throttle: &Throttle, addresses: &[IpAddr], pause: Duration) -> Vec<Timestamp> {
+        let mut guesses = Vec::new();
+        let mut now = START;
+        while now < START.after(5 * DAY) {
+            let mut wait = Duration::MAX;
+            for &address in addresses {
+                wait = wait.min(loop {
+                    match guess(throttle, address, "ada", now) {
+                        Ok(()) => guesses.push(now),
+                        Err(throttled) => break throttled.retry_after,
+                    }
+                });
+            }
+            now = now.after(wait.max(pause));
+        }
+        guesses
+    }
+
+    /// The most guesses in any 24 hours, both ends included.
+    fn most_a_day(guesses: &[Timestamp]) -> usize {
+        let within = |first: usize| guesses[first..].partition_point(|&at| at <= guesses[first].after(DAY));
+        (0..guesses.len()).map(within).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn a_thousand_addresses_get_no_more_than_a_hundred_guesses_in_any_day() {
+        let strangers: Vec<_> = (0..1000).map(stranger).collect();
+        let and_one_known: Vec<_> = strangers.iter().copied().chain([ip(HOME)]).collect();
+        for hours in [0, 1, 5, 7, 24, 25] {
+            let pause = secs(hours * 3600);
+            assert!(most_a_day(&attack(&with_defaults(), &strangers, pause)) <= 80, "{hours}");
+
+            let throttle = with_defaults();
+            assert_eq!(log_in(&throttle, ip(HOME), "ada", START), Ok(()));
+            let most = most_a_day(&attack(&throttle, &and_one_known, pause));
+            assert!(most <= 100, "{most}, {hours}");
+            assert!(hours > 0 || most == 100); // what is promised is also given
+        }
+    }
+
+    #[test]
+    fn an_owner_gets_in_from_a_known_network_while_strangers_are_guessing() {
+        let throttle = with_defaults();
+        assert_eq!(log_in(&throttle, ip(HOME), "ada", START), Ok(()));
+        for day in 0..30 {
+            let now = START.after(day * DAY);
+            assert_eq!(exhaust(&throttle, stranger(1), "ada", now).by, By::Account);
+            assert!(throttle.login(stranger(2), "ada", now).is_err());
+            // From the same /64, after nine slips, and as often as it goes well.
+            let office = ip("2001:db8:1:2:ffff::1");
+            for _ in 0..if day == 0 { 9 } else { 0 } {
+                assert_eq!(guess(&throttle, office, "ada", now), Ok(()));
+            }
+            for _ in 0..100 {
+                assert_eq!(log_in(&throttle, office, "ada", now), Ok(()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_network_is_known_to_one_account_for_thirty_days_and_by_a_success_alone() {
+        let throttle = with_defaults();
+        let known = |name, now| throttle.login(ip(HOME), name, now).map(Attempt::withdrawn).is_ok();
+        for name in ["ada", "bob"] {
+            throttle.login(ip(HOME), name, START).ok().unwrap().failed();
+            throttle.login(ip(HOME), name, START).ok().unwrap().withdrawn();
+            drop(throttle.login(ip(HOME), name, START));
+        }
+        for name in ["ada", "bob"] {
+            exhaust(&throttle, stranger(1), name, START);
+            assert!(!known(name, START));
+        }
+        let later = START.after(DAY);
+        assert_eq!(log_in(&throttle, ip(HOME), "ada", later), Ok(()));
+        for name in ["ada", "bob"] {
+            exhaust(&throttle, stranger(1), name, later);
+            assert_eq!(known(name, later), name == "ada");
+        }
+        for (days, still) in [(29, true), (30, false)] {
+            let now = later.after(days * DAY);
+            exhaust(&throttle, stranger(1), "ada", now);
+            assert_eq!(known("ada", now), still, "{days}");
+        }
+    }
+
+    #[test]
+    fn an_account_has_eight_known_networks_at_the_most() {
+        let throttle = throttle("4,1h", "off", "off");
+        for number in 0..1000 {
+            assert_eq!(log_in(&throttle, stranger(number), "ada", START), Ok(()));
+        }
+        exhaust(&throttle, ip(HOME), "ada", START);
+        let known = (0..1000).filter(|&number| guess(&throttle, stranger(number), "ada", START).is_ok());
+        assert_eq!(known.count(), 8);
+    }
+
+    #[test]
+    fn success_and_withdrawal_cost_nothing_and_failure_and_silence_do() {
+        let throttle = throttle("2,1h", "off", "off");
+        for _ in 0..100 {
+            throttle.login(stranger(1), "ada", START).ok().unwrap().withdrawn();
+        }
+        drop(throttle.login(stranger(1), "ada", START));
+        // One charge is left; a success gives back its own and forgives nobody else's.
+        for _ in 0..100 {
+            assert_eq!(log_in(&throttle, stranger(2), "ada", START), Ok(()));
+        }
+        assert_eq!(guess(&throttle, stranger(3), "ada", START), Ok(()));
+        assert!(throttle.login(stranger(3), "ada", START).is_err());
+    }
+
+    #[test]
+    fn a_network_is_throttled_over_all_accounts_and_others_are_not() {
+        let throttle = throttle("off", "3,10s", "off");
+        for name in ["ada", "bob", "eve"] {
+            assert_eq!(guess(&throttle, ip("2001:db8::1"), name, START), Ok(()));
+        }
+        let refused = Err(Throttled { by: By::Network, retry_after: secs(10) });
+        assert_eq!(guess(&throttle, ip("2001:db8::ffff:1"), "joe", START), refused);
+        assert_eq!(guess(&throttle, ip("2001:db8:0:1::1"), "joe", START), Ok(()));
+    }
+
+    #[test]
+    fn an_account_that_refuses_costs_the_network_nothing() {
+        let throttle = throttle("1,1h", "2,1h", "off");
+        assert_eq!(guess(&throttle, stranger(1), "ada", START), Ok(()));
+        for _ in 0..10 {
+            assert_eq!(guess(&throttle, stranger(1), "ada", START).map_err(|it| it.by), Err(By::Account));
+        }
+        assert_eq!(guess(&throttle, stranger(1), "bob", START), Ok(()));
+        assert_eq!(guess(&throttle, stranger(1), "eve", START).map_err(|it| it.by), Err(By::Network));
+    }
+
+    #[test]
+    fn whoever_waits_as_long_as_told_is_let_in_and_no_second_earlier() {
+        for (account, network) in [("3,7m", "off"), ("off", "3,7m"), ("3,7m", "2,11m"), ("1,1s", "5,13s")] {
+            let throttle = throttle(account, network, "off");
+            assert_eq!(log_in(&throttle, ip(HOME), "ada", START), Ok(()));
+            let mut now = START;
+            for step in 0..200 {
+                let peer = if step % 3 == 0 { ip(HOME) } else { stranger(1) };
+                now = now.after(Duration::from_millis(step * 137));
+                let Throttled { retry_after, .. } = exhaust(&throttle, peer, "ada", now);
+                assert!(retry_after >= secs(1) && retry_after.subsec_nanos() == 0);
+                let almost = now.after(retry_after - secs(1));
+                assert!(throttle.login(peer, "ada", almost).is_err());
+                now = now.after(retry_after);
+                assert_eq!(guess(&throttle, peer, "ada", now), Ok(()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_thousand_guesses_at_once_are_no_more_than_the_burst() {
+        let throttle = with_defaults();
+        let throttle = &throttle;
+        let under_way: Vec<Attempt> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|thread| {
+                    let addresses = (thread * 125..).take(125).map(stranger);
+                    scope.spawn(move || {
+                        addresses
+                            .filter_map(|address| throttle.login(address, "ada", START).ok())
+                            .collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(under_way.len(), 40);
+    }
+
+    #[test]
+    fn accounts_made_are_counted_and_those_not_made_are_not() {
+        let throttle = throttle("1,1h", "1,1h", "3,10s");
+        for _ in 0..3 {
+            throttle.registration(ip(HOME), START).ok().unwrap().withdrawn();
+            drop(throttle.registration(ip(HOME), START).ok().unwrap());
+        }
+        let refused = Throttled { by: By::Registrations, retry_after: secs(10) };
+        assert_eq!(throttle.registration(ip(HOME), START).err(), Some(refused));
+        assert!(throttle.registration(stranger(1), START).is_ok());
+        assert!(throttle.registration(ip(HOME), START.after(secs(10))).is_ok());
+        assert_eq!(guess(&throttle, ip(HOME), "ada", START), Ok(()));
+    }
+
+    #[test]
+    fn a_million_other_keys_do_not_free_an_account_at_its_limit_nor_take_more_memory() {
+        let throttle = with_defaults();
+        let bytes = || {
+            let books = lock(&throttle.books);
+            books.debts.bytes() + books.known.bytes()
+        };
+        let before = bytes();
+        assert!(before <= 64 << 20);
+        let until = exhaust(&throttle, stranger(0), "ada", START);
+        for number in 1..=500_000 {
+            // An account and a network each, and a network that is known besides.
+            let attempt = throttle.login(stranger(number), &number.to_string(), START).ok().unwrap();
+            if number % 2 == 0 { attempt.succeeded(START) } else { attempt.failed() }
+        }
+        assert_eq!(exhaust(&throttle, ip(HOME), "ada", START), until);
+        assert_eq!(bytes(), before);
+    }
+
+    #[test]
+    fn off_means_never() {
+        let throttle = throttle("off", "off", "off");
+        for _ in 0..10_000 {
+            assert_eq!(guess(&throttle, stranger(1), "ada", START), Ok(()));
+            assert!(throttle.registration(stranger(1), START).is_ok());
+        }
+    }
+
+    #[test]
+    fn time_may_step_back_and_end() {
+        let throttle = throttle("2,366days", "2,366days", "2,366days");
+        let (first, last) = (Timestamp::default(), Timestamp::from_unix_millis(u64::MAX));
+        for now in [START, first, last, START, last, first] {
+            let _ = log_in(&throttle, ip(HOME), "ada", now);
+            let _ = throttle.login(stranger(1), "ada", now).map(Attempt::withdrawn);
+            let _ = guess(&throttle, ip(HOME), "bob", now.after(secs(1)));
+            let _ = throttle.registration(ip(HOME), now).map(Registration::withdrawn);
+        }
+    }
+}
