@@ -189,6 +189,15 @@ fn warn_about(settings: &Settings) {
             settings.listen()
         );
     }
+    let policy = settings.password_policy();
+    if !settings.dev && (policy.min_chars < LEAST_CHARS || !policy.blocklist) {
+        log::warn!(
+            "passwords may be weak: at least {} characters, common ones refused: {} (--password-min-length, \
+             --password-blocklist)",
+            policy.min_chars,
+            policy.blocklist
+        );
+    }
     if !settings.scrypt.meets_owasp() {
         log::warn!(
             "--scrypt {} is weaker than what OWASP asks for; {} is the default",
@@ -257,6 +266,9 @@ async fn keep_house(app: Arc<App>) {
         app.service.keep_house().await;
     }
 }
+
+/// The fewest characters that a password should have (NIST SP 800-63B-4, 3.1.1.2, together with throttling).
+const LEAST_CHARS: usize = 8;
 
 /// How often the house is kept: as far as the clock's mark may lag behind when the power goes, and rarely
 /// enough to spare an SD card.

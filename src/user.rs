@@ -98,7 +98,7 @@ impl UserId {
     }
 
     /// The id from its stored form.
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
 }

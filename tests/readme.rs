@@ -4,7 +4,9 @@
 
 mod support;
 
+use std::ffi::OsString;
 use std::fmt::Write;
+use std::path::Path;
 use std::process::Command;
 
 use clap::CommandFactory;
@@ -54,6 +56,13 @@ fn fits(text: &str, pattern: &str) -> bool {
     rest.trim().is_empty()
 }
 
+/// As after an installation.
+fn path_with_gatelet() -> OsString {
+    let own = Path::new(env!("CARGO_BIN_EXE_gatelet")).parent().unwrap().to_owned();
+    let path = std::env::var_os("PATH").unwrap();
+    std::env::join_paths(std::iter::once(own).chain(std::env::split_paths(&path))).unwrap()
+}
+
 #[test]
 fn every_command_of_the_readme_answers_as_printed() {
     let dir = temporary();
@@ -68,7 +77,13 @@ fn every_command_of_the_readme_answers_as_printed() {
         let command = step.command.replace("127.0.0.1:5000", &server.address.to_string());
         writeln!(script, "{command}\necho; echo '{MARK}'").unwrap();
     }
-    let output = Command::new("bash").arg("-c").arg(script).current_dir(dir.path()).output().unwrap();
+    let output = Command::new("bash")
+        .arg("-c")
+        .arg(script)
+        .current_dir(dir.path()) // where the server's data directory is, too
+        .env("PATH", path_with_gatelet())
+        .output()
+        .unwrap();
     let output = String::from_utf8(output.stdout).unwrap();
     let mut outputs = output.split(MARK);
     for step in &steps {

@@ -34,6 +34,7 @@ impl KeyKeeper {
         change: impl FnOnce(&KeyRing, &Path) -> Result<(KeyRing, Vec<KeyId>), KeyError> + Send + 'static,
     ) -> Result<Vec<KeyId>, Refusal> {
         let _turn = self.turn.lock().await;
+        self.store.keep_time().await?; // no file is made that there is no room to remember
         let (ring, dir) = (self.tokens.ring(), self.dir.clone());
         let (ring, gone) = blocking(move || change(&ring, &dir)).await?;
         self.store.keep_keys(ring.records()).await?;

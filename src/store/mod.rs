@@ -184,6 +184,8 @@ pub struct Store {
     trees: Trees,
     progress: Arc<Progress>,
     forgotten: Forgotten,
+    /// A record like any other that belongs to nobody.
+    nobody: Vec<u8>,
     queue: Sender<Order>,
     engine: sled::Config,
     db: sled::Db,
@@ -226,6 +228,7 @@ impl Store {
             trees,
             progress,
             forgotten: resumed.forgotten,
+            nobody: nobody(dir)?,
             queue,
             engine: config,
             db,
@@ -396,21 +399,21 @@ impl Store {
         record::decode_user(id, &bytes).map(Some)
     }
 
-    /// The user with this name, and the hash of their password.
+    /// The user with this name, and the hash of their password. Where there is none it reads and decodes as much:
+    /// how long it takes must not tell.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn user_named(&self, name: &Username) -> Result<Option<(User, PasswordHash)>, StoreError> {
-        let Some(id) = self.read(&self.trees.usernames, name.as_str().as_bytes())? else {
-            return Ok(None);
+        let id = match self.read(&self.trees.usernames, name.as_str().as_bytes())? {
+            Some(id) => changes::user_id(&id)?,
+            None => NOBODY,
         };
-        let id = changes::user_id(&id)?;
         // Between the two reads the user may be deleted; then there is no such user.
-        let Some(bytes) = self.read(&self.trees.users, id.as_bytes())? else {
-            return Ok(None);
-        };
+        let record = self.read(&self.trees.users, id.as_bytes())?;
         self.progress.settled(id).await?;
-        record::decode_user_with_hash(id, &bytes).map(Some)
+        let user = record::decode_user_with_hash(id, record.as_deref().unwrap_or(&self.nobody))?;
+        Ok(record.map(|_| user))
     }
 
     /// Up to `limit` users in order of creation, from the one created next after `after`.
@@ -511,6 +514,23 @@ impl Store {
         self.queue.send(Order::Commit(Box::new(change))).map_err(|_| StoreError::Failed)?;
         wait.await.map_err(|_| StoreError::Failed)?
     }
+}
+
+/// An id that nobody has: no UUIDv7 is made of zeros.
+const NOBODY: UserId = UserId::from_bytes([0; 16]);
+
+/// The record that is decoded for those who do not exist; of usual size.
+fn nobody(dir: &Path) -> Result<Vec<u8>, OpenError> {
+    let user = User {
+        id: NOBODY,
+        name: Username::from_stored("somebody"),
+        role: Role::User,
+        disabled: false,
+        created_at: Timestamp::default(),
+        sessions: Sessions::default(),
+    };
+    let hash = PasswordHash::from_stored(format!("$scrypt$ln=15,r=8,p=3${:022}${:043}", 0, 0));
+    record::encode_user(&user, &hash).map_err(|error| OpenError::Damaged(dir.into(), error.to_string()))
 }
 
 /// Runs the committer on a thread of its own. The receiver is disconnected when it has ended.
