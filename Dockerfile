@@ -14,7 +14,7 @@ RUN host="$(rustc -vV | sed -n 's/^host: //p')" \
 FROM scratch
 COPY --from=build --chown=65532:65532 /image/ /
 USER 65532:65532
-ENV GATELET_LISTEN=0.0.0.0:5000 GATELET_DATA_DIR=/data
+ENV PATH=/ GATELET_LISTEN=0.0.0.0:5000 GATELET_DATA_DIR=/data
 VOLUME /data
 EXPOSE 5000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=5s CMD ["/gatelet", "healthcheck"]

@@ -1,7 +1,7 @@
 //! Whether the time of a refused login tells why: unknown name, wrong password and disabled user, interleaved, with
 //! the cheapest hash, where a difference would show most. `cargo bench --bench login_timing -- 8000`
 //!
-//! The limit that the differences are to be seen against is the noise between two halves of the same kind.
+//! The limit that the differences are to be seen against is the noise within one kind.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
@@ -10,9 +10,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::json;
 
-use support::{Client, Process, credentials, temporary};
+use support::{Client, Process, Tokens, credentials, serve, temporary};
 
 const USERS: usize = 64;
 
@@ -21,7 +21,9 @@ fn main() {
     for cost in ["ln=1,r=8,p=1", "ln=10,r=8,p=1"] {
         let dir = temporary();
         let args = ["--scrypt", cost, "--account-limit", "off", "--network-limit", "off"];
-        let server = Process::start(dir.path(), &args);
+        let mut command = serve(dir.path(), &args);
+        command.envs([("GATELET_ADMIN_USERNAME", "root"), ("GATELET_ADMIN_PASSWORD", "correct horse")]);
+        let server = Process::spawn(&mut command).unwrap();
         let mut client = server.client();
         prepare(&mut client);
         println!("{cost}, medians of {samples} each:");
@@ -31,40 +33,43 @@ fn main() {
 }
 
 fn prepare(client: &mut Client) {
-    let admin = register(client, "root");
+    let root = Tokens::from_reply(&client.post("/login", &credentials("root", "correct horse")));
     for n in 0..USERS {
-        register(client, &format!("known-{n:03}"));
-        register(client, &format!("barred{n:03}"));
-    }
-    drop(admin);
-}
-
-fn register(client: &mut Client, name: &str) {
-    assert_eq!(client.post("/register", &credentials(name, "correct horse")).status, 201);
-}
-
-/// Names of one length, passwords of one length.
-fn measure(client: &mut Client, samples: usize) {
-    let mut unknown = Vec::with_capacity(samples);
-    let mut wrong = Vec::with_capacity(samples);
-    for step in 0..samples {
-        let n = step.wrapping_mul(7919) % USERS;
-        let pair = [(format!("ghost-{n:03}"), true), (format!("known-{n:03}"), false)];
-        // Neither always comes first.
-        for (name, is_unknown) in pair.iter().skip(step % 2).chain(pair.iter().take(step % 2)) {
-            let body: Value = credentials(name, "wrong horse!!");
-            let began = Instant::now();
-            let reply = client.post("/login", &body);
-            let took = began.elapsed();
-            assert_eq!(reply.status, 401);
-            if *is_unknown { unknown.push(took) } else { wrong.push(took) }
+        for kind in ["known", "bared"] {
+            let reply = client.post("/register", &credentials(&format!("{kind}-{n:03}"), "correct horse"));
+            assert_eq!(reply.status, 201);
+            if kind == "bared" {
+                let place = reply.header("location").unwrap();
+                let disabled = json!({ "disabled": true });
+                assert_eq!(client.call("PATCH", place, Some(&root.access), Some(&disabled)).status, 200);
+            }
         }
     }
-    let (first, second) = wrong.split_at(samples / 2);
-    let noise = difference(median(first), median(second));
-    let (unknown, wrong) = (median(&unknown), median(&wrong));
-    println!("  unknown {unknown:?}, wrong {wrong:?}: {:+.2} %", difference(unknown, wrong));
-    println!("  noise between halves of the latter: {noise:+.2} %");
+}
+
+/// Names of one length, and one password.
+fn measure(client: &mut Client, samples: usize) {
+    const KINDS: [&str; 3] = ["known", "ghost", "bared"];
+    let mut times = KINDS.map(|_| Vec::with_capacity(samples));
+    for step in 0..samples {
+        let n = step.wrapping_mul(7919) % USERS;
+        for turn in 0..KINDS.len() {
+            let kind = (step + turn) % KINDS.len(); // none of them always comes first
+            let body = credentials(&format!("{}-{n:03}", KINDS[kind]), "wrong horse!!");
+            let began = Instant::now();
+            let reply = client.post("/login", &body);
+            times[kind].push(began.elapsed());
+            assert_eq!(reply.status, 401);
+        }
+    }
+    let every_other =
+        |begin: usize| median(&times[0].iter().skip(begin).step_by(2).copied().collect::<Vec<_>>());
+    let noise = difference(every_other(0), every_other(1));
+    let [wrong, unknown, disabled] = times.map(|times| median(&times));
+    println!("  wrong password {wrong:?}");
+    println!("  unknown name   {unknown:?}: {:+.2} %", difference(unknown, wrong));
+    println!("  disabled user  {disabled:?}: {:+.2} %", difference(disabled, wrong));
+    println!("  the limit: {noise:+.2} % between every other wrong password and the rest");
 }
 
 fn median(times: &[Duration]) -> Duration {

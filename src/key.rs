@@ -110,6 +110,23 @@ pub struct KeyRecord {
     pub not_after: Option<Timestamp>,
 }
 
+/// Where a key is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyState {
+    /// Makes new tokens.
+    Active,
+    /// Still checks old ones.
+    Retiring,
+}
+
+impl KeyRecord {
+    /// Where the key is in its life.
+    pub fn state(&self) -> KeyState {
+        if self.not_after.is_none() { KeyState::Active } else { KeyState::Retiring }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 //! The map, from the edge inwards; an arrow never points back:
 //!
 //! ```text
-//! main ─▶ server ─▶ http ─▶ service ─▶ store, password, token ─▶ user, session, clock
+//! main ─▶ command ─▶ server ─▶ http ─▶ service ─▶ store, password, token, throttle ─▶ audit, user, session, key, clock
 //! ```
 //!
 //! What holds everywhere:

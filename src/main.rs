@@ -89,7 +89,7 @@ async fn run(settings: &Settings) -> Exit {
         }
     };
     let address = listener.local_addr().unwrap_or(settings.listen());
-    announce(&format!("gatelet listening on http://{address}"));
+    let ready = || announce(&format!("gatelet listening on http://{address}"));
 
     let (stop, stopped) = oneshot::channel();
     let hurried = async {
@@ -101,7 +101,7 @@ async fn run(settings: &Settings) -> Exit {
         log::warn!("{signal} received again: stopping at once");
     };
     tokio::select! {
-        () = server.run(listener, async { drop(stopped.await) }) => {}
+        () = server.run(listener, ready, async { drop(stopped.await) }) => {}
         () = hurried => {}
     }
     server.close().await

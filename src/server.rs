@@ -5,16 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use tokio::net::{TcpListener, UnixStream};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, ClockBehind};
 use crate::exit::Exit;
-use crate::http::{App, Console, Front, Limits, serve_one};
+use crate::http::console::{self, Console};
+use crate::http::{App, Front, Limits};
 use crate::machine;
 use crate::password::{Cost, HashPool, Password, Policy, PoolStartError};
 use crate::random;
-use crate::service::{Parts, Refusal, Rules, Service};
+use crate::service::{Parts, Refusal, Rules, Service, Unavailable};
 use crate::settings::Settings;
 use crate::store::{OpenError, Store, StoreError, StoreOptions};
 use crate::throttle::{self, Throttle};
@@ -34,6 +37,8 @@ pub enum StartError {
     Hashes(PoolStartError),
     /// The first administrator cannot be created as the settings say.
     FirstAdmin(String),
+    /// Nor at a time that cannot be believed.
+    Clock(ClockBehind),
 }
 
 impl StartError {
@@ -59,6 +64,7 @@ impl StartError {
             Self::StoreBroken(StoreError::Failed | StoreError::Unreadable) => Exit::StoreFailed,
             Self::Hashes(PoolStartError::Threads(_) | PoolStartError::Decoy(_)) => Exit::Other,
             Self::FirstAdmin(_) => Exit::Usage,
+            Self::Clock(_) => Exit::Other,
         }
     }
 }
@@ -73,8 +79,9 @@ impl fmt::Display for StartError {
             Self::StoreBroken(error) => write!(f, "the store does not work: {error}"),
             Self::Keys(error) => error.fmt(f),
             Self::Hashes(error) => error.fmt(f),
+            Self::Clock(behind) => behind.fmt(f),
             Self::FirstAdmin(why) => {
-                write!(f, "the first administrator cannot be created: {why} (--admin-username)")
+                write!(f, "the first administrator cannot be created: {why}")
             }
         }
     }
@@ -110,7 +117,7 @@ impl Server {
             registrations: settings.registration_limit,
         });
         let rules = Rules {
-            open_registration: settings.registration,
+            open_registration: settings.open_registration,
             refresh_rotation: settings.refresh_rotation,
             open_doors: settings.dev,
         };
@@ -129,10 +136,17 @@ impl Server {
         })
     }
 
-    /// Serves on `listener` until `stop` is done or the store fails, and finishes the requests under way.
-    pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()>) {
+    /// Serves on `listener`, and in the data directory, until `stop` is done or the store fails, and finishes the
+    /// requests under way. Calls `ready` once clients and commands can connect.
+    pub async fn run(&self, listener: TcpListener, ready: impl FnOnce(), stop: impl Future<Output = ()>) {
+        let (stopping, stopped) = watch::channel(false);
+        let told = || {
+            let mut stopped = stopped.clone();
+            async move { drop(stopped.wait_for(|&stopped| stopped).await) }
+        };
         let housekeeping = tokio::spawn(keep_house(Arc::clone(&self.app)));
-        let console = self.open_console();
+        let console = self.open_console().map(|console| console.serve(Arc::clone(&self.app), told()));
+        ready();
         // Watched to the very end: requests under way may wait for a store that fails while the server stops.
         let app = Arc::clone(&self.app);
         let mut failure = tokio::spawn(async move { app.service.store_failure().await });
@@ -141,31 +155,27 @@ impl Server {
                 () = stop => {}
                 _ = &mut failure => {}
             }
+            let _ = stopping.send(true);
         };
         let seed = random::bytes().map_or(0, u32::from_be_bytes);
-        Front::new(Arc::clone(&self.app), self.limits.clone(), seed).serve(listener, stop).await;
+        let front = Front::new(Arc::clone(&self.app), self.limits.clone(), seed).serve(listener, told());
+        tokio::join!(stop, front, OptionFuture::from(console));
         housekeeping.abort();
         failure.abort();
-        if let Some(console) = console {
-            console.abort();
-            let _ = console.await; // takes the socket away
-        }
     }
 
-    /// Serves the console in the data directory. Without it there is still a server, which commands cannot reach.
-    fn open_console(&self) -> Option<JoinHandle<()>> {
-        match Console::listen(&self.data_dir) {
-            Ok(console) => Some(tokio::spawn(console.serve(Arc::clone(&self.app)))),
-            Err(error) => {
+    /// The console in the data directory. Without it there is still a server, which commands cannot reach.
+    fn open_console(&self) -> Option<Console> {
+        Console::listen(&self.data_dir)
+            .inspect_err(|error| {
                 log::warn!("commands like `gatelet key rotate` cannot reach this server: {error}");
-                None
-            }
-        }
+            })
+            .ok()
     }
 
     /// Serves the console on one connection, for a command that found no server running.
     pub async fn serve_console(&self, stream: UnixStream) {
-        serve_one(stream, Arc::clone(&self.app)).await;
+        console::serve_one(stream, Arc::clone(&self.app)).await;
     }
 
     /// Writes what is pending, closes the store and tells how the process should end.
@@ -243,19 +253,26 @@ async fn open_keys(
 
 /// Creates the administrator that the settings name, if there is none.
 async fn ensure_admin(settings: &Settings, service: &Service, policy: Policy) -> Result<(), StartError> {
-    let Some((name, password)) = settings.first_admin() else {
+    let refuse = |why: &dyn fmt::Display| StartError::FirstAdmin(why.to_string());
+    let failed = |refusal| match refusal {
+        Refusal::NameTaken => refuse(&"--admin-username: a user of that name exists and is no administrator"),
+        Refusal::Unavailable(Unavailable::DiskFull) => StartError::StoreBroken(StoreError::DiskFull),
+        Refusal::Unavailable(Unavailable::StoreFailed) => StartError::StoreBroken(StoreError::Failed),
+        Refusal::Unavailable(Unavailable::Clock(behind)) => StartError::Clock(behind),
+        other => refuse(&format!("{other:?}")),
+    };
+    let Some(name) = &settings.admin_username else {
         return Ok(());
     };
-    let refuse = |why: &dyn fmt::Display| StartError::FirstAdmin(why.to_string());
-    let name: Username = name.parse().map_err(|error| refuse(&error))?;
-    let password = Password::typed(password);
-    policy.check(&password, Some(&name)).map_err(|error| refuse(&error))?;
-    match service.ensure_admin(name, password).await {
-        Ok(()) => Ok(()),
-        Err(Refusal::NameTaken) => Err(refuse(&"a user of that name exists and is no administrator")),
-        Err(Refusal::Unavailable(reason)) => Err(refuse(&reason)),
-        Err(other) => Err(refuse(&format!("{other:?}"))),
+    if service.has_admin().await.map_err(failed)? {
+        return Ok(());
     }
+    let name: Username = name.parse().map_err(|error| refuse(&format!("--admin-username: {error}")))?;
+    let password = Password::typed(&settings.admin_password().map_err(|why| refuse(&why))?);
+    policy
+        .check(&password, Some(&name))
+        .map_err(|error| refuse(&format!("GATELET_ADMIN_PASSWORD: {error}")))?;
+    service.create_first_admin(name, password).await.map_err(failed)
 }
 
 async fn keep_house(app: Arc<App>) {

@@ -1,9 +1,10 @@
-//! Every flag and variable, in one place. Read by `main` alone and passed on as values.
+//! Every flag and variable, in one place. Read where the process begins, by `main` or a command, and passed on as
+//! values.
 //!
 //! A flag beats its variable, which beats the default.
 
+use std::env::VarError;
 use std::ffi::OsString;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -117,8 +118,8 @@ pub struct Settings {
     pub password_blocklist: bool,
 
     /// Who may register: open for everybody, closed if administrators create the users
-    #[arg(long, env = "GATELET_REGISTRATION", default_value = "open", value_name = "open|closed", value_parser = open_or_closed, action = ArgAction::Set)]
-    pub registration: bool,
+    #[arg(long = "registration", env = "GATELET_REGISTRATION", default_value = "open", value_name = "open|closed", value_parser = open_or_closed, action = ArgAction::Set)]
+    pub open_registration: bool,
 
     /// Replace the refresh token at every refresh, and end the session when an old one comes back: on or off
     #[arg(long, env = "GATELET_REFRESH_ROTATION", default_value = "off", value_name = "on|off", value_parser = on_or_off, action = ArgAction::Set)]
@@ -148,15 +149,11 @@ pub struct Settings {
 
     /// Name of the administrator that a start creates if there is none; takes a password as well
     #[arg(long, env = "GATELET_ADMIN_USERNAME", value_name = "NAME")]
-    admin_username: Option<String>,
+    pub admin_username: Option<String>,
 
     /// File that holds that administrator's password, unless GATELET_ADMIN_PASSWORD does
     #[arg(long, env = "GATELET_ADMIN_PASSWORD_FILE", value_name = "FILE")]
     admin_password_file: Option<PathBuf>,
-
-    /// From the environment alone: arguments can be seen by everybody on the machine.
-    #[arg(skip)]
-    admin_password: Option<Secret>,
 
     /// For trying things out: reading, listing and deleting users needs no token, any password will do
     #[arg(long, env = "GATELET_DEV", value_parser = BoolishValueParser::new())]
@@ -198,9 +195,22 @@ impl Settings {
         Policy { min_chars: self.password_min_length as usize, blocklist: self.password_blocklist }
     }
 
-    /// Name and password of the administrator to create if there is none.
-    pub fn first_admin(&self) -> Option<(&str, &Zeroizing<String>)> {
-        Some((self.admin_username.as_deref()?, &self.admin_password.as_ref()?.0))
+    /// The password of the administrator to create. Read only when it is needed: once there is one, it may be gone.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a password that is no text.
+    pub fn admin_password(&self) -> Result<Zeroizing<String>, String> {
+        let text = match &self.admin_password_file {
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|error| format!("--admin-password-file {}: {error}", path.display()))?,
+            None => std::env::var(ADMIN_PASSWORD).map_err(|error| match error {
+                VarError::NotPresent => format!("{ADMIN_PASSWORD} is not set"),
+                VarError::NotUnicode(_) => format!("{ADMIN_PASSWORD} is not UTF-8"),
+            })?,
+        };
+        let text = Zeroizing::new(text);
+        // A file ends with the end of its line; a password does not.
+        Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
     }
 
     /// The settings that a server would have without arguments, for commands that look at its data directory.
@@ -208,50 +218,10 @@ impl Settings {
     /// # Errors
     /// What is wrong in the environment.
     pub fn from_environment(data: &DataDirArgs) -> Result<Self, clap::Error> {
-        let args = ["gatelet".into(), "serve".into(), "--data-dir".into(), data.data_dir.clone().into()];
-        match parse(args.into_iter(), std::iter::empty())? {
-            Command::Serve(settings) => Ok(*settings),
-            _ => Err(Cli::command().error(ErrorKind::InvalidSubcommand, "serve")),
-        }
-    }
-
-    /// Reads the administrator's password from where it is, if it is anywhere.
-    fn take_admin_password(&mut self) -> Result<(), String> {
-        let password = match (std::env::var_os(ADMIN_PASSWORD), &self.admin_password_file) {
-            (Some(_), Some(_)) => {
-                return Err(format!(
-                    "{ADMIN_PASSWORD} and {ADMIN_PASSWORD}_FILE are both given: give one of them"
-                ));
-            }
-            (Some(text), None) => {
-                Some(text.into_string().map_err(|_| format!("{ADMIN_PASSWORD} is not UTF-8"))?)
-            }
-            (None, Some(path)) => Some(
-                std::fs::read_to_string(path)
-                    .map_err(|error| format!("--admin-password-file {}: {error}", path.display()))?,
-            ),
-            (None, None) => None,
-        };
-        // A file ends with the end of its line; a password does not.
-        self.admin_password =
-            password.map(|text| Secret(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned())));
-        match (&self.admin_username, &self.admin_password) {
-            (Some(_), None) => {
-                Err(format!("--admin-username needs {ADMIN_PASSWORD} or --admin-password-file"))
-            }
-            (None, Some(_)) => Err(format!("{ADMIN_PASSWORD} needs --admin-username")),
-            (Some(_), Some(_)) | (None, None) => Ok(()),
-        }
-    }
-}
-
-/// A secret among the settings. Cannot be printed.
-#[derive(Clone)]
-struct Secret(Zeroizing<String>);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
+        let args = ["gatelet".into(), "--data-dir".into(), data.data_dir.clone().into_os_string()];
+        let mut settings = Cli::try_parse_from(args)?.serve;
+        settings.admin_username = None; // that is for starts
+        Ok(settings)
     }
 }
 
@@ -276,16 +246,19 @@ pub fn parse(
     variables: impl Iterator<Item = OsString>,
 ) -> Result<Command, clap::Error> {
     let cli = Cli::try_parse_from(args)?;
-    refuse_unknown_variables(variables)?;
-    let mut command = cli.command.unwrap_or(Command::Serve(Box::new(cli.serve)));
-    if let Command::Serve(settings) = &mut command {
-        complete(settings).map_err(|problem| Cli::command().error(ErrorKind::ValueValidation, problem))?;
+    let variables: Vec<_> = variables.collect();
+    let has_admin_password = variables.iter().any(|name| name == ADMIN_PASSWORD);
+    refuse_unknown_variables(&variables)?;
+    let command = cli.command.unwrap_or(Command::Serve(Box::new(cli.serve)));
+    if let Command::Serve(settings) = &command {
+        check_together(settings, has_admin_password)
+            .map_err(|problem| Cli::command().error(ErrorKind::ValueValidation, problem))?;
     }
     Ok(command)
 }
 
 /// What settings demand of each other.
-fn complete(settings: &mut Settings) -> Result<(), String> {
+fn check_together(settings: &Settings, has_admin_password: bool) -> Result<(), String> {
     if settings.dev && !settings.dev_anywhere && !settings.listen().ip().is_loopback() {
         return Err(format!(
             "--dev lets anybody read and delete users, so it listens on loopback only, not on {} (--listen); \
@@ -293,11 +266,21 @@ fn complete(settings: &mut Settings) -> Result<(), String> {
             settings.listen()
         ));
     }
-    settings.take_admin_password()
+    match (&settings.admin_username, has_admin_password, &settings.admin_password_file) {
+        (_, true, Some(_)) => {
+            Err(format!("{ADMIN_PASSWORD} and {ADMIN_PASSWORD}_FILE are both given: give one of them"))
+        }
+        (Some(_), false, None) => {
+            Err(format!("--admin-username needs {ADMIN_PASSWORD} or --admin-password-file"))
+        }
+        (None, true, _) => Err(format!("{ADMIN_PASSWORD} needs --admin-username")),
+        (None, _, Some(_)) => Err("--admin-password-file needs --admin-username".into()),
+        (Some(_), _, _) | (None, false, None) => Ok(()),
+    }
 }
 
 /// A misspelt variable would silently leave its default in force.
-fn refuse_unknown_variables(variables: impl Iterator<Item = OsString>) -> Result<(), clap::Error> {
+fn refuse_unknown_variables(variables: &[OsString]) -> Result<(), clap::Error> {
     let mut command = Cli::command();
     let known: Vec<OsString> =
         command.get_arguments().filter_map(|arg| arg.get_env().map(ToOwned::to_owned)).collect();
@@ -305,7 +288,7 @@ fn refuse_unknown_variables(variables: impl Iterator<Item = OsString>) -> Result
         let text = name.to_string_lossy();
         if text.starts_with("GATELET_")
             && text != ADMIN_PASSWORD
-            && !known.contains(&name)
+            && !known.contains(name)
             && !set_by_kubernetes(&text)
         {
             return Err(command.error(
@@ -418,7 +401,7 @@ mod tests {
             (&["--account-limit", "40"], "--account-limit"),
             (&["--trusted-proxies", "proxy"], "--trusted-proxies"),
             (&["--admin-username", "root"], "GATELET_ADMIN_PASSWORD"),
-            (&["--admin-password-file", "/nowhere/at/all"], "--admin-password-file"),
+            (&["--admin-password-file", "/nowhere/at/all"], "--admin-username"),
             (&["--colour"], "--colour"),
             (&["frobnicate"], "frobnicate"),
             (&["--dev", "--listen", "0.0.0.0:5000"], "--dev-anywhere"),

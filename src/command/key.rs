@@ -4,7 +4,7 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{CommandError, Store, call, finish, print};
+use super::{CommandError, WhereNone, call, finish, print};
 use crate::exit::Exit;
 use crate::settings::{DataDirArgs, Settings};
 
@@ -65,7 +65,7 @@ pub fn run(command: KeyCommand) -> Exit {
 fn ask(data: &DataDirArgs, method: Method, path: &str, body: Option<&Value>) -> Result<Value, CommandError> {
     let settings =
         Settings::from_environment(data).map_err(|error| CommandError::Input(error.to_string()))?;
-    call(&settings, Store::MustBeThere, method, path, body)
+    call(&settings, WhereNone::Refuse, method, path, body)
 }
 
 fn table(body: &Value) -> String {

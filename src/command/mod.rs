@@ -9,10 +9,13 @@ pub mod token;
 pub mod user;
 
 use std::fmt;
+use std::fs;
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -20,16 +23,19 @@ use tokio::net::UnixStream;
 
 use crate::clock::Clock;
 use crate::exit::Exit;
-use crate::http::{ConsoleError, ConsoleReply, ask, connect};
+use crate::http::console::{ConsoleError, ConsoleReply, ask, connect};
 use crate::logging::Logging;
 use crate::server::{Server, StartError};
 use crate::settings::Settings;
+use crate::store::OpenError;
 
 /// A command that did not do what it was told.
 #[derive(Debug)]
 pub(crate) enum CommandError {
     /// There is no store.
-    NoStore(String),
+    NoStore(PathBuf),
+    /// The directory is somebody else's; what is made in it here could not be read there.
+    NotOurs(PathBuf),
     /// The store does not open.
     Start(StartError),
     /// A running server does not answer.
@@ -38,6 +44,8 @@ pub(crate) enum CommandError {
     Refused(StatusCode, String),
     /// Standard input holds nothing that could be used.
     Input(String),
+    /// The store failed.
+    StoreFailed,
     /// The system is at fault.
     System(io::Error),
 }
@@ -45,7 +53,8 @@ pub(crate) enum CommandError {
 impl CommandError {
     fn exit(&self) -> Exit {
         match self {
-            Self::NoStore(_) => Exit::Unavailable,
+            Self::NoStore(_) | Self::NotOurs(_) => Exit::Unavailable,
+            Self::StoreFailed | Self::Refused(StatusCode::SERVICE_UNAVAILABLE, _) => Exit::StoreFailed,
             Self::Start(error) => error.exit(),
             Self::Console(_) | Self::System(_) => Exit::Other,
             Self::Refused(StatusCode::UNPROCESSABLE_ENTITY, _) | Self::Input(_) => Exit::Usage,
@@ -58,8 +67,14 @@ impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoStore(dir) => {
-                write!(f, "there is no store in {dir}: start the server once, or give --data-dir")
+                write!(f, "there is no store in {}: start the server once, or give --data-dir", dir.display())
             }
+            Self::NotOurs(dir) => write!(
+                f,
+                "{} belongs to another user: run this as that user, or while the server is running",
+                dir.display()
+            ),
+            Self::StoreFailed => f.write_str("the store failed: try again"),
             Self::Start(error) => error.fmt(f),
             Self::Console(error) => error.fmt(f),
             Self::Refused(_, why) | Self::Input(why) => f.write_str(why),
@@ -96,29 +111,48 @@ pub(crate) fn say(text: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Whether a command may make a store where there is none.
+/// What to do where there is no store.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Store {
-    MustBeThere,
-    MayBeMade,
+pub(crate) enum WhereNone {
+    Refuse,
+    Make,
 }
+
+/// How long to wait for a server that is just starting or stopping, or for another command.
+const IN_BETWEEN: Duration = Duration::from_secs(5);
+
+/// How often to look meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Asks the console of the data directory: the running server's, or one of our own.
 pub(crate) fn call(
     settings: &Settings,
-    store: Store,
+    none: WhereNone,
     method: Method,
     path: &str,
     body: Option<&Value>,
 ) -> Result<Value, CommandError> {
+    let logging = Logging::start("warn")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let began = Instant::now();
     let reply = runtime.block_on(async {
-        match connect(settings.data_dir()).await {
-            Ok(stream) => ask(stream, method, path, body).await.map_err(CommandError::Console),
-            Err(ConsoleError::NotRunning) => alone(settings, store, method, path, body).await,
-            Err(error) => Err(CommandError::Console(error)),
+        loop {
+            let reply = match connect(settings.data_dir()).await {
+                Ok(stream) => ask(stream, method.clone(), path, body).await.map_err(CommandError::Console),
+                Err(ConsoleError::NotRunning) => alone(settings, none, method.clone(), path, body).await,
+                Err(error) => Err(CommandError::Console(error)),
+            };
+            match reply {
+                Err(CommandError::Start(StartError::Store(OpenError::InUse(..))))
+                    if began.elapsed() < IN_BETWEEN =>
+                {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                reply => return reply,
+            }
         }
     });
+    logging.finish();
     runtime.shutdown_background(); // a thread that hangs on a broken disk is not waited for
     let reply = reply?;
     if reply.status.is_success() { Ok(reply.body) } else { Err(refused(reply.status, &reply.body)) }
@@ -127,32 +161,27 @@ pub(crate) fn call(
 /// Opens the store, asks, and closes it again.
 async fn alone(
     settings: &Settings,
-    store: Store,
+    none: WhereNone,
     method: Method,
     path: &str,
     body: Option<&Value>,
 ) -> Result<ConsoleReply, CommandError> {
-    if store == Store::MustBeThere && !is_data_dir(settings.data_dir()) {
-        return Err(CommandError::NoStore(settings.data_dir().display().to_string()));
+    let dir = settings.data_dir();
+    if none == WhereNone::Refuse && !is_data_dir(dir) {
+        return Err(CommandError::NoStore(dir.to_owned()));
     }
-    let logging = Logging::start("warn")?;
+    if fs::metadata(dir).is_ok_and(|dir| dir.uid() != rustix::process::geteuid().as_raw()) {
+        return Err(CommandError::NotOurs(dir.to_owned()));
+    }
+    let (ours, theirs) = UnixStream::pair()?;
     // Never dropped: sled's destructors would write again, and panic where the disk does not let them.
-    let server = Server::open(settings, Arc::new(Clock::system())).await.map(ManuallyDrop::new);
-    let reply = match server {
-        Ok(server) => {
-            let (ours, theirs) = UnixStream::pair()?;
-            let asked = ask(ours, method, path, body);
-            let ((), reply) = tokio::join!(server.serve_console(theirs), asked);
-            let reply = reply.map_err(CommandError::Console);
-            match server.close().await {
-                Exit::Stopped => reply,
-                _ => Err(CommandError::System(io::Error::other("the store failed"))),
-            }
-        }
-        Err(error) => Err(CommandError::Start(error)),
-    };
-    logging.finish();
-    reply
+    let server = Server::open(settings, Arc::new(Clock::system())).await.map_err(CommandError::Start)?;
+    let server = ManuallyDrop::new(server);
+    let ((), reply) = tokio::join!(server.serve_console(theirs), ask(ours, method, path, body));
+    match server.close().await {
+        Exit::Stopped => reply.map_err(CommandError::Console),
+        _ => Err(CommandError::StoreFailed),
+    }
 }
 
 fn is_data_dir(dir: &Path) -> bool {

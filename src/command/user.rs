@@ -1,13 +1,13 @@
 //! `gatelet user …`
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, BufRead, IsTerminal, Read};
 
 use clap::Subcommand;
 use http::Method;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{CommandError, Store, call, finish, print};
+use super::{CommandError, WhereNone, call, finish, print};
 use crate::exit::Exit;
 use crate::settings::{DataDirArgs, Settings};
 
@@ -43,7 +43,7 @@ fn add(name: &str, admin: bool, data: &DataDirArgs) -> Result<(), CommandError> 
     let password = read_password()?;
     let role = if admin { "admin" } else { "user" };
     let body = json!({ "username": name, "password": *password, "role": role });
-    call(&settings, Store::MayBeMade, Method::POST, "/user", Some(&body))?;
+    call(&settings, WhereNone::Make, Method::POST, "/user", Some(&body))?;
     print(format!("{role} {name:?} added"));
     Ok(())
 }
@@ -56,10 +56,13 @@ fn read_password() -> Result<Zeroizing<String>, CommandError> {
         let again = Zeroizing::new(rpassword::prompt_password("Again: ")?);
         return if password == again { Ok(password) } else { Err(input("the passwords differ")) };
     }
-    let mut text = Zeroizing::new(String::with_capacity(LINE_MAX));
-    io::stdin().take(LINE_MAX as u64).read_to_string(&mut text)?;
-    match text.lines().next() {
-        Some(line) if !line.is_empty() => Ok(Zeroizing::new(line.to_owned())),
-        _ => Err(input("no password on standard input")),
+    let mut line = Zeroizing::new(Vec::with_capacity(LINE_MAX));
+    io::stdin().lock().take(LINE_MAX as u64).read_until(b'\n', &mut line)?;
+    let line = line.strip_suffix(b"\n").unwrap_or(&line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match std::str::from_utf8(line) {
+        Ok("") => Err(input("no password on standard input")),
+        Ok(line) => Ok(Zeroizing::new(line.to_owned())),
+        Err(_) => Err(input("the password on standard input is not UTF-8")),
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::request::Document;
 use crate::password::{Password, Policy};
-use crate::user::{Role, Username};
+use crate::user::{Role, UnknownRole, Username};
 
 /// `username`: a name for a new user.
 pub(super) fn username(body: &mut Document) -> Option<Username> {
@@ -37,10 +37,11 @@ pub(super) fn new_password(
 /// `role`, which may be left out.
 pub(super) fn role(body: &mut Document) -> Option<Role> {
     match body.optional("role")? {
-        Value::String(text) if text == "user" => Some(Role::User),
-        Value::String(text) if text == "admin" => Some(Role::Admin),
+        Value::String(text) => match text.parse() {
+            Ok(role) => Some(role),
+            Err(UnknownRole) => refuse(body, "role", "Must be one of: user, admin."),
+        },
         Value::Null => refuse(body, "role", "Field may not be null."),
-        Value::String(_) => refuse(body, "role", "Must be one of: user, admin."),
         _ => refuse(body, "role", "Not a valid string."),
     }
 }

@@ -18,8 +18,7 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let mut body = body?;
     let (name, password) = (body.text("username"), body.text("password"));
-    body.finish()?;
-    let (name, password) = name.zip(password).ok_or(ApiError::NotJson)?; // finish has refused what is missing
+    let (name, password) = body.finish(name.zip(password))?;
     let session = app.service.log_in(&origin, &name, Password::typed(&password)).await?;
     let tokens = json!({ "access_token": session.access, "refresh_token": session.refresh });
     Ok(answer::tokens(&tokens))

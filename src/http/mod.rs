@@ -5,7 +5,7 @@
 
 mod answer;
 mod connection;
-mod console;
+pub mod console;
 mod fields;
 mod forwarded;
 mod front;
@@ -32,7 +32,6 @@ use warp::{Filter, Rejection, path};
 use crate::password::Policy;
 use crate::service::Service;
 use answer::{ApiError, Route};
-pub use console::{Console, ConsoleError, ConsoleReply, ask, connect, serve_one};
 pub use forwarded::TrustedProxies;
 pub use front::{Front, Limits};
 use request::{bearer, document, no_document, origin, query};

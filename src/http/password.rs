@@ -25,18 +25,17 @@ pub(super) async fn change(
             let mut body = body?;
             let current = body.text("current_password").map(|text| Password::typed(&text));
             let new = fields::new_password(&mut body, "new_password", &app.policy, Some(&caller.user.name));
-            body.finish()?;
-            let (current, new) = current.zip(new).ok_or(ApiError::NotJson)?; // finish has refused what is missing
+            let (current, new) = body.finish(current.zip(new))?;
             app.service.change_password(&origin, &caller, current, new).await?;
         }
         Some(id) => {
             let actor = Actor::Caller(caller);
-            app.service.demand_fresh_admin(&origin, &actor)?;
+            let admin = app.service.fresh_admin(&origin, &actor)?;
             let user = app.service.show_user(&actor, Some(id)).await?;
             let mut body = body?;
             let new = fields::new_password(&mut body, "new_password", &app.policy, Some(&user.name));
-            body.finish()?;
-            app.service.reset_password(&origin, &actor, id, new.ok_or(ApiError::NotJson)?).await?;
+            let new = body.finish(new)?;
+            app.service.reset_password(&origin, admin, id, new).await?;
         }
     }
     Ok(answer::message("Password changed."))

@@ -11,8 +11,9 @@ use super::answer::{self, ApiError};
 use super::request::{Bearer, Document};
 use super::{App, fields};
 use crate::audit::Origin;
+use crate::password::{Password, Policy};
 use crate::service::Actor;
-use crate::user::{Role, UserId};
+use crate::user::{Role, UserId, Username};
 
 pub(super) async fn create(
     origin: Arc<Origin>,
@@ -21,10 +22,8 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     app.service.demand_open_registration()?;
     let mut body = body?;
-    let name = fields::username(&mut body);
-    let password = fields::new_password(&mut body, "password", &app.policy, name.as_ref());
-    body.finish()?;
-    let (name, password) = name.zip(password).ok_or(ApiError::NotJson)?; // finish has refused what is missing
+    let user = new_user(&mut body, &app.policy);
+    let (name, password) = body.finish(user)?;
     let id = app.service.register(&origin, name, password).await?;
     Ok(created(id))
 }
@@ -46,15 +45,19 @@ pub(super) async fn create_for(
     actor: &Actor,
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
-    app.service.demand_fresh_admin(origin, actor)?;
+    let admin = app.service.fresh_admin(origin, actor)?;
     let mut body = body?;
-    let name = fields::username(&mut body);
-    let password = fields::new_password(&mut body, "password", &app.policy, name.as_ref());
+    let user = new_user(&mut body, &app.policy);
     let role = fields::role(&mut body).unwrap_or(Role::User);
-    body.finish()?;
-    let (name, password) = name.zip(password).ok_or(ApiError::NotJson)?; // finish has refused what is missing
-    let id = app.service.create_user(origin, actor, name, password, role).await?;
+    let (name, password) = body.finish(user)?;
+    let id = app.service.create_user(origin, admin, name, password, role).await?;
     Ok(created(id))
+}
+
+fn new_user(body: &mut Document, policy: &Policy) -> Option<(Username, Password)> {
+    let name = fields::username(body);
+    let password = fields::new_password(body, "password", policy, name.as_ref());
+    name.zip(password)
 }
 
 fn created(id: UserId) -> Response {

@@ -186,12 +186,15 @@ impl Document {
         self.errors.entry(Cow::Borrowed(field)).or_default().push(problem);
     }
 
-    /// The errors, if anything is wrong: what was refused, and every field that nobody took.
-    pub(super) fn finish(mut self) -> Result<(), ApiError> {
+    /// What was taken, or all that is wrong: what was refused, and every field that nobody took.
+    pub(super) fn finish<T>(mut self, taken: Option<T>) -> Result<T, ApiError> {
         for unknown in self.fields.into_iter().map(|(field, _)| field) {
             let text = "Unknown field.".to_owned();
             self.errors.entry(Cow::Owned(unknown)).or_default().push(text);
         }
-        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::Fields(self.errors)) }
+        match taken {
+            Some(taken) if self.errors.is_empty() => Ok(taken),
+            _ => Err(ApiError::Fields(self.errors)), // whatever is missing has its error
+        }
     }
 }

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use crate::audit::{self, By, Event, Origin};
-use crate::clock::Timestamp;
 use crate::password::{Checked, Password, PasswordHash};
 use crate::session::{SessionId, Sessions};
 use crate::store::{NewUser, Outcome, Replaced, UserChange};
-use crate::throttle::Attempt;
 use crate::token::TokenRefusal;
 use crate::user::{Role, User, UserId, Username};
 
-use super::{Actor, Caller, Refusal, Service, see_through};
+use super::{Actor, Caller, FreshAdmin, Refusal, Service, see_through};
 
 impl Service {
     /// Refuses if only administrators create users.
@@ -54,26 +52,29 @@ impl Service {
     pub async fn create_user(
         &self,
         origin: &Arc<Origin>,
-        actor: &Actor,
+        admin: FreshAdmin,
         name: Username,
         password: Password,
         role: Role,
     ) -> Result<UserId, Refusal> {
-        self.demand_fresh_admin(origin, actor)?;
-        Ok(self.make_user(origin, actor.by(), name, password, role).await?.id)
+        Ok(self.make_user(origin, admin.by(), name, password, role).await?.id)
     }
 
-    /// Creates an administrator if there is none.
+    /// Whether anybody is an administrator.
     ///
     /// # Errors
-    /// [`Refusal`]; above all [`Refusal::NameTaken`], by somebody who is no administrator.
-    pub async fn ensure_admin(&self, name: Username, password: Password) -> Result<(), Refusal> {
-        if self.store.has_admin().await? {
-            return Ok(());
-        }
-        self.make_user(&Arc::new(Origin::local("start")), By::Console, name, password, Role::Admin)
-            .await
-            .map(drop)
+    /// [`Refusal::Unavailable`].
+    pub async fn has_admin(&self) -> Result<bool, Refusal> {
+        Ok(self.store.has_admin().await?)
+    }
+
+    /// Creates an administrator on the word of the settings.
+    ///
+    /// # Errors
+    /// [`Refusal`]; above all [`Refusal::NameTaken`].
+    pub async fn create_first_admin(&self, name: Username, password: Password) -> Result<(), Refusal> {
+        let origin = Arc::new(Origin::local("start"));
+        self.make_user(&origin, By::Console, name, password, Role::Admin).await.map(drop)
     }
 
     async fn make_user(
@@ -126,13 +127,14 @@ impl Service {
         Ok(self.store.users_after(after, limit).await?)
     }
 
-    /// Refuses whoever may not change others: administrators with a fresh token may.
+    /// Whether the actor may change others: administrators with a fresh token may.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub fn demand_fresh_admin(&self, origin: &Origin, actor: &Actor) -> Result<(), Refusal> {
+    pub fn fresh_admin(&self, origin: &Origin, actor: &Actor) -> Result<FreshAdmin, Refusal> {
         actor.admin()?;
-        self.accepted(origin, actor.fresh())
+        self.accepted(origin, actor.fresh())?;
+        Ok(FreshAdmin::new(actor))
     }
 
     /// Changes a user's role, or whether they may log in. Disabling ends all their sessions.
@@ -142,19 +144,18 @@ impl Service {
     pub async fn update_user(
         &self,
         origin: &Arc<Origin>,
-        actor: &Actor,
-        id: Option<UserId>,
+        admin: FreshAdmin,
+        id: UserId,
         change: UserChange,
     ) -> Result<User, Refusal> {
-        self.demand_fresh_admin(origin, actor)?;
-        let id = actor.target(id)?;
-        let (store, origin, by) = (Arc::clone(&self.store), Arc::clone(origin), actor.by());
+        let (store, origin, by) = (Arc::clone(&self.store), Arc::clone(origin), admin.by());
         see_through(async move {
             match store.update_user(id, change).await? {
                 Outcome::Done(user) => {
                     audit::record(&origin, Event::Updated(by, &user));
                     Ok(user)
                 }
+                Outcome::Unchanged(user) => Ok(user),
                 Outcome::Missing => Err(Refusal::NotFound),
                 Outcome::LastAdmin => Err(Refusal::LastAdmin),
             }
@@ -184,11 +185,9 @@ impl Service {
             Ok(deleted)
         });
         match deleted.await? {
-            Outcome::Done(()) => Ok(()),
+            Outcome::Done(()) | Outcome::Unchanged(()) => Ok(()),
             Outcome::LastAdmin => Err(Refusal::LastAdmin),
-            // Whoever deletes themselves twice at once holds a revoked token the second time.
-            Outcome::Missing if actor.is(id) => self.accepted(origin, Err(TokenRefusal::Revoked)),
-            Outcome::Missing => Err(Refusal::NotFound),
+            Outcome::Missing => self.missing(origin, actor, id),
         }
     }
 
@@ -204,24 +203,15 @@ impl Service {
         new: Password,
     ) -> Result<(), Refusal> {
         let user = &caller.user;
-        let attempt = self.attempt(origin, user.name.as_str(), self.clock.now()?)?;
         let Some((_, hash)) =
             self.store.user_named(&user.name).await?.filter(|(found, _)| found.id == user.id)
         else {
             return self.accepted(origin, Err(TokenRefusal::Revoked));
         };
-        let checked = match self.hashes.check(current, Some(hash)).await {
-            Ok(checked) => checked,
-            Err(error) => {
-                attempt.withdrawn();
-                return Err(error.into());
-            }
-        };
-        if let Checked::Wrong = checked {
+        if let Checked::Wrong = self.guess(origin, user.name.as_str(), current, Some(hash)).await? {
             audit::record(origin, Event::WrongPassword(user));
             return Err(Refusal::InvalidCredentials);
         }
-        attempt.succeeded(self.clock.now()?);
         let hash = self.hashes.hash(new).await?;
         // Should the password have been changed since the caller was let in, what was checked is the old one.
         let kept = Kept { since: Some(user.sessions), session: Some(caller.access.session) };
@@ -239,13 +229,12 @@ impl Service {
     pub async fn reset_password(
         &self,
         origin: &Arc<Origin>,
-        actor: &Actor,
+        admin: FreshAdmin,
         id: UserId,
         new: Password,
     ) -> Result<(), Refusal> {
-        self.demand_fresh_admin(origin, actor)?;
         let hash = self.hashes.hash(new).await?;
-        match self.set_password(origin, actor.by(), id, hash, Kept::default()).await? {
+        match self.set_password(origin, admin.by(), id, hash, Kept::default()).await? {
             Replaced::Done => Ok(()),
             Replaced::Missing | Replaced::Outdated => Err(Refusal::NotFound),
         }
@@ -268,14 +257,6 @@ impl Service {
             Ok(replaced)
         })
         .await
-    }
-
-    /// Takes one guess at the password of `name`, before anything is hashed.
-    pub(super) fn attempt(&self, origin: &Origin, name: &str, now: Timestamp) -> Result<Attempt, Refusal> {
-        self.throttle.login(origin.peer, name, now).map_err(|throttled| {
-            audit::record(origin, Event::LoginThrottled(throttled.by));
-            Refusal::Throttled(throttled)
-        })
     }
 }
 

@@ -15,8 +15,6 @@ pub enum Actor {
     Console,
     /// Whoever knocks under `--dev`.
     Anyone,
-    /// Gatelet itself.
-    Housekeeping,
 }
 
 /// Somebody with a good access token.
@@ -28,12 +26,28 @@ pub struct Caller {
     pub access: Access,
 }
 
+/// Proof that whoever acts may change others.
+#[derive(Clone, Copy, Debug)]
+pub struct FreshAdmin(By);
+
+impl FreshAdmin {
+    /// An actor who has been found to be one.
+    pub(super) fn new(actor: &Actor) -> Self {
+        Self(actor.by())
+    }
+
+    /// For the audit log.
+    pub(super) fn by(self) -> By {
+        self.0
+    }
+}
+
 impl Actor {
     /// The user who acts, if it is one.
     pub fn user(&self) -> Option<&User> {
         match self {
             Self::Caller(caller) => Some(&caller.user),
-            Self::Console | Self::Anyone | Self::Housekeeping => None,
+            Self::Console | Self::Anyone => None,
         }
     }
 
@@ -43,7 +57,10 @@ impl Actor {
     }
 
     /// The user that is meant: `id`, or the actor's own where it is `None`.
-    pub(super) fn target(&self, id: Option<UserId>) -> Result<UserId, Refusal> {
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] for an actor that is no user.
+    pub fn target(&self, id: Option<UserId>) -> Result<UserId, Refusal> {
         id.or_else(|| self.user().map(|user| user.id)).ok_or(Refusal::NotFound)
     }
 
@@ -53,10 +70,13 @@ impl Actor {
     }
 
     /// Refuses whoever is no administrator.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`].
     pub fn admin(&self) -> Result<(), Refusal> {
         match self {
             Self::Caller(caller) if caller.user.role == Role::User => Err(Refusal::Forbidden),
-            Self::Caller(_) | Self::Console | Self::Anyone | Self::Housekeeping => Ok(()),
+            Self::Caller(_) | Self::Console | Self::Anyone => Ok(()),
         }
     }
 
@@ -64,7 +84,7 @@ impl Actor {
     pub(super) fn fresh(&self) -> Result<(), TokenRefusal> {
         match self {
             Self::Caller(caller) if !caller.access.fresh => Err(TokenRefusal::NotFresh),
-            Self::Caller(_) | Self::Console | Self::Anyone | Self::Housekeeping => Ok(()),
+            Self::Caller(_) | Self::Console | Self::Anyone => Ok(()),
         }
     }
 
@@ -74,7 +94,6 @@ impl Actor {
             Self::Caller(caller) => By::User(caller.user.id),
             Self::Console => By::Console,
             Self::Anyone => By::Anyone,
-            Self::Housekeeping => By::Housekeeping,
         }
     }
 }

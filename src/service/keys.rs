@@ -6,42 +6,49 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-use crate::audit::{self, Event, Origin};
+use crate::audit::{self, By, Event, Origin};
+use crate::clock::{Clock, Timestamp};
 use crate::key::{KeyId, KeyRecord};
 use crate::store::Store;
 use crate::token::{KeyError, KeyRing, PublishedKey, Tokens, key_files};
 
-use super::{Actor, Fault, Refusal, Service, see_through};
+use super::{Actor, Fault, FreshAdmin, Refusal, Service, see_through};
 
 /// Changes which keys there are: in the folder, in the store and in use.
 pub(super) struct KeyKeeper {
     store: Arc<Store>,
     tokens: Arc<Tokens>,
     dir: PathBuf,
+    clock: Arc<Clock>,
     /// One change after the other.
     turn: Mutex<()>,
 }
 
 impl KeyKeeper {
-    pub(super) fn new(store: Arc<Store>, tokens: Arc<Tokens>, dir: PathBuf) -> Self {
-        Self { store, tokens, dir, turn: Mutex::new(()) }
+    pub(super) fn new(store: Arc<Store>, tokens: Arc<Tokens>, dir: PathBuf, clock: Arc<Clock>) -> Self {
+        Self { store, tokens, dir, clock, turn: Mutex::new(()) }
     }
 
     /// Puts another ring in the place of the one in use, and removes the files of those that are `gone`. Each step
     /// is on stable storage before the next: a power cut leaves a file too many at worst, never a key too few.
     async fn replace(
         &self,
-        change: impl FnOnce(&KeyRing, &Path) -> Result<(KeyRing, Vec<KeyId>), KeyError> + Send + 'static,
+        change: impl FnOnce(&KeyRing, &Path, Timestamp) -> Result<(KeyRing, Vec<KeyId>), KeyError>
+        + Send
+        + 'static,
     ) -> Result<Vec<KeyId>, Refusal> {
         let _turn = self.turn.lock().await;
         self.store.keep_time().await?; // no file is made that there is no room to remember
-        let (ring, dir) = (self.tokens.ring(), self.dir.clone());
-        let (ring, gone) = blocking(move || change(&ring, &dir)).await?;
+        let (ring, dir, now) = (self.tokens.ring(), self.dir.clone(), self.clock.now()?);
+        let (ring, gone) = blocking(move || change(&ring, &dir, now)).await?;
         self.store.keep_keys(ring.records()).await?;
         self.tokens.use_ring(ring);
         if !gone.is_empty() {
             let (dir, gone) = (self.dir.clone(), gone.clone());
-            blocking(move || key_files::remove(&dir, &gone)).await?;
+            if let Err(error) = blocking(move || key_files::remove(&dir, &gone)).await {
+                // They are not used any more in any case.
+                log::error!("the files of removed keys are left behind: {error:?}");
+            }
         }
         Ok(gone)
     }
@@ -63,21 +70,19 @@ impl Service {
     }
 
     /// Makes new keys and uses them from now on. Those before still check the tokens that they made, until the last
-    /// has expired; or, with `revoke`, no more from this moment.
+    /// has expired; or, with `revoke`, no more from this moment: requests whose token was checked before still end.
     ///
     /// # Errors
     /// [`Refusal`].
     pub async fn rotate_keys(
         &self,
         origin: &Arc<Origin>,
-        actor: &Actor,
+        admin: FreshAdmin,
         revoke: bool,
     ) -> Result<Vec<KeyRecord>, Refusal> {
-        self.demand_fresh_admin(origin, actor)?;
-        let now = self.clock.now()?;
-        let (keys, origin, by) = (Arc::clone(&self.keys), Arc::clone(origin), actor.by());
+        let (keys, origin, by) = (Arc::clone(&self.keys), Arc::clone(origin), admin.by());
         see_through(async move {
-            let change = move |ring: &KeyRing, dir: &Path| {
+            let change = move |ring: &KeyRing, dir: &Path, now| {
                 let rotated = ring.rotated(dir, now)?;
                 Ok(if revoke { rotated.only_active() } else { (rotated, Vec::new()) })
             };
@@ -95,15 +100,13 @@ impl Service {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn prune_keys(&self, origin: &Arc<Origin>, actor: &Actor) -> Result<Vec<KeyId>, Refusal> {
-        self.demand_fresh_admin(origin, actor)?;
-        let now = self.clock.now()?;
-        if self.tokens.ring().pruned(now).1.is_empty() {
+    pub async fn prune_keys(&self, origin: &Arc<Origin>, by: By) -> Result<Vec<KeyId>, Refusal> {
+        if self.tokens.ring().pruned(self.clock.now()?).1.is_empty() {
             return Ok(Vec::new());
         }
-        let (keys, origin, by) = (Arc::clone(&self.keys), Arc::clone(origin), actor.by());
+        let (keys, origin) = (Arc::clone(&self.keys), Arc::clone(origin));
         see_through(async move {
-            let gone = keys.replace(move |ring, _| Ok(ring.pruned(now))).await?;
+            let gone = keys.replace(|ring, _, now| Ok(ring.pruned(now))).await?;
             if !gone.is_empty() {
                 audit::record(&origin, Event::KeysRemoved(by, &gone));
             }

@@ -9,7 +9,7 @@ mod sessions;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::audit::{self, Event, Origin};
+use crate::audit::{self, By, Event, Origin};
 use crate::clock::Clock;
 use crate::password::HashPool;
 use crate::store::{Store, StoreError};
@@ -17,7 +17,7 @@ use crate::throttle::Throttle;
 use crate::token::{LEEWAY, TokenRefusal, Tokens};
 use keys::KeyKeeper;
 
-pub use actor::{Actor, Caller};
+pub use actor::{Actor, Caller, FreshAdmin};
 pub use refusal::{Fault, Refusal, Unavailable};
 pub use sessions::Renewed;
 
@@ -64,7 +64,8 @@ impl Service {
     pub fn new(parts: Parts, rules: Rules) -> Self {
         let Parts { store, tokens, key_dir, hashes, throttle, clock } = parts;
         let (store, tokens) = (Arc::new(store), Arc::new(tokens));
-        let keys = Arc::new(KeyKeeper::new(Arc::clone(&store), Arc::clone(&tokens), key_dir));
+        let keys =
+            Arc::new(KeyKeeper::new(Arc::clone(&store), Arc::clone(&tokens), key_dir, Arc::clone(&clock)));
         Self { store, tokens, keys, hashes, throttle, clock, rules }
     }
 
@@ -93,7 +94,7 @@ impl Service {
             Ok(()) | Err(StoreError::DiskFull | StoreError::Failed) => {} // said where it was noticed
             Err(error @ StoreError::Unreadable) => log::error!("housekeeping: {error}"),
         }
-        match self.prune_keys(&Arc::new(Origin::local("housekeeping")), &Actor::Housekeeping).await {
+        match self.prune_keys(&Arc::new(Origin::local("housekeeping")), By::Housekeeping).await {
             Ok(_) | Err(Refusal::Unavailable(_)) => {}
             Err(error) => log::error!("housekeeping: keys could not be pruned: {error:?}"),
         }

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use sled::IVec;
 
-use super::ledger::{Edits, Ledger, Stop};
+use super::ledger::{Edits, In, Ledger, Stop};
 use super::record::{self, RotationRecord};
-use super::seal::In;
 use super::{NewUser, Outcome, Replaced, Rotation, StoreError, Successor, UserChange, meta};
 use crate::clock::Timestamp;
 use crate::key::KeyRecord;
@@ -39,12 +38,8 @@ impl Ledger {
         if self.trees.usernames.contains_key(name)? {
             return Ok(None);
         }
-        let last = match self.trees.users.last()? {
-            Some((id, _)) => Some(user_id(&id)?),
-            None => None,
-        };
         let user = User {
-            id: UserId::next(last, new.created_at, new.random),
+            id: UserId::next(self.last_id, new.created_at, new.random),
             name: new.name.clone(),
             role: new.role,
             disabled: false,
@@ -56,6 +51,7 @@ impl Ledger {
         edits.put(In::Users, id, None, record::encode_user(&user, &new.hash)?);
         edits.put(In::Usernames, name, None, id.to_vec());
         self.write(&edits)?;
+        self.last_id = Some(user.id);
         self.note_admin(&user);
         Ok(Some(user))
     }
@@ -69,7 +65,7 @@ impl Ledger {
         new.role = change.role.unwrap_or(old.role);
         new.disabled = change.disabled.unwrap_or(old.disabled);
         if new == *old {
-            return Ok(Outcome::Done(new));
+            return Ok(Outcome::Unchanged(new));
         }
         if self.is_last_admin(id) && !new.is_enabled_admin() {
             return Ok(Outcome::LastAdmin);

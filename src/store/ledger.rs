@@ -9,7 +9,7 @@ use sled::Transactional;
 use sled::transaction::{TransactionError, TransactionalTree};
 
 use super::commit::Progress;
-use super::seal::{In, Seal};
+use super::seal::Seal;
 use super::{StoreError, meta};
 use crate::clock::{Clock, Timestamp};
 use crate::user::UserId;
@@ -29,6 +29,22 @@ pub(super) struct Trees {
     pub(super) keys: sled::Tree,
     /// What the store knows about itself: see [`meta`].
     pub(super) meta: sled::Tree,
+}
+
+/// Which tree a sealed record is in. The numbers go into the seal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum In {
+    Users = 1,
+    Usernames = 2,
+    Revoked = 3,
+    Rotations = 4,
+    Keys = 5,
+}
+
+impl In {
+    /// All of them.
+    pub(super) const ALL: [Self; 5] =
+        [Self::Users, Self::Usernames, Self::Revoked, Self::Rotations, Self::Keys];
 }
 
 impl Trees {
@@ -120,11 +136,22 @@ impl Edits {
     }
 }
 
+/// What has been found among the users while opening.
+#[derive(Default)]
+pub(super) struct Found {
+    /// The enabled administrators.
+    pub(super) admins: HashSet<UserId>,
+    /// The user created last.
+    pub(super) last_id: Option<UserId>,
+}
+
 /// What changes read and write: the store as its only writer sees it.
 pub(super) struct Ledger {
     pub(super) trees: Trees,
     /// The enabled administrators: somebody always has to be one.
     pub(super) admins: HashSet<UserId>,
+    /// The user created last, deleted since or not: the next id comes after it.
+    pub(super) last_id: Option<UserId>,
     clock: Arc<Clock>,
     progress: Arc<Progress>,
     /// As it stands in the store.
@@ -137,13 +164,24 @@ pub(super) struct Ledger {
 impl Ledger {
     pub(super) fn new(
         trees: Trees,
-        admins: HashSet<UserId>,
+        found: Found,
         seal: Seal,
         kept_mark: Timestamp,
         clock: Arc<Clock>,
         progress: Arc<Progress>,
     ) -> Self {
-        Self { trees, admins, clock, progress, seal, kept_mark, may_write: false, has_changed: false }
+        let Found { admins, last_id } = found;
+        Self {
+            trees,
+            admins,
+            last_id,
+            clock,
+            progress,
+            seal,
+            kept_mark,
+            may_write: false,
+            has_changed: false,
+        }
     }
 
     /// Begins a batch, in which there is room to write or not.

@@ -1,4 +1,5 @@
-//! The store: users, the index of their names, ended sessions, and what the store knows about itself.
+//! The store: users, the index of their names, ended sessions, refresh tokens that rotate, which keys there are, and what
+//! the store knows about itself.
 //!
 //! It speaks in domain terms and asynchronously; that it is sled inside is nobody's business outside this
 //! folder. Two promises hold for every call. A change that is reported as done is on stable storage. What a
@@ -138,8 +139,10 @@ pub struct UserChange {
 /// What became of a change to a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome<T> {
-    /// It was made; or things were so already.
+    /// It was made.
     Done(T),
+    /// Things were so already.
+    Unchanged(T),
     /// There is no such user.
     Missing,
     /// Not made: nobody would be left who is an administrator and enabled.
@@ -212,9 +215,8 @@ impl Store {
         let _ = space.check();
 
         let (queue, orders) = mpsc::channel();
-        let Engine { config, db, trees, seal, admins } = opened.engine;
-        let ledger =
-            Ledger::new(trees.clone(), admins, seal, resumed.kept_mark, clock, Arc::clone(&progress));
+        let Engine { config, db, trees, seal, found } = opened.engine;
+        let ledger = Ledger::new(trees.clone(), found, seal, resumed.kept_mark, clock, Arc::clone(&progress));
         let committer = Committer {
             db: db.clone(),
             log: opened.log,

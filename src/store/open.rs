@@ -15,7 +15,6 @@
 //! a store without a marker is therefore a first start that was cut short and holds nobody's account, or
 //! somebody else's store; a marker without a store is a store that has vanished.
 
-use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -28,16 +27,15 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::changes::user_id;
-use super::ledger::{Edits, Trees};
+use super::ledger::{Edits, Found, In, Trees};
 use super::open_error::OpenError;
 use super::record;
-use super::seal::{Acknowledged, In, Seal};
+use super::seal::{Acknowledged, Seal};
 use super::space::Space;
 use super::{StoreOptions, meta};
 use crate::durable_file;
 use crate::key::KeyRecord;
 use crate::random;
-use crate::user::UserId;
 
 /// How long opening a small store may take: a damaged log can make a scan spin for ever, and the operator should
 /// hear of it within five seconds.
@@ -57,8 +55,7 @@ pub(super) struct Engine {
     pub(super) db: sled::Db,
     pub(super) trees: Trees,
     pub(super) seal: Seal,
-    /// The enabled administrators.
-    pub(super) admins: HashSet<UserId>,
+    pub(super) found: Found,
 }
 
 /// An open store, before anything runs on it.
@@ -320,13 +317,17 @@ fn open_whole(store: &Path, options: &StoreOptions, expected: Expected) -> Resul
             "its last {lost} changes are missing; if an older copy was put there on purpose, remove the file commits"
         )));
     }
-    let mut admins = HashSet::new();
+    let mut found = Found::default();
     let mut unreadable = 0_u64;
     let visit = |tree, key: &[u8], value: &[u8]| {
         if tree == In::Users {
             match user_id(key).and_then(|id| record::decode_user(id, value)) {
-                Ok(user) if user.is_enabled_admin() => drop(admins.insert(user.id)),
-                Ok(_) => {}
+                Ok(user) => {
+                    found.last_id = Some(user.id); // they come in order
+                    if user.is_enabled_admin() {
+                        found.admins.insert(user.id);
+                    }
+                }
                 Err(_) => unreadable += 1,
             }
         }
@@ -341,7 +342,7 @@ fn open_whole(store: &Path, options: &StoreOptions, expected: Expected) -> Resul
         seal = upgrade(store, &trees, seal)?;
         db.flush().map_err(broken)?;
     }
-    Ok(Engine { config, db, trees, seal, admins })
+    Ok(Engine { config, db, trees, seal, found })
 }
 
 /// Brings layout 1 to this version's, in one transaction. The records of users stay as they are: they are read in

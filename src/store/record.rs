@@ -16,8 +16,10 @@ use crate::user::{Role, User, UserId, Username};
 /// never syncs; nothing of ours comes near this.
 const RECORD_MAX: usize = 4096;
 
-/// What this version writes. Users of version 1 could be neither disabled nor end all their sessions.
-const VERSION: u8 = 2;
+/// What this version writes of each kind. Users of version 1 could be neither disabled nor end all their sessions.
+const USER: u8 = 2;
+const ROTATION: u8 = 1;
+const KEY: u8 = 1;
 
 const CONFIG: Configuration<LittleEndian, Varint, Limit<RECORD_MAX>> =
     bincode::config::standard().with_limit::<RECORD_MAX>();
@@ -44,15 +46,18 @@ struct UserRecordV1<'a> {
 }
 
 pub(super) fn encode_user(user: &User, hash: &PasswordHash) -> Result<Vec<u8>, StoreError> {
-    encode(&UserRecord {
-        name: user.name.as_str(),
-        role: user.role,
-        created_at_millis: user.created_at.unix_millis(),
-        password_hash: hash.as_str(),
-        disabled: user.disabled,
-        generation: user.sessions.generation,
-        spared_session: user.sessions.spared.as_ref().map_or(&[], |session| session.as_bytes()),
-    })
+    encode(
+        USER,
+        &UserRecord {
+            name: user.name.as_str(),
+            role: user.role,
+            created_at_millis: user.created_at.unix_millis(),
+            password_hash: hash.as_str(),
+            disabled: user.disabled,
+            generation: user.sessions.generation,
+            spared_session: user.sessions.spared.as_ref().map_or(&[], |session| session.as_bytes()),
+        },
+    )
 }
 
 pub(super) fn decode_user(id: UserId, bytes: &[u8]) -> Result<User, StoreError> {
@@ -67,7 +72,7 @@ pub(super) fn decode_user_with_hash(id: UserId, bytes: &[u8]) -> Result<(User, P
 
 fn user_record(bytes: &[u8]) -> Result<UserRecord<'_>, StoreError> {
     let Some((1, body)) = bytes.split_first() else {
-        return decode(bytes);
+        return decode(USER, bytes);
     };
     let UserRecordV1 { name, role, created_at_millis, password_hash } = decode_body(body)?;
     Ok(UserRecord {
@@ -106,11 +111,11 @@ pub(super) struct RotationRecord {
 }
 
 pub(super) fn encode_rotation(rotation: &RotationRecord) -> Result<Vec<u8>, StoreError> {
-    encode(rotation)
+    encode(ROTATION, rotation)
 }
 
 pub(super) fn decode_rotation(bytes: &[u8]) -> Result<RotationRecord, StoreError> {
-    decode(bytes)
+    decode(ROTATION, bytes)
 }
 
 /// What is remembered about a key, under its id.
@@ -121,14 +126,17 @@ struct StoredKey {
 }
 
 pub(super) fn encode_key(key: &KeyRecord) -> Result<Vec<u8>, StoreError> {
-    encode(&StoredKey {
-        longest_secs: key.longest.as_secs(),
-        not_after_millis: key.not_after.map(Timestamp::unix_millis),
-    })
+    encode(
+        KEY,
+        &StoredKey {
+            longest_secs: key.longest.as_secs(),
+            not_after_millis: key.not_after.map(Timestamp::unix_millis),
+        },
+    )
 }
 
 pub(super) fn decode_key(id: &[u8], bytes: &[u8]) -> Result<KeyRecord, StoreError> {
-    let StoredKey { longest_secs, not_after_millis } = decode(bytes)?;
+    let StoredKey { longest_secs, not_after_millis } = decode(KEY, bytes)?;
     let id = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok()).ok_or(StoreError::Unreadable)?;
     Ok(KeyRecord {
         id,
@@ -145,9 +153,9 @@ pub(super) fn decode_key_ids_v1(bytes: &[u8]) -> Result<Vec<String>, StoreError>
     }
 }
 
-fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, StoreError> {
+fn encode<T: Serialize>(version: u8, record: &T) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::with_capacity(256);
-    bytes.push(VERSION);
+    bytes.push(version);
     bincode::serde::encode_into_std_write(record, &mut bytes, CONFIG).map_err(|_| StoreError::Unreadable)?;
     if bytes.len() > RECORD_MAX {
         return Err(StoreError::Unreadable);
@@ -155,9 +163,9 @@ fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, StoreError> {
     Ok(bytes)
 }
 
-fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, StoreError> {
+fn decode<'a, T: Deserialize<'a>>(version: u8, bytes: &'a [u8]) -> Result<T, StoreError> {
     match bytes.split_first() {
-        Some((&VERSION, body)) => decode_body(body),
+        Some((&found, body)) if found == version => decode_body(body),
         _ => Err(StoreError::Unreadable),
     }
 }

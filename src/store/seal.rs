@@ -15,7 +15,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::ledger::Trees;
+use super::ledger::{In, Trees};
 
 /// What the store says about itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,20 +24,6 @@ pub(super) struct Seal {
     pub(super) changes: u64,
     /// Wrapping sum of the digests of all records.
     sum: u64,
-}
-
-/// Which tree a record is in, for the sum.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum In {
-    Users = 1,
-    Usernames = 2,
-    Revoked = 3,
-    Rotations = 4,
-    Keys = 5,
-}
-
-impl In {
-    const ALL: [Self; 5] = [Self::Users, Self::Usernames, Self::Revoked, Self::Rotations, Self::Keys];
 }
 
 impl Seal {

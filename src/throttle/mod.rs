@@ -14,6 +14,7 @@ mod limit;
 mod network;
 mod table;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -28,6 +29,9 @@ use table::Table;
 /// How long after a login its network stays known to the account: as long as a refresh token's default life, so that
 /// whoever comes back when theirs has ended is still known.
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How long a login takes at the most: the queue for hashes is that long.
+const LOGIN: Duration = Duration::from_secs(2);
 
 /// What is allowed.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +96,7 @@ enum Key<'a> {
 impl Throttle {
     /// A throttle that has seen nothing yet.
     pub fn new(limits: Limits) -> Self {
-        let books = Books { debts: Table::new(), known: Table::new() };
+        let books = Books { debts: Table::new(), known: Table::new(), under_way: HashMap::new() };
         Self { limits, hasher: RandomState::new(), books: Arc::new(Mutex::new(books)) }
     }
 
@@ -118,6 +122,7 @@ impl Throttle {
         // The first of two that are ready.
         let of_account = reserve.into_iter().chain(shared).min_by_key(|&bucket| books.wait(bucket, now));
         books.admit(&[(By::Account, of_account), (By::Network, of_network)], now)?;
+        books.begin([of_account, of_network]);
         drop(books);
         Ok(Attempt {
             books: Arc::clone(&self.books),
@@ -173,6 +178,12 @@ impl Attempt {
     }
 }
 
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        lock(&self.books).end(self.charged);
+    }
+}
+
 /// An account about to be made. Dropped, it counts as made.
 #[must_use = "dropped, it counts as made"]
 pub struct Registration {
@@ -209,6 +220,8 @@ struct Books {
     /// account of their own from ever new networks must not displace what is charged to others. Those of one
     /// account share a home, so it has eight at the most and does not displace those of all others.
     known: Table,
+    /// By bucket: the charges of logins under way, most of which will be given back. As many as there are requests.
+    under_way: HashMap<u64, u32>,
 }
 
 impl Books {
@@ -238,8 +251,29 @@ impl Books {
         }
     }
 
+    /// How long until one more is let in. Where it is only logins under way that fill the bucket, no longer than
+    /// those take.
     fn wait(&self, bucket: Bucket, now: Timestamp) -> Duration {
-        bucket.limit.wait(self.settled(bucket), now)
+        let settled = self.settled(bucket);
+        let wait = bucket.limit.wait(settled, now);
+        let under_way = self.under_way.get(&bucket.key).copied().unwrap_or(0);
+        let without = (0..under_way).fold(settled, |settled, _| bucket.limit.given_back(settled));
+        if bucket.limit.wait(without, now).is_zero() { wait.min(LOGIN) } else { wait }
+    }
+
+    fn begin(&mut self, buckets: [Option<Bucket>; 2]) {
+        for bucket in buckets.into_iter().flatten() {
+            *self.under_way.entry(bucket.key).or_default() += 1;
+        }
+    }
+
+    fn end(&mut self, buckets: [Option<Bucket>; 2]) {
+        for bucket in buckets.into_iter().flatten() {
+            match self.under_way.get_mut(&bucket.key) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(self.under_way.remove(&bucket.key)),
+            }
+        }
     }
 
     fn settled(&self, bucket: Bucket) -> Timestamp {
@@ -341,6 +375,27 @@ mod tests {
     fn most_a_day(guesses: &[Timestamp]) -> usize {
         let within = |first: usize| guesses[first..].partition_point(|&at| at <= guesses[first].after(DAY));
         (0..guesses.len()).map(within).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn logins_under_way_fill_an_account_for_no_longer_than_they_take() {
+        let throttle = throttle("3,10m", "off", "off");
+        let home = ip(HOME);
+        let under_way: Vec<_> = (0..3).map(|_| throttle.login(home, "ada", START).ok().unwrap()).collect();
+        let throttled = throttle.login(home, "ada", START).err().unwrap();
+        assert_eq!((throttled.by, throttled.retry_after), (By::Account, LOGIN));
+        for attempt in under_way {
+            attempt.succeeded(START);
+        }
+        assert_eq!(guess(&throttle, home, "ada", START), Ok(()));
+
+        // One of them fails: that one takes its time.
+        let mut under_way: Vec<_> =
+            (0..2).map(|_| throttle.login(stranger(1), "ada", START).ok().unwrap()).collect();
+        exhaust(&throttle, stranger(2), "ada", START);
+        under_way.clear();
+        let throttled = throttle.login(stranger(2), "ada", START).err().unwrap();
+        assert_eq!(throttled.retry_after, secs(600));
     }
 
     #[test]

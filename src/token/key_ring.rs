@@ -20,7 +20,7 @@ use super::keys::{EncryptingKey, Key, SigningKey};
 use super::{LEEWAY, Lifetimes};
 use crate::clock::Timestamp;
 use crate::durable_file;
-use crate::key::{KeyId, KeyRecord};
+use crate::key::{KeyId, KeyRecord, KeyState};
 
 /// How long a retired key outlives the last token that it is known to have made: what verifiers allow, and a
 /// minute for requests that took the old ring just before the new one came.
@@ -48,16 +48,6 @@ pub struct PublishedKey {
     pub state: KeyState,
     /// When the last token that it made has expired.
     pub not_after: Option<Timestamp>,
-}
-
-/// Where a key is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KeyState {
-    /// Makes new tokens.
-    Active,
-    /// Still checks old ones.
-    Retiring,
 }
 
 /// All keys that tokens may be made or checked with.
@@ -122,12 +112,14 @@ impl KeyRing {
 
     /// The public keys that tokens may be checked with, the active one first.
     pub fn published(&self) -> Vec<PublishedKey> {
-        let active = self.signing.active.key.id();
-        let publish = |held: &Held<SigningKey>| PublishedKey {
-            id: held.key.id().clone(),
-            paserk: held.key.public_paserk().to_owned(),
-            state: if held.key.id() == active { KeyState::Active } else { KeyState::Retiring },
-            not_after: held.not_after,
+        let publish = |held: &Held<SigningKey>| {
+            let record = held.record();
+            PublishedKey {
+                paserk: held.key.public_paserk().to_owned(),
+                state: record.state(),
+                not_after: record.not_after,
+                id: record.id,
+            }
         };
         self.signing.all().map(publish).collect()
     }
@@ -254,7 +246,9 @@ impl<K: Key> Keys<K> {
             None => return Err(KeyError::Missing(dir.join(format!("{}*", K::KIND.prefix())))),
         };
         active.longest = active.longest.max(lifetime);
-        Ok(Self { active, retiring: all })
+        // Beside it there may be keys of a start that was cut short: they, too, have an end.
+        let retired = |held: Held<K>| Held { longest: held.longest.max(lifetime), ..held }.retired(now);
+        Ok(Self { active, retiring: latest_first(all.into_iter().map(retired).collect()) })
     }
 
     fn all(&self) -> impl Iterator<Item = &Held<K>> {
@@ -264,7 +258,7 @@ impl<K: Key> Keys<K> {
     fn rotated(&self, new: K, lifetime: Duration, now: Timestamp) -> Self {
         Self {
             active: Held::new(new, lifetime),
-            retiring: self.all().map(|held| held.retired(now)).collect(),
+            retiring: latest_first(self.all().map(|held| held.retired(now)).collect()),
         }
     }
 
@@ -281,6 +275,12 @@ impl<K: Key> Keys<K> {
     fn under(&self, footer: &str) -> Option<&K> {
         self.all().map(|held| &*held.key).find(|key| key.footer().text() == footer)
     }
+}
+
+/// In one order, however they came: what is published must not look changed after a restart.
+fn latest_first<K: Key>(mut retiring: Vec<Held<K>>) -> Vec<Held<K>> {
+    retiring.sort_by(|a, b| b.not_after.cmp(&a.not_after).then_with(|| a.key.id().cmp(b.key.id())));
+    retiring
 }
 
 impl<K> Held<K> {

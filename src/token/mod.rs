@@ -15,6 +15,7 @@ pub mod offline;
 mod paseto;
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use crate::user::{Role, User, UserId};
 
 use claims::{AccessPayload, RefreshPayload};
 pub use key_files::KeyError;
-pub use key_ring::{KeyRing, KeyState, LostKeys, PublishedKey};
+pub use key_ring::{KeyRing, LostKeys, PublishedKey};
 
 /// How far a token's times may lie off our clock: services that check offline run clocks of their own.
 pub const LEEWAY: Duration = Duration::from_secs(5);
@@ -99,6 +100,21 @@ pub struct Refresh {
     pub issued_at: Timestamp,
     /// When its time is over.
     pub expires_at: Timestamp,
+}
+
+/// A refresh token that was verified. What follows from it is made with the keys that verified it: should they be
+/// revoked meanwhile, it is worth as little as they are.
+pub struct VerifiedRefresh {
+    token: Refresh,
+    in_use: Arc<InUse>,
+}
+
+impl Deref for VerifiedRefresh {
+    type Target = Refresh;
+
+    fn deref(&self) -> &Refresh {
+        &self.token
+    }
 }
 
 /// A token of either kind, reduced to what both say.
@@ -253,11 +269,11 @@ impl Tokens {
     /// [`IssueError`], which no healthy system ever returns.
     pub fn continue_session(
         &self,
-        refresh: &Refresh,
+        refresh: &VerifiedRefresh,
         role: Role,
         now: Timestamp,
     ) -> Result<Token, IssueError> {
-        self.access(&self.ring(), refresh, role, false, now.whole_seconds())
+        self.access(&refresh.in_use.ring, refresh, role, false, now.whole_seconds())
     }
 
     /// The refresh token `id` that follows `from` in the same session, made at `issued_at`; it never lives longer
@@ -268,14 +284,14 @@ impl Tokens {
     /// [`IssueError`], which no healthy system ever returns.
     pub fn next_refresh(
         &self,
-        from: &Refresh,
+        from: &VerifiedRefresh,
         id: TokenId,
         issued_at: Timestamp,
     ) -> Result<Token, IssueError> {
         let issued_at = issued_at.whole_seconds();
         let expires_at = from.expires_at.min(issued_at.after(self.lifetimes.refresh));
-        let next = Refresh { id, issued_at, expires_at, ..*from };
-        let InUse { ring, memory } = &*self.in_use();
+        let next = Refresh { id, issued_at, expires_at, ..from.token };
+        let InUse { ring, memory } = &*from.in_use;
         memory.successors.get_or_insert_with(&id, || self.refresh(ring, &next)).map(Token)
     }
 
@@ -360,22 +376,24 @@ impl Tokens {
     ///
     /// # Errors
     /// [`TokenRefusal::Invalid`] or [`TokenRefusal::Expired`].
-    pub fn verify_refresh(&self, text: &str, now: Timestamp) -> Result<Refresh, TokenRefusal> {
-        let payload = paseto::decrypt(&self.ring(), text).ok_or(TokenRefusal::Invalid)?;
+    pub fn verify_refresh(&self, text: &str, now: Timestamp) -> Result<VerifiedRefresh, TokenRefusal> {
+        let in_use = self.in_use();
+        let payload = paseto::decrypt(&in_use.ring, text).ok_or(TokenRefusal::Invalid)?;
         let claims: RefreshPayload<'_> =
             serde_json::from_str(payload.text()).map_err(|_| TokenRefusal::Invalid)?;
         if claims.iss != self.issuer {
             return Err(TokenRefusal::Invalid);
         }
         check_times(claims.nbf.max(claims.iat), claims.exp, now)?;
-        Ok(Refresh {
+        let token = Refresh {
             user: claims.sub,
             session: claims.sid,
             auth_time: claims.auth_time,
             id: claims.jti,
             issued_at: claims.iat,
             expires_at: claims.exp,
-        })
+        };
+        Ok(VerifiedRefresh { token, in_use })
     }
 
     /// Checks a token of either kind by all that it says itself.
@@ -384,7 +402,7 @@ impl Tokens {
     /// [`TokenRefusal::Invalid`] or [`TokenRefusal::Expired`].
     pub fn verify_any(&self, text: &str, now: Timestamp) -> Result<AnyToken, TokenRefusal> {
         if paseto::is_local(text) {
-            let Refresh { user, session, .. } = self.verify_refresh(text, now)?;
+            let Refresh { user, session, .. } = *self.verify_refresh(text, now)?;
             Ok(AnyToken { user, session })
         } else {
             let Access { user, session, .. } = self.verify_access(text, now)?;
@@ -472,10 +490,13 @@ mod tests {
         assert!(tokens.verify_access(&access, NOW).is_ok());
         tokens.use_ring(tokens.ring().only_active().0);
         assert_eq!(tokens.verify_access(&access, NOW), Err(TokenRefusal::Invalid));
-        assert_eq!(tokens.verify_refresh(&refresh, NOW), Err(TokenRefusal::Invalid));
-        assert_eq!(tokens.verify_refresh(&old.0, NOW), Err(TokenRefusal::Invalid));
-        let new = tokens.next_refresh(&from, id, NOW).unwrap();
-        assert_eq!(tokens.verify_refresh(&new.0, NOW).unwrap().id, id);
+        // Nor does what follows from it later, though it was verified in time.
+        let late = tokens.next_refresh(&from, TokenId::generate().unwrap(), NOW).unwrap();
+        for refresh in [&refresh, &old.0, &late.0] {
+            assert_eq!(tokens.verify_refresh(refresh, NOW).err(), Some(TokenRefusal::Invalid));
+        }
+        let access = tokens.continue_session(&from, Role::Admin, NOW).unwrap();
+        assert_eq!(tokens.verify_access(&access.0, NOW), Err(TokenRefusal::Invalid));
     }
 
     #[test]
@@ -493,8 +514,8 @@ mod tests {
         assert!(texts.iter().all(|text| *text == texts[0]));
         let next = tokens.verify_refresh(&texts[0], later).unwrap();
         assert_eq!(
-            next,
-            Refresh { id, issued_at: later.whole_seconds(), ..from },
+            *next,
+            Refresh { id, issued_at: later.whole_seconds(), ..*from },
             "it ends with the session"
         );
         let other = tokens.next_refresh(&from, TokenId::generate().unwrap(), later).unwrap();
@@ -505,7 +526,8 @@ mod tests {
     fn a_refresh_token_lives_no_longer_than_todays_lifetime() {
         let (_dir, tokens) = tokens();
         let from = tokens.verify_refresh(&log_in(&tokens, NOW).1, NOW).unwrap();
-        let from = Refresh { expires_at: NOW.after(Duration::from_secs(86_400)), ..from };
+        let token = Refresh { expires_at: NOW.after(Duration::from_secs(86_400)), ..*from };
+        let from = VerifiedRefresh { token, ..from };
         let next = tokens.next_refresh(&from, TokenId::generate().unwrap(), NOW).unwrap();
         assert_eq!(tokens.verify_refresh(&next.0, NOW).unwrap().expires_at, NOW.after(MINUTES.refresh));
     }

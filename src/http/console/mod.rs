@@ -3,24 +3,24 @@
 //! The same service as behind the front, by HTTP, for the commands of the executable. The socket is open to its
 //! owner alone (0600), as the keys beside it are; whoever has those needs no password.
 
-use std::fmt;
+mod client;
+
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http::Request;
 use hyper::body::Incoming;
-use hyper::client;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
 use tower_service::Service as _;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
@@ -30,15 +30,21 @@ use super::answer::{self, ApiError};
 use super::connection::Activity;
 use super::request::{Document, document};
 use super::{Answer, App, fields, named, other, register, unknown_path};
-use crate::audit::Origin;
+use crate::audit::{By, Origin};
 use crate::key::{KeyKind, KeyRecord};
 use crate::service::Actor;
+
+pub use client::{ConsoleError, ConsoleReply, ask, connect};
 
 /// The socket's name in the data directory.
 const SOCKET: &str = "control.sock";
 
 /// How long a command may take, to ask and to hear: hashing and a hundred changes before it fit many times.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long commands under way may take once the server is to stop: changing keys takes some milliseconds, adding a
+/// user a hash.
+const LAST_COMMANDS: Duration = Duration::from_secs(2);
 
 /// The listening end.
 pub struct Console {
@@ -63,22 +69,31 @@ impl Console {
         Ok(Self { listener, path })
     }
 
-    /// Serves until dropped.
-    pub async fn serve(self, app: Arc<App>) {
+    /// Serves until `stop` is done, and finishes the commands under way.
+    pub async fn serve(self, app: Arc<App>, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
+        let mut commands = JoinSet::new();
         loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    let app = Arc::clone(&app);
-                    tokio::spawn(async move {
-                        let _ = tokio::time::timeout(PATIENCE, serve_one(stream, app)).await;
-                    });
-                }
-                Err(error) => {
-                    log::warn!("the console cannot accept connections just now: {error}");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        let app = Arc::clone(&app);
+                        commands.spawn(tokio::time::timeout(PATIENCE, serve_one(stream, app)));
+                    }
+                    Err(error) => {
+                        log::warn!("the console cannot accept connections just now: {error}");
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                },
+                Some(_) = commands.join_next() => {}
             }
         }
+        // A change that is under way gets its line in the audit log. Whoever just holds a connection open has no
+        // such claim.
+        let _ = tokio::time::timeout(LAST_COMMANDS, async { while commands.join_next().await.is_some() {} })
+            .await;
     }
 }
 
@@ -136,13 +151,14 @@ async fn published_keys(_: Arc<Origin>, app: Arc<App>) -> Answer {
 async fn rotate_keys(origin: Arc<Origin>, app: Arc<App>, body: Result<Document, ApiError>) -> Answer {
     let mut body = body?;
     let revoke = fields::flag(&mut body, "revoke").unwrap_or(false);
-    body.finish()?;
-    let keys = app.service.rotate_keys(&origin, &Actor::Console, revoke).await?;
+    let revoke = body.finish(Some(revoke))?;
+    let admin = app.service.fresh_admin(&origin, &Actor::Console)?;
+    let keys = app.service.rotate_keys(&origin, admin, revoke).await?;
     Ok(answer::ok(&keys_body(&keys)))
 }
 
 async fn prune_keys(origin: Arc<Origin>, app: Arc<App>) -> Answer {
-    let removed = app.service.prune_keys(&origin, &Actor::Console).await?;
+    let removed = app.service.prune_keys(&origin, By::Console).await?;
     Ok(answer::ok(&json!({ "removed": removed })))
 }
 
@@ -154,76 +170,9 @@ fn keys_body(keys: &[KeyRecord]) -> Value {
                 KeyKind::Signing => "access tokens",
                 KeyKind::Encrypting => "refresh tokens",
             },
-            "state": if key.not_after.is_none() { "active" } else { "retiring" },
+            "state": key.state(),
             "not_after": key.not_after,
         })
     };
     json!({ "keys": keys.iter().map(describe).collect::<Vec<_>>() })
-}
-
-/// What the console answered.
-#[derive(Debug)]
-pub struct ConsoleReply {
-    /// As behind the front.
-    pub status: StatusCode,
-    /// JSON, or nothing.
-    pub body: Value,
-}
-
-/// The console could not be asked.
-#[derive(Debug)]
-pub enum ConsoleError {
-    /// Nobody listens: no server uses the data directory.
-    NotRunning,
-    /// Something is there that does not answer.
-    Failed(String),
-}
-
-impl fmt::Display for ConsoleError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotRunning => f.write_str("no server is running there"),
-            Self::Failed(why) => write!(f, "the running server does not answer: {why}"),
-        }
-    }
-}
-
-/// Connects to the console of the server that uses `dir`.
-///
-/// # Errors
-/// [`ConsoleError`].
-pub async fn connect(dir: &Path) -> Result<UnixStream, ConsoleError> {
-    UnixStream::connect(dir.join(SOCKET)).await.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ConsoleError::NotRunning,
-        _ => ConsoleError::Failed(error.to_string()),
-    })
-}
-
-/// Asks a console.
-///
-/// # Errors
-/// [`ConsoleError::Failed`].
-pub async fn ask(
-    stream: UnixStream,
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
-) -> Result<ConsoleReply, ConsoleError> {
-    let failed = |error: &dyn fmt::Display| ConsoleError::Failed(error.to_string());
-    let exchange = async {
-        let (mut sender, connection) =
-            client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
-        tokio::spawn(connection);
-        let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method;
-        *request.uri_mut() = path.parse().map_err(|error| failed(&error))?;
-        request.headers_mut().insert(http::header::HOST, HeaderValue::from_static("console"));
-        let reply = sender.send_request(request).await.map_err(|error| failed(&error))?;
-        let status = reply.status();
-        let bytes = reply.into_body().collect().await.map_err(|error| failed(&error))?.to_bytes();
-        let body = serde_json::from_slice(&bytes).unwrap_or_default();
-        Ok(ConsoleReply { status, body })
-    };
-    tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|late| Err(failed(&late)))
 }
