@@ -12,12 +12,19 @@ use std::thread;
 
 use gatelet::clock::Clock;
 use gatelet::store::{Store, StoreOptions};
+use gatelet::user::User;
 use serde_json::json;
 
-use support::{Client, Process, Reply, Tokens, credentials, temporary};
+use support::{Client, Process, Reply, Tokens, credentials, serve, temporary};
 
-/// No line for every request.
-const QUIET: [&str; 2] = ["--log", "info,gatelet::access=warn,gatelet::audit=warn"];
+/// No line for every request, and nobody is slowed down: whoever loses a race has failed once more.
+#[rustfmt::skip] // flags and their values
+const QUIET: [&str; 8] = [
+    "--log", "info,gatelet::access=warn,gatelet::audit=warn",
+    "--account-limit", "off",
+    "--network-limit", "off",
+    "--registration-limit", "off",
+];
 
 #[test]
 fn of_sixteen_racing_registrations_of_a_name_exactly_one_wins() {
@@ -220,6 +227,233 @@ fn live_and_die(client: &mut Client, name: &str, password: &str) -> bool {
     true
 }
 
+#[test]
+fn of_two_administrators_who_demote_each_other_one_always_remains() {
+    one_administrator_remains(Way::Demote, 150);
+}
+
+#[test]
+fn of_two_administrators_who_disable_each_other_one_always_remains() {
+    one_administrator_remains(Way::Disable, 150);
+}
+
+#[test]
+fn of_two_administrators_who_delete_each_other_one_always_remains() {
+    one_administrator_remains(Way::Delete, 100);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Demote,
+    Disable,
+    Delete,
+}
+
+impl Way {
+    fn end(self, client: &mut Client, id: &str, token: &str) -> Reply {
+        let path = format!("/user/{id}");
+        match self {
+            Self::Demote => client.call("PATCH", &path, Some(token), Some(&json!({"role": "user"}))),
+            Self::Disable => client.call("PATCH", &path, Some(token), Some(&json!({"disabled": true}))),
+            Self::Delete => client.call("DELETE", &path, Some(token), None),
+        }
+    }
+}
+
+/// An administrator and a fresh token of theirs.
+struct Admin {
+    id: String,
+    token: String,
+}
+
+/// Two administrators end each other, or each themselves, at once: one of both succeeds, and whoever remains makes
+/// the other one an administrator again.
+fn one_administrator_remains(way: Way, rounds: usize) {
+    const NAMES: [&str; 2] = ["ada", "bea"];
+    let dir = temporary();
+    let mut command = serve(dir.path(), &QUIET);
+    command.env("GATELET_ADMIN_USERNAME", NAMES[0]).env("GATELET_ADMIN_PASSWORD", "correct horse");
+    let process = Process::spawn(&mut command).unwrap();
+    let mut client = process.client();
+    let ada = Admin::log_in(&mut client, NAMES[0]);
+    create_admin(&mut client, NAMES[1], &ada.token);
+    let mut admins = [ada, Admin::log_in(&mut client, NAMES[1])];
+    let mut won = [0; 2];
+    let mut same_time = 0;
+    for round in 0..rounds {
+        let themselves = round % 2 == 1;
+        let replies = race(&process, 2, 1, |racer, _, client| {
+            let target = if themselves { racer } else { 1 - racer };
+            way.end(client, &admins[target].id, &admins[racer].token)
+        })
+        .remove(0);
+        let winners: Vec<_> = (0..2).filter(|&racer| replies[racer].status == 200).collect();
+        assert_eq!(winners.len(), 1, "round {round}: {replies:?}");
+        let winner = winners[0];
+        won[winner] += 1;
+        let refusal = &replies[1 - winner];
+        // Whoever is late enough is no administrator any more, or has no session.
+        let too_late = !themselves && (refusal.status == 403 || is_revoked(refusal));
+        assert!(refusal.status == 409 || too_late, "round {round}: {refusal:?}");
+        same_time += usize::from(refusal.status == 409);
+
+        let remaining = if themselves { 1 - winner } else { winner };
+        let (gone, token) = (1 - remaining, admins[remaining].token.clone());
+        assert_eq!(enabled_admins(&mut client, &token), [&*admins[remaining].id], "round {round}");
+        let reply = way.end(&mut client, &admins[remaining].id, &token);
+        assert_eq!(reply.status, 409, "round {round}: {reply:?}");
+        if round + 1 == rounds {
+            break;
+        }
+        match way {
+            Way::Delete => create_admin(&mut client, NAMES[gone], &token),
+            Way::Demote | Way::Disable => {
+                let path = format!("/user/{}", admins[gone].id);
+                let back = json!({"role": "admin", "disabled": false});
+                assert_eq!(client.call("PATCH", &path, Some(&token), Some(&back)).status, 200);
+            }
+        }
+        admins[gone] = Admin::log_in(&mut client, NAMES[gone]);
+    }
+    println!("{way:?}: {rounds} rounds, won {won:?}, {same_time} times the last one was asked for");
+    assert!(same_time > rounds / 2, "hardly ever at once: the race shows nothing");
+    assert_eq!(process.stop().code(), 0);
+    let left = users_in(dir.path()).into_iter().filter(User::is_enabled_admin).count();
+    assert_eq!(left, 1, "in the store");
+}
+
+impl Admin {
+    fn log_in(client: &mut Client, name: &str) -> Self {
+        let token = log_in(client, name, "correct horse").access;
+        let id = client.call("GET", "/user/me", Some(&token), None).json()["id"].clone();
+        Self { id: id.as_str().unwrap().to_owned(), token }
+    }
+}
+
+fn create_admin(client: &mut Client, name: &str, token: &str) {
+    let body = json!({"username": name, "password": "correct horse", "role": "admin"});
+    let reply = client.call("POST", "/user", Some(token), Some(&body));
+    assert_eq!(reply.status, 201, "{reply:?}");
+}
+
+/// The ids of those who are administrators and may log in.
+fn enabled_admins(client: &mut Client, token: &str) -> Vec<String> {
+    let reply = client.call("GET", "/user", Some(token), None);
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let list = reply.json();
+    let admins =
+        list.as_array().unwrap().iter().filter(|user| user["role"] == "admin" && user["disabled"] == false);
+    admins.map(|user| user["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn of_racing_password_changes_from_two_sessions_exactly_one_wins() {
+    const ROUNDS: usize = 100;
+    let dir = temporary();
+    let process = Process::start(dir.path(), &QUIET);
+    let mut client = process.client();
+    register(&mut client, "anna", "password number 0");
+    let mut current = "password number 0".to_owned();
+    let mut overtaken = 0;
+    for round in 0..ROUNDS {
+        let sessions: Vec<_> = (0..2).map(|_| log_in(&mut client, "anna", &current)).collect();
+        let new = |racer: usize| format!("password {racer} of round {round}");
+        let replies = race(&process, 2, 1, |racer, _, client| {
+            change_password(client, &sessions[racer].access, &current, &new(racer))
+        })
+        .remove(0);
+        let winners: Vec<_> = (0..2).filter(|&racer| replies[racer].status == 200).collect();
+        assert_eq!(winners.len(), 1, "round {round}: {replies:?}");
+        let (winner, loser) = (winners[0], 1 - winners[0]);
+        let refusal = &replies[loser];
+        assert!(is_wrong_password(refusal) || is_revoked(refusal), "round {round}: {refusal:?}");
+        overtaken += usize::from(is_wrong_password(refusal));
+
+        assert_refused(&mut client, &sessions[loser]);
+        let me = client.call("GET", "/user/me", Some(&sessions[winner].access), None);
+        assert_eq!(me.status, 200, "round {round}: {me:?}");
+        for wrong in [&current, &new(loser)] {
+            let reply = client.post("/login", &credentials("anna", wrong));
+            assert!(is_wrong_password(&reply), "round {round}: {reply:?}");
+        }
+        current = new(winner);
+    }
+    println!("{ROUNDS} rounds, {overtaken} times the loser was let in and overtaken");
+    assert!(overtaken > 0, "never at once: the race shows nothing");
+    let last = log_in(&mut client, "anna", &current);
+    assert_eq!(process.stop().code(), 0);
+    let process = Process::start(dir.path(), &QUIET);
+    let mut client = process.client();
+    log_in(&mut client, "anna", &current);
+    assert_eq!(client.call("GET", "/user/me", Some(&last.access), None).status, 200);
+}
+
+#[test]
+fn no_login_with_the_old_password_outlives_a_change_and_none_with_the_new_one_ends_by_it() {
+    const ROUNDS: usize = 40;
+    const RACERS: usize = 5;
+    let dir = temporary();
+    // Dear enough that logins are under way while the change is.
+    let process = Process::start(dir.path(), &[&QUIET[..], &["--scrypt", "ln=8,r=8,p=1"]].concat());
+    let mut client = process.client();
+    register(&mut client, "anna", "password number 0");
+    let password = |round: usize| format!("password number {round}");
+    let (mut outlived, mut early) = (0, 0);
+    for round in 0..ROUNDS {
+        let (old, new) = (password(round), password(round + 1));
+        let this = log_in(&mut client, "anna", &old);
+        let replies = race(&process, RACERS, 1, |racer, _, client| match racer {
+            0 => change_password(client, &this.access, &old, &new),
+            1 | 2 => client.post("/login", &credentials("anna", &old)),
+            _ => {
+                // Until it is theirs: the change is not waited for.
+                let body = credentials("anna", &new);
+                (0..100)
+                    .map(|_| client.post("/login", &body))
+                    .find(|reply| !is_wrong_password(reply))
+                    .unwrap()
+            }
+        })
+        .remove(0);
+        assert_eq!(replies[0].status, 200, "round {round}: {:?}", replies[0]);
+        for reply in &replies[1..3] {
+            if reply.status == 200 {
+                outlived += 1;
+                assert_refused(&mut client, &Tokens::from_reply(reply));
+            } else {
+                assert!(is_wrong_password(reply), "round {round}: {reply:?}");
+            }
+        }
+        for reply in &replies[3..] {
+            early += 1;
+            let tokens = Tokens::from_reply(reply);
+            for token in [&tokens.access, &this.access] {
+                let me = client.call("GET", "/user/me", Some(token), None);
+                assert_eq!(me.status, 200, "round {round}: {me:?}");
+            }
+        }
+        let reply = client.post("/login", &credentials("anna", &old));
+        assert!(is_wrong_password(&reply), "round {round}: {reply:?}");
+    }
+    println!(
+        "{ROUNDS} changes: {outlived} racing logins with the old password, none of them good afterwards"
+    );
+    println!("{early} racing logins with the new password, all of them good");
+    assert!(outlived > 0, "no login came before its change: the race shows nothing");
+    assert_eq!(process.stop().code(), 0);
+    let process = Process::start(dir.path(), &QUIET);
+    log_in(&mut process.client(), "anna", &password(ROUNDS));
+}
+
+fn change_password(client: &mut Client, token: &str, current: &str, new: &str) -> Reply {
+    let body = json!({"current_password": current, "new_password": new});
+    client.call("POST", "/user/me/password", Some(token), Some(&body))
+}
+
+fn is_wrong_password(reply: &Reply) -> bool {
+    reply.status == 401 && reply.json()["message"] == "Invalid credentials"
+}
+
 /// `rounds` times all racers run `act` at once, each on a connection of its own. Answers what each was told,
 /// round by round.
 fn race(
@@ -271,19 +505,27 @@ fn assert_refused(client: &mut Client, session: &Tokens) {
     }
 }
 
-/// The names of the users in a store that no server uses; each is found under their name.
+/// The names of the users in a store that no server uses.
 fn names_in(dir: &Path) -> HashSet<String> {
+    let mut names = HashSet::new();
+    for user in users_in(dir) {
+        assert!(names.insert(user.name.as_str().to_owned()), "two users of one name");
+    }
+    names
+}
+
+/// The users in a store that no server uses; each is found under their name.
+fn users_in(dir: &Path) -> Vec<User> {
     let options = StoreOptions { cache: 16 << 20, min_free: 0, accept_clock: false };
     let store = Store::open(dir, &options, Arc::new(Clock::system())).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let names = runtime.block_on(async {
-        let mut names = HashSet::new();
-        for user in store.users_after(None, usize::MAX).await.unwrap() {
-            assert_eq!(store.user_named(&user.name).await.unwrap().unwrap().0, user);
-            assert!(names.insert(user.name.as_str().to_owned()), "two users of one name");
+    let users = runtime.block_on(async {
+        let users = store.users_after(None, usize::MAX).await.unwrap();
+        for user in &users {
+            assert_eq!(store.user_named(&user.name).await.unwrap().unwrap().0, *user);
         }
-        names
+        users
     });
     store.close().unwrap();
-    names
+    users
 }

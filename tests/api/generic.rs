@@ -8,14 +8,18 @@ use crate::support::{Reply, TestServer, credentials};
 const NOBODY: &str = "/user/01890a5d-ac96-774b-bcce-b302099a8057";
 
 /// Every path, and its methods as `Allow` names them.
-const PATHS: [(&str, &str); 9] = [
+const PATHS: [(&str, &str); 13] = [
     ("/register", "OPTIONS, POST"),
     ("/login", "OPTIONS, POST"),
     ("/refresh", "OPTIONS, POST"),
     ("/logout", "OPTIONS, POST"),
-    ("/user", "GET, HEAD, OPTIONS"),
-    ("/user/me", "DELETE, GET, HEAD, OPTIONS"),
-    (NOBODY, "DELETE, GET, HEAD, OPTIONS"),
+    ("/user", "GET, HEAD, OPTIONS, POST"),
+    ("/user/me", "DELETE, GET, HEAD, OPTIONS, PATCH"),
+    (NOBODY, "DELETE, GET, HEAD, OPTIONS, PATCH"),
+    ("/user/me/password", "OPTIONS, POST"),
+    ("/user/me/sessions", "DELETE, OPTIONS"),
+    ("/session", "GET, HEAD, OPTIONS"),
+    ("/.well-known/paseto-keys", "GET, HEAD, OPTIONS"),
     ("/healthz", "GET, HEAD, OPTIONS"),
     ("/readyz", "GET, HEAD, OPTIONS"),
 ];

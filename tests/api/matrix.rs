@@ -1,28 +1,67 @@
-//! Every kind of token at every endpoint that takes one.
+//! Every kind of token, of users and of administrators, at every endpoint that takes one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::mint::flip_bit;
+use crate::admin::with_admin_and;
+use crate::mint::{flip_bit, read_unverified};
 use crate::refusal::{Refusal, expect};
-use crate::support::{Client, Reply, TestServer, Tokens, credentials};
+use crate::support::{Client, Reply, TestServer, Tokens, credentials, start};
 
 const PASSWORD: &str = "correct horse";
+const NEW_PASSWORD: &str = "battery staple";
 
 /// The endpoints, in the order of the table's columns. `<own>` is the token's user, `<other>` another one.
-const ENDPOINTS: [(&str, &str); 9] = [
+const ENDPOINTS: [(&str, &str); 17] = [
     ("POST", "/refresh"),
     ("POST", "/logout"),
+    ("GET", "/session"),
     ("GET", "/user/me"),
     ("GET", "/user/<own>"),
     ("GET", "/user/<other>"),
     ("DELETE", "/user/me"),
     ("DELETE", "/user/<own>"),
     ("DELETE", "/user/<other>"),
-    ("GET", "/user"),
+    ("PATCH", "/user/<own>"),
+    ("PATCH", "/user/<other>"),
+    ("POST", "/user/<own>/password"),
+    ("POST", "/user/<other>/password"),
+    ("DELETE", "/user/<own>/sessions"),
+    ("DELETE", "/user/<other>/sessions"),
+    ("GET", "/user?limit=1"),
+    ("POST", "/user"),
 ];
+
+/// A good body where the endpoint takes one: what is refused is refused for the token's sake.
+fn body(method: &str, path: &str, case: &str) -> Option<Value> {
+    match (method, path) {
+        ("PATCH", _) => Some(json!({"disabled": true})),
+        ("POST", "/user/<own>/password") => {
+            Some(json!({"current_password": PASSWORD, "new_password": NEW_PASSWORD}))
+        }
+        ("POST", "/user/<other>/password") => Some(json!({"new_password": NEW_PASSWORD})),
+        ("POST", "/user") => Some(credentials(&made(case), PASSWORD)),
+        _ => None,
+    }
+}
+
+/// The name of the user that `POST /user` makes.
+fn made(case: &str) -> String {
+    format!("made: {case}")
+}
+
+/// Whose token it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    User,
+    Admin,
+}
+
+const BOTH: &[Role] = &[Role::User, Role::Admin];
+const USER: &[Role] = &[Role::User];
+const ADMIN: &[Role] = &[Role::Admin];
 
 /// What a request brings in its `Authorization` header.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +75,12 @@ enum Given {
     LoggedOutFresh,
     LoggedOutNotFresh,
     LoggedOutRefresh,
+    AllEndedFresh,
+    AllEndedNotFresh,
+    AllEndedRefresh,
+    DisabledFresh,
+    DisabledNotFresh,
+    DisabledRefresh,
     DeletedFresh,
     DeletedNotFresh,
     DeletedRefresh,
@@ -50,16 +95,22 @@ enum Given {
     ExpiredRefresh,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     Refreshed,
     LoggedOut,
+    Session,
     Shown,
     Deleted,
+    Disabled,
+    Changed,
+    Ended,
+    Listed,
+    Created,
     Refused(Refusal),
 }
 
-use Answer::{Deleted, LoggedOut, Refreshed, Shown};
+use Answer::{Changed, Created, Deleted, Disabled, Ended, Listed, LoggedOut, Refreshed, Session, Shown};
 
 const MISSING: Answer = Answer::Refused(Refusal::Missing);
 const INVALID: Answer = Answer::Refused(Refusal::Invalid);
@@ -70,52 +121,89 @@ const FORBIDDEN: Answer = Answer::Refused(Refusal::Forbidden);
 
 /// One answer for every endpoint: the compiler counts them.
 #[rustfmt::skip] // a table
-const TABLE: [(Given, [Answer; ENDPOINTS.len()]); 21] = [
-    //                          refresh    logout     GET me   GET own  GET other  DEL me   DEL own  DEL other  list
-    (Given::Nothing,            [MISSING,   MISSING,   MISSING, MISSING, MISSING,   MISSING, MISSING, MISSING,   MISSING]),
-    (Given::OtherScheme,        [MISSING,   MISSING,   MISSING, MISSING, MISSING,   MISSING, MISSING, MISSING,   MISSING]),
-    (Given::Garbage,            [INVALID,   INVALID,   INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID]),
-    (Given::Fresh,              [INVALID,   LoggedOut, Shown,   Shown,   FORBIDDEN, Deleted, Deleted, FORBIDDEN, FORBIDDEN]),
-    (Given::NotFresh,           [INVALID,   LoggedOut, Shown,   Shown,   FORBIDDEN, STALE,   STALE,   FORBIDDEN, FORBIDDEN]),
-    (Given::Refresh,            [Refreshed, LoggedOut, INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID]),
-    (Given::LoggedOutFresh,     [INVALID,   REVOKED,   REVOKED, REVOKED, REVOKED,   REVOKED, REVOKED, REVOKED,   REVOKED]),
-    (Given::LoggedOutNotFresh,  [INVALID,   REVOKED,   REVOKED, REVOKED, REVOKED,   REVOKED, REVOKED, REVOKED,   REVOKED]),
-    (Given::LoggedOutRefresh,   [REVOKED,   REVOKED,   INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID]),
-    (Given::DeletedFresh,       [INVALID,   REVOKED,   REVOKED, REVOKED, REVOKED,   REVOKED, REVOKED, REVOKED,   REVOKED]),
-    (Given::DeletedNotFresh,    [INVALID,   REVOKED,   REVOKED, REVOKED, REVOKED,   REVOKED, REVOKED, REVOKED,   REVOKED]),
-    (Given::DeletedRefresh,     [REVOKED,   REVOKED,   INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID]),
-    (Given::OtherKeyAccess,     [INVALID,   INVALID,   INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID]),
-    (Given::OtherKeyRefresh,    [INVALID,   INVALID,   INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID]),
-    (Given::OtherIssuerAccess,  [INVALID,   INVALID,   INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID]),
-    (Given::OtherIssuerRefresh, [INVALID,   INVALID,   INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID]),
-    (Given::FlippedBitAccess,   [INVALID,   INVALID,   INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID]),
-    (Given::FlippedBitRefresh,  [INVALID,   INVALID,   INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID]),
-    (Given::ExpiredFresh,       [INVALID,   EXPIRED,   EXPIRED, EXPIRED, EXPIRED,   EXPIRED, EXPIRED, EXPIRED,   EXPIRED]),
-    (Given::ExpiredNotFresh,    [INVALID,   EXPIRED,   EXPIRED, EXPIRED, EXPIRED,   EXPIRED, EXPIRED, EXPIRED,   EXPIRED]),
-    (Given::ExpiredRefresh,     [EXPIRED,   EXPIRED,   INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID]),
+const TABLE: [(&[Role], Given, [Answer; ENDPOINTS.len()]); 29] = [
+    //                                  refresh    logout     session  GET me   GET own  GET other  DEL me   DEL own  DEL other  PATCH own  PATCH other own passw. other passw. own sess. other sess. list       create
+    (BOTH,  Given::Nothing,            [MISSING,   MISSING,   MISSING, MISSING, MISSING, MISSING,   MISSING, MISSING, MISSING,   MISSING,   MISSING,    MISSING,   MISSING,     MISSING,  MISSING,    MISSING,   MISSING]),
+    (BOTH,  Given::OtherScheme,        [MISSING,   MISSING,   MISSING, MISSING, MISSING, MISSING,   MISSING, MISSING, MISSING,   MISSING,   MISSING,    MISSING,   MISSING,     MISSING,  MISSING,    MISSING,   MISSING]),
+    (BOTH,  Given::Garbage,            [INVALID,   INVALID,   INVALID, INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID,   INVALID,    INVALID,   INVALID,     INVALID,  INVALID,    INVALID,   INVALID]),
+    (USER,  Given::Fresh,              [INVALID,   LoggedOut, Session, Shown,   Shown,   FORBIDDEN, Deleted, Deleted, FORBIDDEN, FORBIDDEN, FORBIDDEN,  Changed,   FORBIDDEN,   Ended,    FORBIDDEN,  FORBIDDEN, FORBIDDEN]),
+    (ADMIN, Given::Fresh,              [INVALID,   LoggedOut, Session, Shown,   Shown,   Shown,     Deleted, Deleted, Deleted,   Disabled,  Disabled,   Changed,   Changed,     Ended,    Ended,      Listed,    Created]),
+    (USER,  Given::NotFresh,           [INVALID,   LoggedOut, Session, Shown,   Shown,   FORBIDDEN, STALE,   STALE,   FORBIDDEN, FORBIDDEN, FORBIDDEN,  Changed,   FORBIDDEN,   STALE,    FORBIDDEN,  FORBIDDEN, FORBIDDEN]),
+    (ADMIN, Given::NotFresh,           [INVALID,   LoggedOut, Session, Shown,   Shown,   Shown,     STALE,   STALE,   STALE,     STALE,     STALE,      Changed,   STALE,       STALE,    STALE,      Listed,    STALE]),
+    (BOTH,  Given::Refresh,            [Refreshed, LoggedOut, INVALID, INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID,   INVALID,    INVALID,   INVALID,     INVALID,  INVALID,    INVALID,   INVALID]),
+    (BOTH,  Given::LoggedOutFresh,     [INVALID,   REVOKED,   REVOKED, REVOKED, REVOKED, REVOKED,   REVOKED, REVOKED, REVOKED,   REVOKED,   REVOKED,    REVOKED,   REVOKED,     REVOKED,  REVOKED,    REVOKED,   REVOKED]),
+    (BOTH,  Given::LoggedOutNotFresh,  [INVALID,   REVOKED,   REVOKED, REVOKED, REVOKED, REVOKED,   REVOKED, REVOKED, REVOKED,   REVOKED,   REVOKED,    REVOKED,   REVOKED,     REVOKED,  REVOKED,    REVOKED,   REVOKED]),
+    (BOTH,  Given::LoggedOutRefresh,   [REVOKED,   REVOKED,   INVALID, INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID,   INVALID,    INVALID,   INVALID,     INVALID,  INVALID,    INVALID,   INVALID]),
+    (BOTH,  Given::AllEndedFresh,      [INVALID,   REVOKED,   REVOKED, REVOKED, REVOKED, REVOKED,   REVOKED, REVOKED, REVOKED,   REVOKED,   REVOKED,    REVOKED,   REVOKED,     REVOKED,  REVOKED,    REVOKED,   REVOKED]),
+    (BOTH,  Given::AllEndedNotFresh,   [INVALID,   REVOKED,   REVOKED, REVOKED, REVOKED, REVOKED,   REVOKED, REVOKED, REVOKED,   REVOKED,   REVOKED,    REVOKED,   REVOKED,     REVOKED,  REVOKED,    REVOKED,   REVOKED]),
+    (BOTH,  Given::AllEndedRefresh,    [REVOKED,   REVOKED,   INVALID, INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID,   INVALID,    INVALID,   INVALID,     INVALID,  INVALID,    INVALID,   INVALID]),
+    (BOTH,  Given::DisabledFresh,      [INVALID,   REVOKED,   REVOKED, REVOKED, REVOKED, REVOKED,   REVOKED, REVOKED, REVOKED,   REVOKED,   REVOKED,    REVOKED,   REVOKED,     REVOKED,  REVOKED,    REVOKED,   REVOKED]),
+    (BOTH,  Given::DisabledNotFresh,   [INVALID,   REVOKED,   REVOKED, REVOKED, REVOKED, REVOKED,   REVOKED, REVOKED, REVOKED,   REVOKED,   REVOKED,    REVOKED,   REVOKED,     REVOKED,  REVOKED,    REVOKED,   REVOKED]),
+    (BOTH,  Given::DisabledRefresh,    [REVOKED,   REVOKED,   INVALID, INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID,   INVALID,    INVALID,   INVALID,     INVALID,  INVALID,    INVALID,   INVALID]),
+    (BOTH,  Given::DeletedFresh,       [INVALID,   REVOKED,   REVOKED, REVOKED, REVOKED, REVOKED,   REVOKED, REVOKED, REVOKED,   REVOKED,   REVOKED,    REVOKED,   REVOKED,     REVOKED,  REVOKED,    REVOKED,   REVOKED]),
+    (BOTH,  Given::DeletedNotFresh,    [INVALID,   REVOKED,   REVOKED, REVOKED, REVOKED, REVOKED,   REVOKED, REVOKED, REVOKED,   REVOKED,   REVOKED,    REVOKED,   REVOKED,     REVOKED,  REVOKED,    REVOKED,   REVOKED]),
+    (BOTH,  Given::DeletedRefresh,     [REVOKED,   REVOKED,   INVALID, INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID,   INVALID,    INVALID,   INVALID,     INVALID,  INVALID,    INVALID,   INVALID]),
+    (BOTH,  Given::OtherKeyAccess,     [INVALID,   INVALID,   INVALID, INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID,   INVALID,    INVALID,   INVALID,     INVALID,  INVALID,    INVALID,   INVALID]),
+    (BOTH,  Given::OtherKeyRefresh,    [INVALID,   INVALID,   INVALID, INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID,   INVALID,    INVALID,   INVALID,     INVALID,  INVALID,    INVALID,   INVALID]),
+    (BOTH,  Given::OtherIssuerAccess,  [INVALID,   INVALID,   INVALID, INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID,   INVALID,    INVALID,   INVALID,     INVALID,  INVALID,    INVALID,   INVALID]),
+    (BOTH,  Given::OtherIssuerRefresh, [INVALID,   INVALID,   INVALID, INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID,   INVALID,    INVALID,   INVALID,     INVALID,  INVALID,    INVALID,   INVALID]),
+    (BOTH,  Given::FlippedBitAccess,   [INVALID,   INVALID,   INVALID, INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID,   INVALID,    INVALID,   INVALID,     INVALID,  INVALID,    INVALID,   INVALID]),
+    (BOTH,  Given::FlippedBitRefresh,  [INVALID,   INVALID,   INVALID, INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID,   INVALID,    INVALID,   INVALID,     INVALID,  INVALID,    INVALID,   INVALID]),
+    (BOTH,  Given::ExpiredFresh,       [INVALID,   EXPIRED,   EXPIRED, EXPIRED, EXPIRED, EXPIRED,   EXPIRED, EXPIRED, EXPIRED,   EXPIRED,   EXPIRED,    EXPIRED,   EXPIRED,     EXPIRED,  EXPIRED,    EXPIRED,   EXPIRED]),
+    (BOTH,  Given::ExpiredNotFresh,    [INVALID,   EXPIRED,   EXPIRED, EXPIRED, EXPIRED, EXPIRED,   EXPIRED, EXPIRED, EXPIRED,   EXPIRED,   EXPIRED,    EXPIRED,   EXPIRED,     EXPIRED,  EXPIRED,    EXPIRED,   EXPIRED]),
+    (BOTH,  Given::ExpiredRefresh,     [EXPIRED,   EXPIRED,   INVALID, INVALID, INVALID, INVALID,   INVALID, INVALID, INVALID,   INVALID,   INVALID,    INVALID,   INVALID,     INVALID,  INVALID,    INVALID,   INVALID]),
 ];
 
 #[test]
-fn every_kind_of_token_meets_every_endpoint_as_the_contract_says() {
-    let world = World::new();
-    for (given, answers) in TABLE {
+fn every_kind_of_token_of_every_role_meets_every_endpoint_as_the_contract_says() {
+    let mut world = World::new();
+    for (role, given, answers) in TABLE
+        .into_iter()
+        .flat_map(|(roles, given, answers)| roles.iter().map(move |&role| (role, given, answers)))
+    {
         for ((method, path), expected) in ENDPOINTS.into_iter().zip(answers) {
-            let case = format!("{given:?} at {method} {path}");
-            let asking = world.someone_with(given, case.clone());
-            let path = path.replace("<own>", &asking.id).replace("<other>", &world.other_id);
-            let reply = asking.send(&world.server, method, &path);
-            asking.check(&reply, expected, &case);
-            world.check_effect(&asking, given, expected, &case);
+            let case = format!("{role:?} {given:?} at {method} {path}");
+            let asking = world.someone_with(role, given, case.clone());
+            let other = world.somebody_else();
+            let place = path.replace("<own>", &asking.id).replace("<other>", &other.id);
+            let reply = asking.send(&world.server, method, &place, body(method, path, &case).as_ref());
+            world.check(&asking, &other, path, &reply, expected, &case);
+            world.check_asking(&asking, given, path, expected, &case);
+            world.check_other(&other, path, expected, &case);
+            let login = world.server.client().post("/login", &credentials(&made(&case), PASSWORD));
+            assert_eq!(login.status, if expected == Created { 200 } else { 401 }, "{case}");
         }
     }
 }
 
-/// A server, and what others have made for it.
+#[test]
+fn the_table_has_every_kind_of_token_once_for_every_role() {
+    let mut rows: Vec<_> = TABLE
+        .into_iter()
+        .flat_map(|(roles, given, _)| roles.iter().map(move |role| format!("{role:?} {given:?}")))
+        .collect();
+    rows.sort();
+    rows.dedup();
+    assert_eq!(rows.len(), BOTH.len() * (Given::ExpiredRefresh as usize + 1));
+}
+
+/// A server, and what others have made for it. Its oldest user is the administrator `root`, who always stays.
 struct World {
     server: TestServer,
-    other_id: String,
-    elsewhere: Tokens,
-    other_issuer: Asking,
+    root_id: String,
+    elsewhere: [Tokens; 2],
+    other_issuer: [Asking; 2],
+    /// How many there have been of those that requests are about.
+    others: usize,
+    /// The last of them, if nothing has happened to them.
+    other: Option<Somebody>,
+}
+
+/// A user that requests are about: as good as new.
+struct Somebody {
+    name: String,
+    id: String,
+    tokens: Tokens,
 }
 
 /// Whoever asks: a user made for this one request, so that no request disturbs another.
@@ -123,41 +211,79 @@ struct World {
 struct Asking {
     name: String,
     id: String,
+    role: Role,
     authorization: Option<String>,
     tokens: Tokens,
 }
 
 impl World {
     fn new() -> Self {
-        let elsewhere = TestServer::start();
+        let (elsewhere, _) = with_admin_and(&[]);
         elsewhere.register("anna", PASSWORD);
-        let server =
-            TestServer::start_with(&["--issuer", "other", "--access-ttl", "10y", "--refresh-ttl", "10y"]);
-        let other_id = server.register("other", PASSWORD);
-        let other_issuer = Asking::new(&server, "anna".to_owned());
+        let (server, root_id) =
+            with_admin_and(&["--issuer", "other", "--access-ttl", "10y", "--refresh-ttl", "10y"]);
+        let other_issuer = [
+            Asking::new(&server, Role::User, "anna".to_owned()),
+            Asking::new(&server, Role::Admin, "ada".to_owned()),
+        ];
         let clock = Arc::clone(&server.clock);
+        // This is about tokens: more users ask than one address may register.
+        let server = server
+            .restart_with(
+                &["--registration-limit", "off", "--network-limit", "off", "--account-limit", "off"],
+                clock,
+            )
+            .unwrap();
         Self {
-            server: server.restart_with(&[], clock).unwrap(),
-            other_id,
-            elsewhere: elsewhere.log_in("anna", PASSWORD),
+            server,
+            root_id,
+            elsewhere: [elsewhere.log_in("anna", PASSWORD), elsewhere.log_in("root", PASSWORD)],
             other_issuer,
+            others: 0,
+            other: None,
         }
     }
 
-    fn someone_with(&self, given: Given, name: String) -> Asking {
+    /// Somebody else, with a session that goes on.
+    fn somebody_else(&mut self) -> Somebody {
+        let (name, id) = match self.other.take() {
+            Some(Somebody { name, id, .. }) => (name, id),
+            None => {
+                self.others += 1;
+                let name = format!("other {}", self.others);
+                let id = self.server.register(&name, PASSWORD);
+                (name, id)
+            }
+        };
+        let tokens = self.server.log_in(&name, PASSWORD);
+        Somebody { name, id, tokens }
+    }
+
+    fn someone_with(&self, role: Role, given: Given, name: String) -> Asking {
         let Self { server, .. } = self;
+        let elsewhere = &self.elsewhere[role as usize];
+        let other_issuer = &self.other_issuer[role as usize];
         if let Given::OtherIssuerAccess = given {
-            let token = self.other_issuer.tokens.access.clone();
-            return self.other_issuer.clone().bearing(&token);
+            let token = other_issuer.tokens.access.clone();
+            return other_issuer.clone().bearing(&token);
         }
         if let Given::OtherIssuerRefresh = given {
-            let token = self.other_issuer.tokens.refresh.clone();
-            return self.other_issuer.clone().bearing(&token);
+            let token = other_issuer.tokens.refresh.clone();
+            return other_issuer.clone().bearing(&token);
         }
-        let asking = Asking::new(server, name);
+        let asking = Asking::new(server, role, name);
+        let id = asking.id.clone();
         let Tokens { access, refresh } = asking.tokens.clone();
         let refreshed = server.refresh(&asking.tokens);
         let logged_out = || assert_eq!(server.call("POST", "/logout", Some(&access), None).status, 200);
+        let all_ended = || {
+            assert_eq!(server.call("DELETE", "/user/me/sessions", Some(&access), None).status, 200);
+        };
+        let disabled = || {
+            let root = server.log_in("root", PASSWORD).access;
+            let change = json!({"disabled": true});
+            assert_eq!(server.call("PATCH", &format!("/user/{id}"), Some(&root), Some(&change)).status, 200);
+        };
         let deleted = || assert_eq!(server.call("DELETE", "/user/me", Some(&access), None).status, 200);
         // Longer than both lifetimes, and the tokens of other rows are made after it.
         let expired = || server.advance(Duration::from_secs(31 * 24 * 3600));
@@ -180,6 +306,30 @@ impl World {
                 logged_out();
                 asking.bearing(&refresh)
             }
+            Given::AllEndedFresh => {
+                all_ended();
+                asking.bearing(&access)
+            }
+            Given::AllEndedNotFresh => {
+                all_ended();
+                asking.bearing(&refreshed)
+            }
+            Given::AllEndedRefresh => {
+                all_ended();
+                asking.bearing(&refresh)
+            }
+            Given::DisabledFresh => {
+                disabled();
+                asking.bearing(&access)
+            }
+            Given::DisabledNotFresh => {
+                disabled();
+                asking.bearing(&refreshed)
+            }
+            Given::DisabledRefresh => {
+                disabled();
+                asking.bearing(&refresh)
+            }
             Given::DeletedFresh => {
                 deleted();
                 asking.bearing(&access)
@@ -192,8 +342,8 @@ impl World {
                 deleted();
                 asking.bearing(&refresh)
             }
-            Given::OtherKeyAccess => asking.bearing(&self.elsewhere.access),
-            Given::OtherKeyRefresh => asking.bearing(&self.elsewhere.refresh),
+            Given::OtherKeyAccess => asking.bearing(&elsewhere.access),
+            Given::OtherKeyRefresh => asking.bearing(&elsewhere.refresh),
             Given::OtherIssuerAccess | Given::OtherIssuerRefresh => unreachable!("answered above"),
             Given::FlippedBitAccess => asking.bearing(&flipped(&access)),
             Given::FlippedBitRefresh => asking.bearing(&flipped(&refresh)),
@@ -212,59 +362,52 @@ impl World {
         }
     }
 
-    /// What was done is done, and what was refused has done nothing.
-    fn check_effect(&self, asking: &Asking, given: Given, answer: Answer, case: &str) {
-        self.server.log_in("other", PASSWORD);
-        let body = credentials(&asking.name, PASSWORD);
-        let login = self.server.client().post("/login", &body);
-        let was_deleted =
-            matches!(given, Given::DeletedFresh | Given::DeletedNotFresh | Given::DeletedRefresh);
-        if was_deleted || matches!(answer, Deleted) {
-            Refusal::InvalidCredentials.expect(&login, case);
-        } else {
-            assert_eq!(login.status, 200, "{case}");
-        }
-        let session = self.server.call("POST", "/refresh", Some(&asking.tokens.refresh), None);
-        match (given, answer) {
-            _ if was_deleted => Refusal::Revoked.expect(&session, case),
-            (_, LoggedOut | Deleted) => Refusal::Revoked.expect(&session, case),
-            (Given::LoggedOutFresh | Given::LoggedOutNotFresh | Given::LoggedOutRefresh, _) => {
-                Refusal::Revoked.expect(&session, case);
-            }
-            (Given::ExpiredFresh | Given::ExpiredNotFresh | Given::ExpiredRefresh, _) => {
-                Refusal::Expired.expect(&session, case);
-            }
-            (Given::OtherIssuerAccess | Given::OtherIssuerRefresh, _) => {
-                Refusal::Invalid.expect(&session, case);
-            }
-            _ => assert_eq!(session.status, 200, "{case}: {session:?}"),
-        }
-    }
-}
-
-impl Asking {
-    fn new(server: &TestServer, name: String) -> Self {
-        let id = server.register(&name, PASSWORD);
-        let tokens = server.log_in(&name, PASSWORD);
-        Self { name, id, authorization: None, tokens }
-    }
-
-    fn bearing(self, token: &str) -> Self {
-        Self { authorization: Some(format!("Bearer {token}")), ..self }
-    }
-
-    fn send(&self, server: &TestServer, method: &str, path: &str) -> Reply {
-        let headers: Vec<_> =
-            self.authorization.iter().map(|value| ("Authorization", value.as_str())).collect();
-        Client::connect(server.address).unwrap().send(method, path, &headers, None)
-    }
-
-    fn check(&self, reply: &Reply, expected: Answer, case: &str) {
+    fn check(
+        &self,
+        asking: &Asking,
+        other: &Somebody,
+        path: &str,
+        reply: &Reply,
+        expected: Answer,
+        case: &str,
+    ) {
+        let is_other = path.contains("<other>");
+        let (id, name) = if is_other { (&other.id, &other.name) } else { (&asking.id, &asking.name) };
+        let role = if asking.role == Role::Admin && !is_other { "admin" } else { "user" };
+        let message = |text: &str| expect(reply, 200, &json!({ "message": text }), case);
         match expected {
             Answer::Refused(refusal) => refusal.expect(reply, case),
-            LoggedOut => expect(reply, 200, &json!({"message": "Sucessfully logout"}), case),
-            Shown => expect(reply, 200, &json!({"id": self.id, "username": self.name}), case),
-            Deleted => expect(reply, 200, &json!({"message": "User deleted."}), case),
+            LoggedOut => message("Sucessfully logout"),
+            Deleted => message("User deleted."),
+            Changed => message("Password changed."),
+            Ended => message("All sessions ended."),
+            Shown => expect(reply, 200, &json!({"id": id, "username": name}), case),
+            Disabled => {
+                let created_at = &reply.json()["created_at"];
+                let body = json!({"id": id, "username": name, "role": role, "disabled": true, "created_at": created_at});
+                expect(reply, 200, &body, case);
+            }
+            Listed => {
+                let root = json!({
+                    "id": self.root_id,
+                    "username": "root",
+                    "role": "admin",
+                    "disabled": false,
+                    "created_at": start().to_string(),
+                });
+                expect(reply, 200, &json!([root]), case);
+            }
+            Session => {
+                let body = reply.json();
+                expect(reply, 200, &body, case);
+                assert_eq!(body["user"]["id"], Value::from(id.as_str()), "{case}");
+                assert_eq!(body["user"]["role"], role, "{case}");
+                assert_eq!(body["session"]["id"], read_unverified(&asking.tokens.access)["sid"], "{case}");
+            }
+            Created => {
+                expect(reply, 201, &json!({"message": "User created successfully."}), case);
+                assert!(reply.header("location").is_some_and(|place| place.starts_with("/user/")), "{case}");
+            }
             Refreshed => {
                 assert_eq!(reply.status, 200, "{case}: {reply:?}");
                 let body = reply.json();
@@ -272,9 +415,119 @@ impl Asking {
                 assert_eq!(body.as_object().map(serde_json::Map::len), Some(1), "{case}: {body}");
                 assert_eq!(reply.header("cache-control"), Some("no-store"), "{case}");
                 assert_eq!(reply.header("www-authenticate"), None, "{case}");
-                assert_ne!(body["access_token"], Value::from(self.tokens.access.as_str()), "{case}");
+                assert_ne!(body["access_token"], Value::from(asking.tokens.access.as_str()), "{case}");
             }
         }
+    }
+
+    /// What was done to whoever asked is done, and what was refused has done nothing to them.
+    fn check_asking(&self, asking: &Asking, given: Given, path: &str, answer: Answer, case: &str) {
+        // What was done to somebody else has done nothing to whoever asked.
+        let answer = if path.contains("<other>") { Shown } else { answer };
+        let login =
+            |password: &str| self.server.client().post("/login", &credentials(&asking.name, password)).status;
+        let logins = match answer {
+            _ if given.is_gone() => (401, 401),
+            Deleted | Disabled => (401, 401),
+            Changed => (401, 200),
+            _ => (200, 401),
+        };
+        assert_eq!((login(PASSWORD), login(NEW_PASSWORD)), logins, "{case}");
+        let session = self.server.call("POST", "/refresh", Some(&asking.tokens.refresh), None);
+        match (given, answer) {
+            _ if given.is_over() => Refusal::Revoked.expect(&session, case),
+            (_, LoggedOut | Deleted | Disabled | Ended) => Refusal::Revoked.expect(&session, case),
+            (Given::ExpiredFresh | Given::ExpiredNotFresh | Given::ExpiredRefresh, _) => {
+                Refusal::Expired.expect(&session, case);
+            }
+            (Given::OtherIssuerAccess | Given::OtherIssuerRefresh, _) => {
+                Refusal::Invalid.expect(&session, case);
+            }
+            // A change of password spares the session that made it.
+            _ => assert_eq!(session.status, 200, "{case}: {session:?}"),
+        }
+    }
+
+    /// The same for somebody else.
+    fn check_other(&mut self, other: &Somebody, path: &str, answer: Answer, case: &str) {
+        let answer = if path.contains("<other>") { answer } else { Shown };
+        let login =
+            |password: &str| self.server.client().post("/login", &credentials(&other.name, password)).status;
+        let logins = match answer {
+            Deleted | Disabled => (401, 401),
+            Changed => (401, 200),
+            _ => (200, 401),
+        };
+        assert_eq!((login(PASSWORD), login(NEW_PASSWORD)), logins, "{case}");
+        let session = self.server.call("POST", "/refresh", Some(&other.tokens.refresh), None);
+        match answer {
+            Deleted | Disabled | Changed | Ended => Refusal::Revoked.expect(&session, case),
+            _ => {
+                assert_eq!(session.status, 200, "{case}: {session:?}");
+                self.other = Some(Somebody {
+                    name: other.name.clone(),
+                    id: other.id.clone(),
+                    tokens: other.tokens.clone(),
+                });
+            }
+        }
+    }
+}
+
+impl Given {
+    /// Whether the token's user cannot log in any more.
+    fn is_gone(self) -> bool {
+        use Given::{
+            DeletedFresh, DeletedNotFresh, DeletedRefresh, DisabledFresh, DisabledNotFresh, DisabledRefresh,
+        };
+        matches!(
+            self,
+            DeletedFresh
+                | DeletedNotFresh
+                | DeletedRefresh
+                | DisabledFresh
+                | DisabledNotFresh
+                | DisabledRefresh
+        )
+    }
+
+    /// Whether the token's session has been ended, or its user is gone.
+    fn is_over(self) -> bool {
+        use Given::{
+            AllEndedFresh, AllEndedNotFresh, AllEndedRefresh, LoggedOutFresh, LoggedOutNotFresh,
+            LoggedOutRefresh,
+        };
+        self.is_gone()
+            || matches!(self, AllEndedFresh | AllEndedNotFresh | AllEndedRefresh)
+            || matches!(self, LoggedOutFresh | LoggedOutNotFresh | LoggedOutRefresh)
+    }
+}
+
+impl Asking {
+    fn new(server: &TestServer, role: Role, name: String) -> Self {
+        let id = match role {
+            Role::User => server.register(&name, PASSWORD),
+            Role::Admin => {
+                let root = server.log_in("root", PASSWORD).access;
+                let body = json!({"username": name, "password": PASSWORD, "role": "admin"});
+                let reply = server.call("POST", "/user", Some(&root), Some(&body));
+                assert_eq!(reply.status, 201, "{reply:?}");
+                reply.header("location").unwrap().strip_prefix("/user/").unwrap().to_owned()
+            }
+        };
+        let tokens = server.log_in(&name, PASSWORD);
+        Self { name, id, role, authorization: None, tokens }
+    }
+
+    fn bearing(self, token: &str) -> Self {
+        Self { authorization: Some(format!("Bearer {token}")), ..self }
+    }
+
+    fn send(&self, server: &TestServer, method: &str, path: &str, body: Option<&Value>) -> Reply {
+        let headers: Vec<_> =
+            self.authorization.iter().map(|value| ("Authorization", value.as_str())).collect();
+        let body = body.map(|body| body.to_string().into_bytes());
+        Client::connect(server.address).unwrap().send(method, path, &headers, body.as_deref())
     }
 }
 

@@ -5,8 +5,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod console;
 mod disk;
+mod first_admin;
 mod healthcheck;
+mod key_command;
 mod keys;
 mod log;
 mod log_secrets;
@@ -15,6 +18,8 @@ mod start;
 mod stop;
 mod store;
 mod token_command;
+mod upgrade;
+mod user_command;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -43,8 +48,11 @@ fn watched<T: Send + 'static>(pid: Pid, job: impl FnOnce() -> T + Send + 'static
 
 /// Runs a command that ends by itself.
 fn run(command: &mut Command) -> Output {
+    support::secrets::command(command);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    watched(Pid::from_child(&child), || child.wait_with_output().unwrap())
+    let output = watched(Pid::from_child(&child), || child.wait_with_output().unwrap());
+    support::secrets::logged(&String::from_utf8_lossy(&output.stderr));
+    output
 }
 
 /// Runs a command that ends with `code` before it is ready. Answers what it says.

@@ -6,6 +6,7 @@
 mod support;
 
 mod crowds;
+mod flood;
 mod limits;
 mod protocol;
 mod slow;

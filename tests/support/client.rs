@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::secrets;
+
 /// Long enough for any answer on a busy machine; a test that waits for it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -66,6 +68,7 @@ impl Client {
 
     /// Sends bytes as they are.
     pub fn send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        secrets::sent(bytes);
         self.stream.get_mut().write_all(bytes)
     }
 
@@ -90,6 +93,7 @@ impl Client {
             let length = reply.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
             reply.body = vec![0; length];
             self.stream.read_exact(&mut reply.body)?;
+            secrets::received(&reply.body);
         }
         Ok(reply)
     }

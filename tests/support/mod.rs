@@ -7,6 +7,7 @@
 mod client;
 mod process;
 mod random;
+pub mod secrets;
 mod server;
 
 pub use client::{Client, Reply, request};

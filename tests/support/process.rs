@@ -7,13 +7,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{CHEAP, Client};
+use super::{CHEAP, Client, secrets};
 
 /// A running `gatelet serve`. Killed when dropped.
 pub struct Process {
     pub address: SocketAddr,
     child: Child,
     log: Option<JoinHandle<String>>,
+    data: Option<PathBuf>,
 }
 
 /// A `gatelet` that has ended.
@@ -58,18 +59,24 @@ impl Process {
 
     /// Starts `command`; the error is a server that has ended without being ready.
     pub fn spawn(command: &mut Command) -> Result<Self, Ended> {
+        let data = secrets::command(command);
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = child.stderr.take().unwrap();
         let log = thread::spawn(move || {
             let mut log = Vec::new();
             stderr.read_to_end(&mut log).unwrap();
-            String::from_utf8_lossy(&log).into_owned()
+            let log = String::from_utf8_lossy(&log).into_owned();
+            secrets::logged(&log);
+            log
         });
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         match line.trim_end().strip_prefix("gatelet listening on http://") {
-            Some(address) => Ok(Self { address: address.parse().unwrap(), child, log: Some(log) }),
+            Some(address) => {
+                data.iter().for_each(|data| secrets::keys(data));
+                Ok(Self { address: address.parse().unwrap(), child, log: Some(log), data })
+            }
             None => Err(Ended { status: child.wait().unwrap(), log: log.join().unwrap() }),
         }
     }
@@ -119,6 +126,9 @@ impl Process {
 
     fn wait_for_end(&mut self) -> Ended {
         let status = self.child.wait().unwrap();
+        if status.success() {
+            self.data.iter().for_each(|data| secrets::keys(data)); // where it did not end well, the disk may hang
+        }
         Ended { status, log: self.log.take().unwrap().join().unwrap() }
     }
 }
@@ -127,6 +137,9 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(log) = self.log.take() {
+            let _ = log.join(); // it has been kept then
+        }
     }
 }
 

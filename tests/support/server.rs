@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use super::{CHEAP, Client, Reply, Tokens, credentials};
+use super::{CHEAP, Client, Reply, Tokens, credentials, secrets};
 
 /// When tests begin: 2026-01-01T00:00:00Z.
 pub fn start() -> Timestamp {
@@ -49,18 +49,23 @@ impl TestServer {
     }
 
     fn open(dir: Arc<TempDir>, args: &[&str], clock: Arc<Clock>) -> Result<Self, StartError> {
+        secrets::keep_log();
         let settings = settings(dir.path(), args);
         let runtime = Runtime::new().unwrap();
         let server = runtime.block_on(Server::open(&settings, Arc::clone(&clock)))?;
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
+        secrets::keys(dir.path());
         let (stop, stopped) = oneshot::channel();
+        let (ready, is_ready) = std::sync::mpsc::channel();
         let thread = thread::spawn(move || {
             runtime.block_on(async {
-                server.run(listener, async { drop(stopped.await) }).await;
+                let ready = || ready.send(()).unwrap();
+                server.run(listener, ready, async { drop(stopped.await) }).await;
                 assert_eq!(server.close().await, Exit::Stopped);
             });
         });
+        is_ready.recv().unwrap();
         Ok(Self {
             address,
             clock,
@@ -103,6 +108,7 @@ impl TestServer {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();
+            secrets::keys(self.dir.path());
         }
     }
 
@@ -133,12 +139,18 @@ impl TestServer {
 
     /// Asks the console, as the commands of the executable do. Answers status and body.
     pub fn console(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
-        Runtime::new().unwrap().block_on(async {
-            let stream = gatelet::http::connect(self.data_dir()).await.unwrap();
+        for body in body.iter().filter(|_| path == "/user") {
+            secrets::user(body);
+            secrets::passwords(body);
+        }
+        let answer = Runtime::new().unwrap().block_on(async {
+            let stream = gatelet::http::console::connect(self.data_dir()).await.unwrap();
             let method = method.parse().unwrap();
-            let reply = gatelet::http::ask(stream, method, path, body).await.unwrap();
+            let reply = gatelet::http::console::ask(stream, method, path, body).await.unwrap();
             (reply.status.as_u16(), reply.body)
-        })
+        });
+        secrets::keys(self.data_dir());
+        answer
     }
 
     /// Creates an administrator from the console and answers the id.

@@ -1,0 +1,221 @@
+//! The data directory of an earlier version: `tests/fixtures/README.md` says how it came about.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Process, Tokens, credentials, gatelet, temporary};
+use crate::{get, post, run, stop_well};
+
+const UPGRADED: &str = "was brought to the layout of this version";
+
+/// A directory as the earlier version left it, and what that version had answered.
+struct Old {
+    _dir: TempDir,
+    data: PathBuf,
+    answers: Value,
+}
+
+fn old() -> Old {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let dir = temporary();
+    let archive = fixtures.join("layout-1.tar.gz");
+    let output =
+        run(Command::new("tar").args(["--no-same-owner", "-xpzf"]).arg(archive).arg("-C").arg(dir.path()));
+    assert!(output.status.success(), "{output:?}");
+    let data = dir.path().join("layout-1");
+    assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+    let answers = fs::read_to_string(fixtures.join("layout-1.json")).unwrap();
+    Old { _dir: dir, data, answers: serde_json::from_str(&answers).unwrap() }
+}
+
+impl Old {
+    fn start(&self) -> Process {
+        Process::start(&self.data, &[])
+    }
+
+    fn keys(&self) -> BTreeMap<PathBuf, String> {
+        let entries = fs::read_dir(self.data.join("keys")).unwrap().map(|entry| entry.unwrap().path());
+        entries.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+    }
+
+    /// Name and id of every user.
+    fn users(&self) -> impl Iterator<Item = (&str, &str)> {
+        let users = self.answers["users"].as_object().unwrap();
+        users.iter().map(|(name, id)| (name.as_str(), id.as_str().unwrap()))
+    }
+
+    fn tokens(&self, session: &str) -> Tokens {
+        let token = |field: &str| self.answers[session][field].as_str().unwrap().to_owned();
+        Tokens { access: token("access_token"), refresh: token("refresh_token") }
+    }
+
+    /// Everybody who was there logs in and is who they were; whoever was deleted is nobody.
+    fn assert_whole(&self, server: &Process) {
+        assert_eq!(self.users().count(), 3);
+        for (name, id) in self.users() {
+            let tokens = Tokens::from_reply(&log_in(server, name));
+            let me = get(server, "/user/me", &tokens.access);
+            assert_eq!((me.status, me.json()), (200, json!({"id": id, "username": name})));
+            assert_eq!(post(server, "/refresh", &tokens.refresh).status, 200, "{name}");
+            let session = get(server, "/session", &tokens.access).json();
+            assert_eq!(session["user"]["role"], "user", "{name}");
+            let created = session["user"]["created_at"].as_str().unwrap();
+            assert!(created.starts_with("2025-12-31T00:00:0"), "{name}: {created}");
+            assert_eq!(register(server, name).status, 409, "{name}");
+        }
+        assert_eq!(log_in(server, "gone").status, 401);
+    }
+
+    /// Asserts that these tokens of before open nothing.
+    fn assert_refused(&self, server: &Process, session: &str) {
+        let tokens = self.tokens(session);
+        for reply in [
+            get(server, "/user/me", &tokens.access),
+            server.client().call("DELETE", "/user/me", Some(&tokens.access), None),
+            post(server, "/refresh", &tokens.refresh),
+            post(server, "/logout", &tokens.access),
+            post(server, "/logout", &tokens.refresh),
+        ] {
+            assert_eq!(reply.status, 401, "{session}: {reply:?}");
+        }
+    }
+}
+
+fn password(name: &str) -> String {
+    format!("correct horse of {name}")
+}
+
+fn log_in(server: &Process, name: &str) -> crate::support::Reply {
+    server.client().post("/login", &credentials(name, &password(name)))
+}
+
+fn register(server: &Process, name: &str) -> crate::support::Reply {
+    server.client().post("/register", &credentials(name, "another password"))
+}
+
+#[test]
+fn a_store_of_layout_1_opens_with_all_that_was_in_it_and_is_upgraded_once() {
+    let old = old();
+    let server = old.start();
+    old.assert_whole(&server);
+    let log = stop_well(server);
+    assert_eq!(log.matches(UPGRADED).count(), 1, "{log}");
+    for _ in 0..2 {
+        let server = old.start();
+        old.assert_whole(&server);
+        let log = stop_well(server);
+        assert!(!log.contains(UPGRADED), "{log}");
+    }
+}
+
+#[test]
+fn a_name_that_was_free_in_layout_1_can_be_taken_after_the_upgrade() {
+    let old = old();
+    let server = old.start();
+    assert_eq!(register(&server, "gone").status, 201);
+    assert_eq!(register(&server, "dora").status, 201);
+    assert_eq!(register(&server, "dora").status, 409);
+    stop_well(server);
+    let server = old.start();
+    for name in ["gone", "dora"] {
+        assert_eq!(register(&server, name).status, 409, "{name}");
+        let reply = server.client().post("/login", &credentials(name, "another password"));
+        assert_eq!(reply.status, 200, "{name}: {reply:?}");
+    }
+    // Whoever had the name before has come back in no way.
+    old.assert_whole(&server);
+    stop_well(server);
+}
+
+#[test]
+fn a_session_that_was_logged_out_before_the_upgrade_stays_out() {
+    let old = old();
+    for _ in 0..2 {
+        let server = old.start();
+        old.assert_refused(&server, "logged_out");
+        stop_well(server);
+    }
+}
+
+/// Ids of sessions have grown: those of before are not understood.
+#[test]
+fn whoever_was_logged_in_before_the_upgrade_logs_in_anew() {
+    let old = old();
+    let server = old.start();
+    old.assert_refused(&server, "live");
+    old.assert_whole(&server);
+    stop_well(server);
+}
+
+#[test]
+fn the_keys_of_layout_1_stay_in_use() {
+    let old = old();
+    let before = old.keys();
+    assert_eq!(before.len(), 2);
+    let signing = before.keys().find_map(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.starts_with("k4.pid.").then(|| name.to_owned())
+    });
+    let server = old.start();
+    let published = || get(&server, "/.well-known/paseto-keys", "").json();
+    assert_eq!(published()["keys"][0]["kid"], signing.clone().unwrap());
+    assert_eq!(published()["keys"][0]["state"], "active");
+    assert_eq!(published()["keys"].as_array().unwrap().len(), 1);
+    assert_eq!(old.keys(), before);
+
+    // And take part in a rotation like any others.
+    let tokens = Tokens::from_reply(&log_in(&server, "anna"));
+    let output = run(gatelet().args(["key", "rotate", "--data-dir"]).arg(&old.data));
+    assert!(output.status.success(), "{output:?}");
+    let keys = published();
+    assert_eq!(keys["keys"].as_array().unwrap().len(), 2);
+    assert_eq!((&keys["keys"][1]["kid"], &keys["keys"][1]["state"]), (&json!(signing), &json!("retiring")));
+    assert_eq!(get(&server, "/user/me", &tokens.access).status, 200);
+    assert_eq!(post(&server, "/refresh", &tokens.refresh).status, 200);
+    stop_well(server);
+    assert!(before.iter().all(|(path, key)| old.keys().get(path) == Some(key)));
+}
+
+#[test]
+fn a_kill_right_after_the_upgrade_loses_nothing() {
+    let old = old();
+    old.start().kill();
+    let server = old.start();
+    old.assert_whole(&server);
+    stop_well(server);
+}
+
+#[test]
+fn a_command_upgrades_a_store_as_well_as_a_server() {
+    let old = old();
+    let before = old.keys();
+    let output = run(gatelet().args(["key", "list", "--data-dir"]).arg(&old.data));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for path in before.keys() {
+        assert!(said.contains(path.file_name().unwrap().to_str().unwrap()), "{said}");
+    }
+    let server = old.start();
+    old.assert_whole(&server);
+    let log = stop_well(server);
+    assert!(!log.contains(UPGRADED), "{log}");
+    assert_eq!(old.keys(), before);
+}
+
+#[test]
+fn a_layout_1_store_with_a_hole_is_refused_and_not_upgraded() {
+    let old = old();
+    let log = old.data.join("store/db");
+    let mut bytes = fs::read(&log).unwrap();
+    let used = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+    bytes[used / 2..used / 2 + 64].fill(0xa5);
+    fs::write(&log, bytes).unwrap();
+    let said = crate::does_not_start(&old.data, 65);
+    assert!(!said.contains(UPGRADED) && said.contains("restore the data directory"), "{said}");
+}
