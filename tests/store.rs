@@ -4,16 +4,21 @@
 
 mod support;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, OpenOptions};
+use std::ops::Bound;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gatelet::clock::{Clock, Timestamp};
+use gatelet::key::{KeyId, KeyRecord};
 use gatelet::password::PasswordHash;
-use gatelet::session::{Era, SessionId};
-use gatelet::store::{OpenError, Store, StoreOptions};
+use gatelet::session::{Era, SessionId, Sessions, TokenId};
+use gatelet::store::{
+    NewUser, OpenError, Outcome, Replaced, Rotation, Store, StoreOptions, Successor, UserChange,
+};
 use gatelet::user::{Role, User, UserId, Username};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -21,19 +26,102 @@ use tokio::runtime::Runtime;
 
 use support::{Random, log_file, start, temporary};
 
+/// How long a refresh token that was replaced still answers its successor.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// The most replaced tokens of a session that do.
+const RETIRED_MAX: usize = 8;
+
 /// What the store should hold.
 #[derive(Clone, Default)]
 struct Model {
     users: BTreeMap<UserId, (User, PasswordHash)>,
     ended: HashSet<SessionId>,
+    rotations: HashMap<SessionId, Rotated>,
+    keys: BTreeMap<KeyId, KeyRecord>,
     /// All that have ever been.
     ids: Vec<UserId>,
-    sessions: Vec<SessionId>,
+    sessions: Vec<Begun>,
+}
+
+/// A session that was begun at some time.
+#[derive(Clone)]
+struct Begun {
+    id: SessionId,
+    user: UserId,
+    /// Not ended along with all others of the user.
+    spared: bool,
+    /// All its refresh tokens, in order.
+    tokens: Vec<TokenId>,
+}
+
+/// The refresh tokens of a session.
+#[derive(Clone)]
+struct Rotated {
+    good: Successor,
+    /// All before, and when they were replaced.
+    replaced: Vec<(TokenId, Timestamp)>,
 }
 
 impl Model {
     fn holder(&self, name: &Username) -> Option<&(User, PasswordHash)> {
         self.users.values().find(|(user, _)| user.name == *name)
+    }
+
+    fn has_admin_besides(&self, id: Option<UserId>) -> bool {
+        let mut others = self.users.values().filter(|(user, _)| Some(user.id) != id);
+        others.any(|(user, _)| user.role == Role::Admin && !user.disabled)
+    }
+
+    /// Nobody would be left.
+    fn is_last_admin(&self, id: UserId) -> bool {
+        self.has_admin_besides(None) && !self.has_admin_besides(Some(id))
+    }
+
+    /// The first of a user's sessions that go on.
+    fn session_of(&self, id: UserId) -> Option<SessionId> {
+        self.sessions.iter().find(|session| session.user == id && session.spared).map(|session| session.id)
+    }
+
+    fn end_sessions(&mut self, id: UserId, spared: Option<SessionId>) {
+        for session in self.sessions.iter_mut().filter(|session| session.user == id) {
+            session.spared &= Some(session.id) == spared;
+        }
+        let (user, _) = self.users.get_mut(&id).unwrap();
+        user.sessions = user.sessions.ended(spared);
+    }
+
+    fn end(&mut self, session: SessionId) -> bool {
+        self.rotations.remove(&session);
+        self.ended.insert(session)
+    }
+
+    fn rotate(&mut self, session: SessionId, presented: TokenId, next: TokenId, now: Timestamp) -> Rotation {
+        if self.ended.contains(&session) {
+            return Rotation::Ended;
+        }
+        let good = Successor { id: next, issued_at: now };
+        match self.rotations.get_mut(&session) {
+            None => {
+                self.rotations.insert(session, Rotated { good, replaced: vec![(presented, now)] });
+                Rotation::Advanced(good)
+            }
+            Some(rotated) if rotated.good.id == presented => {
+                rotated.good = good;
+                rotated.replaced.push((presented, now));
+                Rotation::Advanced(good)
+            }
+            Some(rotated) => {
+                let late = rotated.replaced.iter().rev().take(RETIRED_MAX);
+                let known =
+                    |(token, at): &(TokenId, Timestamp)| *token == presented && now.since(*at) <= GRACE;
+                if late.copied().any(|replaced| known(&replaced)) {
+                    return Rotation::Again(rotated.good);
+                }
+                self.end(session);
+                Rotation::Reused
+            }
+        }
     }
 
     /// Whether the store holds this and nothing else, as far as it can be asked.
@@ -46,42 +134,107 @@ impl Model {
             assert_eq!(store.user_named(&name).await, Ok(self.holder(&name).cloned()), "{name:?}");
         }
         for session in &self.sessions {
-            let ended = self.ended.contains(session);
-            assert_eq!(store.session_ended(session).await, Ok(ended), "{session:?}");
+            self.compare_session(store, session).await;
         }
         assert_eq!(store.has_users().await, Ok(!self.users.is_empty()));
-        for limit in [0, 2, usize::MAX] {
-            let first: Vec<_> = self.users.values().take(limit).map(|(user, _)| user.clone()).collect();
-            assert_eq!(store.first_users(limit).await, Ok(first));
+        assert_eq!(store.has_admin().await, Ok(self.has_admin_besides(None)));
+        assert_eq!(store.keys().await, Ok(self.keys.values().cloned().collect()));
+    }
+
+    async fn compare_session(&self, store: &Store, session: &Begun) {
+        let ended = self.ended.contains(&session.id);
+        assert_eq!(store.session_ended(&session.id).await, Ok(ended), "{:?}", session.id);
+        if let Some((user, _)) = self.users.get(&session.user) {
+            let user = store.user(user.id).await.unwrap().unwrap();
+            assert_eq!(user.sessions.include(&session.id), session.spared, "{:?} of {user:?}", session.id);
+        }
+        let rotated = self.rotations.get(&session.id);
+        assert_eq!(store.has_rotated(&session.id).await, Ok(rotated.is_some()), "{:?}", session.id);
+        if let Some(Rotated { good, replaced }) = rotated {
+            // Tells which token is good and changes nothing.
+            let (last, at) = *replaced.last().unwrap();
+            let next = TokenId::from_bytes([0; 16]);
+            assert_eq!(store.rotate(session.id, last, next, at).await, Ok(Rotation::Again(*good)));
+        }
+    }
+
+    /// Lists from any user on, gone ones included, have any length.
+    async fn compare_lists(&self, store: &Store) {
+        for after in std::iter::once(None).chain(self.ids.iter().copied().map(Some)) {
+            let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let all: Vec<_> =
+                self.users.range((begin, Bound::Unbounded)).map(|(_, (user, _))| user.clone()).collect();
+            for limit in [0, 2, usize::MAX] {
+                let expected = all.iter().take(limit).cloned().collect();
+                assert_eq!(store.users_after(after, limit).await, Ok(expected), "{limit} after {after:?}");
+            }
         }
     }
 }
 
 #[derive(Clone, Debug)]
 enum Operation {
-    Create { name: usize, order: u8 },
+    Create { name: usize, role: Role, after_millis: u64 },
+    Update { user: usize, role: Option<Role>, disabled: Option<bool> },
     Delete { user: usize },
-    ReplaceHash { user: usize, knows_the_old_one: bool },
-    End { after_secs: u64 },
-    EndAgain { session: usize },
+    RenewHash { user: usize, knows_the_old_one: bool },
+    SetPassword { user: usize, since: Since, spares: bool },
+    EndSessions { user: usize },
+    Begin { user: usize, after_secs: u64 },
+    End { session: usize },
+    Rotate { session: usize, token: Token, after_millis: u64, times: usize },
     Prune { after_secs: u64 },
+    KeepKeys { keys: BTreeMap<usize, (u64, Option<u64>)> },
     Restart,
     Crash,
 }
 
+/// Which sessions a change of password expects the user to have.
+#[derive(Clone, Copy, Debug)]
+enum Since {
+    Any,
+    These,
+    Others,
+}
+
+/// Which refresh token of a session is presented.
+#[derive(Clone, Copy, Debug)]
+enum Token {
+    Newest,
+    /// One that was replaced, so many before the newest.
+    Before(usize),
+    Unknown,
+}
+
 const NAMES: usize = 6;
 
+#[rustfmt::skip] // one line an operation
 fn operation() -> impl Strategy<Value = Operation> {
+    let role = || prop_oneof![Just(Role::User), Just(Role::Admin)];
+    let since = prop_oneof![Just(Since::Any), Just(Since::These), Just(Since::Others)];
+    let token = prop_oneof![6 => Just(Token::Newest), 4 => prop_oneof![1..4_usize, RETIRED_MAX..RETIRED_MAX + 2].prop_map(Token::Before), 1 => Just(Token::Unknown)];
+    let pause = prop::sample::select(vec![0, 0, 1, 9_999, 15_000, 30_000, 30_001, 60_000]);
+    let times = prop_oneof![3 => Just(1), 1 => Just(RETIRED_MAX + 2)];
+    let keys = prop::collection::btree_map(0..5_usize, (1..100_u64, prop::option::of(0..100_u64)), 0..5);
     prop_oneof![
-        8 => (0..NAMES, any::<u8>()).prop_map(|(name, order)| Operation::Create { name, order }),
-        4 => any::<usize>().prop_map(|user| Operation::Delete { user }),
-        3 => (any::<usize>(), any::<bool>())
-            .prop_map(|(user, knows_the_old_one)| Operation::ReplaceHash { user, knows_the_old_one }),
-        8 => (0..100_u64).prop_map(|after_secs| Operation::End { after_secs }),
-        2 => any::<usize>().prop_map(|session| Operation::EndAgain { session }),
+        8 => (0..NAMES, role(), 0..3_u64)
+            .prop_map(|(name, role, after_millis)| Operation::Create { name, role, after_millis }),
+        8 => (any::<usize>(), prop::option::of(role()), prop::option::of(any::<bool>()))
+            .prop_map(|(user, role, disabled)| Operation::Update { user, role, disabled }),
+        3 => any::<usize>().prop_map(|user| Operation::Delete { user }),
+        2 => (any::<usize>(), any::<bool>())
+            .prop_map(|(user, knows_the_old_one)| Operation::RenewHash { user, knows_the_old_one }),
+        4 => (any::<usize>(), since, any::<bool>())
+            .prop_map(|(user, since, spares)| Operation::SetPassword { user, since, spares }),
+        2 => any::<usize>().prop_map(|user| Operation::EndSessions { user }),
+        8 => (any::<usize>(), 0..100_u64).prop_map(|(user, after_secs)| Operation::Begin { user, after_secs }),
+        4 => any::<usize>().prop_map(|session| Operation::End { session }),
+        14 => (any::<usize>(), token, pause, times)
+            .prop_map(|(session, token, after_millis, times)| Operation::Rotate { session, token, after_millis, times }),
         3 => (0..110_u64).prop_map(|after_secs| Operation::Prune { after_secs }),
-        2 => Just(Operation::Restart),
-        2 => Just(Operation::Crash),
+        2 => keys.prop_map(|keys| Operation::KeepKeys { keys }),
+        3 => Just(Operation::Restart),
+        3 => Just(Operation::Crash),
     ]
 }
 
@@ -91,6 +244,12 @@ struct Bench {
     dir: TempDir,
     store: Option<Store>,
     model: Model,
+    /// Of the next rotation.
+    now: Timestamp,
+    /// Hashes made so far, no two alike.
+    hashes: usize,
+    /// How many users had been created when the store was opened.
+    ids_before: usize,
 }
 
 impl Bench {
@@ -98,7 +257,15 @@ impl Bench {
         let dir = temporary();
         let store = open(dir.path()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        Self { runtime, dir, store: Some(store), model: Model::default() }
+        Self {
+            runtime,
+            dir,
+            store: Some(store),
+            model: Model::default(),
+            now: start(),
+            hashes: 0,
+            ids_before: 0,
+        }
     }
 
     fn store(&self) -> &Store {
@@ -107,33 +274,47 @@ impl Bench {
 
     fn run(&mut self, operation: &Operation) {
         match *operation {
-            Operation::Create { name, order } => self.create(name, order),
-            Operation::Delete { user } => {
-                let id = pick(&self.model.ids, user).unwrap_or(UserId::from_bytes([9; 16]));
-                let had = self.model.users.remove(&id).is_some();
-                assert_eq!(self.runtime.block_on(self.store().delete_user(id)), Ok(had));
+            Operation::Create { name, role, after_millis } => self.create(name, role, after_millis),
+            Operation::Update { user, role, disabled } => {
+                self.update(self.some_id(user), UserChange { role, disabled });
             }
-            Operation::ReplaceHash { user, knows_the_old_one } => self.replace_hash(user, knows_the_old_one),
-            Operation::End { after_secs } => {
-                let session = SessionId::generate(secs_after_start(after_secs), Era::default()).unwrap();
-                self.model.sessions.push(session);
-                self.end(session);
+            Operation::Delete { user } => self.delete(self.some_id(user)),
+            Operation::RenewHash { user, knows_the_old_one } => {
+                self.renew_hash(self.some_id(user), knows_the_old_one);
             }
-            Operation::EndAgain { session } => {
-                if let Some(session) = pick(&self.model.sessions, session) {
-                    self.end(session);
+            Operation::SetPassword { user, since, spares } => {
+                self.set_password(self.some_id(user), since, spares);
+            }
+            Operation::EndSessions { user } => self.end_sessions(self.some_id(user)),
+            Operation::Begin { user, after_secs } => self.begin(self.some_id(user), after_secs),
+            Operation::End { session } => {
+                if let Some(place) = self.place_of_session(session) {
+                    self.end(self.model.sessions[place].id);
                 }
+            }
+            Operation::Rotate { session, token, after_millis, times } => {
+                let Some(place) = self.place_of_session(session) else {
+                    return;
+                };
+                self.now = self.now.after(Duration::from_millis(after_millis));
+                for _ in 1..times {
+                    self.rotate(place, Token::Newest);
+                }
+                self.rotate(place, token);
             }
             Operation::Prune { after_secs } => {
                 let moment = secs_after_start(after_secs);
                 self.model.ended.retain(|session| session.ends_at() >= moment);
+                self.model.rotations.retain(|session, _| session.ends_at() >= moment);
                 assert_eq!(self.runtime.block_on(self.store().prune_sessions(moment)), Ok(()));
             }
+            Operation::KeepKeys { ref keys } => self.keep_keys(keys),
             Operation::Restart => {
                 let store = self.store.take().unwrap();
                 store.close().unwrap();
                 drop(store);
                 self.store = Some(open(self.dir.path()).unwrap());
+                self.ids_before = self.model.ids.len();
             }
             Operation::Crash => {
                 // Nothing is under way: what lies on disk now is what a crash would leave.
@@ -141,52 +322,186 @@ impl Bench {
                 self.store = None;
                 self.store = Some(open(crashed.path()).unwrap());
                 self.dir = crashed;
+                self.ids_before = self.model.ids.len();
             }
         }
     }
 
-    fn create(&mut self, name: usize, order: u8) {
+    fn create(&mut self, name: usize, role: Role, after_millis: u64) {
         let name = name_of(name);
-        // Never used twice; not in order of creation.
-        let mut id = [order; 16];
-        id[8..].copy_from_slice(&(self.model.ids.len() as u64).to_be_bytes());
-        let user = User { id: UserId::from_bytes(id), name, role: Role::User, created_at: start() };
-        let hash = PasswordHash::from_stored(format!("hash of {}", user.id));
-        let free = self.model.holder(&user.name).is_none();
-        self.model.ids.push(user.id);
-        if free {
-            self.model.users.insert(user.id, (user.clone(), hash.clone()));
-        }
-        assert_eq!(self.runtime.block_on(self.store().create_user(user, hash)), Ok(free));
-    }
-
-    fn replace_hash(&mut self, user: usize, knows_the_old_one: bool) {
-        let Some(id) = pick(&self.model.ids, user) else {
+        // Earlier than others now and then: a clock that stands still or a request that was overtaken.
+        let created_at = start().after(Duration::from_millis(after_millis));
+        let hash = self.new_hash();
+        let new = NewUser::new(name.clone(), role, hash.clone(), created_at).unwrap();
+        let created = self.runtime.block_on(self.store().create_user(new)).unwrap();
+        assert_eq!(created.is_some(), self.model.holder(&name).is_none());
+        let Some(user) = created else {
             return;
         };
-        let new = PasswordHash::from_stored(format!("hash {user}"));
+        let id = user.id;
+        assert!(!self.model.ids.contains(&id), "{id} was given out twice");
+        let since_start = &self.model.ids[self.ids_before..];
+        assert!(self.model.users.keys().all(|other| *other < id), "{id} is not after all others");
+        assert!(
+            since_start.iter().all(|other| *other < id),
+            "{id} is not after those deleted since the start"
+        );
+        let sessions = Sessions::default();
+        assert_eq!(user, User { id, name, role, disabled: false, created_at, sessions });
+        self.model.ids.push(id);
+        self.model.users.insert(id, (user, hash));
+    }
+
+    fn update(&mut self, id: UserId, change: UserChange) {
+        let expected = match self.model.users.get(&id) {
+            None => Outcome::Missing,
+            Some((user, _)) => {
+                let mut new = user.clone();
+                new.role = change.role.unwrap_or(user.role);
+                new.disabled = change.disabled.unwrap_or(user.disabled);
+                if new == *user {
+                    Outcome::Unchanged(new)
+                } else if self.model.is_last_admin(id) && (new.role == Role::User || new.disabled) {
+                    Outcome::LastAdmin
+                } else {
+                    if new.disabled && !user.disabled {
+                        self.model.end_sessions(id, None);
+                    }
+                    let (user, _) = self.model.users.get_mut(&id).unwrap();
+                    *user = User { sessions: user.sessions, ..new };
+                    Outcome::Done(user.clone())
+                }
+            }
+        };
+        assert_eq!(self.runtime.block_on(self.store().update_user(id, change)), Ok(expected));
+    }
+
+    fn delete(&mut self, id: UserId) {
+        let expected = if self.model.is_last_admin(id) {
+            Outcome::LastAdmin
+        } else if self.model.users.remove(&id).is_some() {
+            Outcome::Done(())
+        } else {
+            Outcome::Missing
+        };
+        assert_eq!(self.runtime.block_on(self.store().delete_user(id)), Ok(expected));
+    }
+
+    fn renew_hash(&mut self, id: UserId, knows_the_old_one: bool) {
+        let new = self.new_hash();
         let mut old = PasswordHash::from_stored("another hash".into());
-        let mut replaced = false;
+        let mut renewed = false;
         if knows_the_old_one && let Some((_, hash)) = self.model.users.get_mut(&id) {
             old = std::mem::replace(hash, new.clone());
-            replaced = true;
+            renewed = true;
         }
-        assert_eq!(self.runtime.block_on(self.store().replace_hash(id, old, new)), Ok(replaced));
+        assert_eq!(self.runtime.block_on(self.store().renew_hash(id, old, new)), Ok(renewed));
+    }
+
+    fn set_password(&mut self, id: UserId, since: Since, spares: bool) {
+        let new = self.new_hash();
+        let spared = self.model.session_of(id).filter(|_| spares);
+        let sessions = self.model.users.get(&id).map(|(user, _)| user.sessions).unwrap_or_default();
+        let (since, matches) = match since {
+            Since::Any => (None, true),
+            Since::These => (Some(sessions), true),
+            // As they were at the beginning, or will be.
+            Since::Others if sessions == Sessions::default() => (Some(sessions.ended(spared)), false),
+            Since::Others => (Some(Sessions::default()), false),
+        };
+        let expected = match self.model.users.get_mut(&id) {
+            None => Replaced::Missing,
+            Some(_) if !matches => Replaced::Outdated,
+            Some((_, hash)) => {
+                *hash = new.clone();
+                self.model.end_sessions(id, spared);
+                Replaced::Done
+            }
+        };
+        let replaced = self.runtime.block_on(self.store().set_password(id, new, since, spared));
+        assert_eq!(replaced, Ok(expected));
+    }
+
+    fn end_sessions(&mut self, id: UserId) {
+        let there = self.model.users.contains_key(&id);
+        if there {
+            self.model.end_sessions(id, None);
+        }
+        assert_eq!(self.runtime.block_on(self.store().end_sessions(id)), Ok(there));
+    }
+
+    /// Writes nothing: a session that has not ended needs no record.
+    fn begin(&mut self, user: UserId, after_secs: u64) {
+        let Some((User { sessions, .. }, _)) = self.model.users.get(&user) else {
+            return;
+        };
+        let ends_at = secs_after_start(after_secs);
+        let id = SessionId::generate(ends_at, Era::default(), sessions.generation()).unwrap();
+        let tokens = vec![TokenId::generate().unwrap()];
+        self.model.sessions.push(Begun { id, user, spared: true, tokens });
     }
 
     fn end(&mut self, session: SessionId) {
-        let ended = self.model.ended.insert(session);
+        let ended = self.model.end(session);
         assert_eq!(self.runtime.block_on(self.store().end_session(session)), Ok(ended));
     }
 
+    fn rotate(&mut self, place: usize, token: Token) {
+        let Begun { id, ref tokens, .. } = self.model.sessions[place];
+        let presented = match token {
+            Token::Newest => *tokens.last().unwrap(),
+            Token::Before(count) => tokens[tokens.len().saturating_sub(1 + count)],
+            Token::Unknown => TokenId::generate().unwrap(),
+        };
+        let next = TokenId::generate().unwrap();
+        let expected = self.model.rotate(id, presented, next, self.now);
+        if let Rotation::Advanced(_) = expected {
+            self.model.sessions[place].tokens.push(next);
+        }
+        let rotated = self.runtime.block_on(self.store().rotate(id, presented, next, self.now));
+        assert_eq!(rotated, Ok(expected), "{token:?} of {id:?}");
+    }
+
+    fn keep_keys(&mut self, keys: &BTreeMap<usize, (u64, Option<u64>)>) {
+        let records: Vec<_> = keys
+            .iter()
+            .map(|(&n, &(longest, not_after))| KeyRecord {
+                id: key_id(n),
+                longest: Duration::from_secs(longest),
+                not_after: not_after.map(secs_after_start),
+            })
+            .collect();
+        self.model.keys = records.iter().map(|record| (record.id.clone(), record.clone())).collect();
+        assert_eq!(self.runtime.block_on(self.store().keep_keys(records)), Ok(()));
+    }
+
+    fn new_hash(&mut self) -> PasswordHash {
+        self.hashes += 1;
+        PasswordHash::from_stored(format!("hash {}", self.hashes))
+    }
+
+    /// Of a user who is there, was there, or never was.
+    fn some_id(&self, n: usize) -> UserId {
+        self.model.ids.get(n % (self.model.ids.len() + 1)).copied().unwrap_or(UserId::from_bytes([9; 16]))
+    }
+
+    /// Of one of the newest sessions, so that one meets several operations.
+    fn place_of_session(&self, n: usize) -> Option<usize> {
+        let count = self.model.sessions.len();
+        (count > 0).then(|| count - 1 - n % count.min(5))
+    }
+
     fn compare(&self) {
-        self.runtime.block_on(self.model.compare(self.store(), (0..NAMES).map(name_of)));
+        self.runtime.block_on(async {
+            self.model.compare(self.store(), (0..NAMES).map(name_of)).await;
+            self.model.compare_lists(self.store()).await;
+        });
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 48,
+        cases: 96,
         max_shrink_iters: 300,
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -194,13 +509,31 @@ proptest! {
 
     #[test]
     fn the_store_answers_like_a_map_whatever_happens_between(
-        operations in prop::collection::vec(operation(), 1..40),
+        operations in prop::collection::vec(operation(), 1..60),
     ) {
         let mut bench = Bench::new();
         for operation in &operations {
             bench.run(operation);
             bench.compare();
         }
+    }
+}
+
+#[test]
+fn a_disabled_administrator_does_not_count_as_the_last_one_after_a_restart() {
+    let mut bench = Bench::new();
+    for name in 0..2 {
+        bench.create(name, Role::Admin, 0);
+    }
+    let [enabled, disabled] = bench.model.ids[..] else { panic!("{:?}", bench.model.ids) };
+    bench.update(disabled, UserChange { role: None, disabled: Some(true) });
+    for end in [Operation::Restart, Operation::Crash] {
+        bench.run(&end);
+        bench.update(enabled, UserChange { role: Some(Role::User), disabled: None });
+        bench.update(enabled, UserChange { role: None, disabled: Some(true) });
+        bench.delete(enabled);
+        assert!(bench.model.users.contains_key(&enabled));
+        bench.compare();
     }
 }
 
@@ -219,7 +552,8 @@ fn a_damaged_store_is_refused_or_whole() {
         let whole = |store: &Store| {
             runtime.block_on(async {
                 model.compare(store, names.iter().cloned()).await;
-                assert_eq!(store.key_ids().await, Ok(key_ids()), "{what}");
+                let all: Vec<_> = model.users.values().map(|(user, _)| user.clone()).collect();
+                assert_eq!(store.users_after(None, usize::MAX).await, Ok(all), "{what}");
             });
         };
         match open(dir.path()) {
@@ -244,29 +578,37 @@ fn a_damaged_store_is_refused_or_whole() {
 /// Users of the store that is damaged; every tenth is deleted again.
 const POPULATION: usize = 500;
 
-fn key_ids() -> Vec<String> {
-    vec!["k4.pid.one".into(), "k4.lid.two".into()]
-}
-
 /// A store with some history, what it holds, and images of its directory: as a crash and as a clean end leave it.
 fn populated() -> (TempDir, Model, [TempDir; 2]) {
     let mut bench = Bench::new();
-    bench.runtime.block_on(bench.store().keep_key_ids(key_ids())).unwrap();
+    bench.run(&Operation::KeepKeys { keys: (0..4).map(|n| (n, (900, None))).collect() });
     for n in 0..POPULATION {
-        bench.create(n, 7);
+        let role = if n % 50 == 7 { Role::Admin } else { Role::User };
+        bench.create(n, role, n as u64 / 3);
+        let id = *bench.model.ids.last().unwrap();
+        bench.begin(id, n as u64);
+        let newest = bench.model.sessions.len() - 1;
         match n % 10 {
-            0 => bench.run(&Operation::Delete { user: n }),
-            1..=4 => bench.run(&Operation::End { after_secs: n as u64 }),
-            5 => bench.run(&Operation::ReplaceHash { user: n, knows_the_old_one: true }),
+            0 => bench.delete(id),
+            1 | 2 => bench.end(bench.model.sessions[newest].id),
+            3 | 4 => {
+                bench.rotate(newest, Token::Newest);
+                bench.rotate(newest, Token::Newest);
+            }
+            5 => bench.renew_hash(id, true),
+            6 => bench.set_password(id, Since::These, true),
+            7 => bench.update(id, UserChange { role: None, disabled: Some(n % 20 == 7) }),
             _ => {}
         }
         if n == POPULATION / 2 {
             bench.run(&Operation::Restart);
             bench.run(&Operation::Prune { after_secs: 100 });
+            bench.run(&Operation::KeepKeys { keys: (2..8).map(|n| (n, (900, Some(n as u64)))).collect() });
         }
     }
     let crashed = copy_of(bench.dir.path());
     bench.run(&Operation::Restart);
+    bench.compare();
     let Bench { dir, store, model, .. } = bench;
     store.unwrap().close().unwrap();
     let ended = copy_of(dir.path());
@@ -343,6 +685,7 @@ fn secs_after_start(secs: u64) -> Timestamp {
     Timestamp::from_unix_secs(start().unix_secs() + secs)
 }
 
-fn pick<T: Copy>(list: &[T], n: usize) -> Option<T> {
-    (!list.is_empty()).then(|| list[n % list.len()])
+fn key_id(n: usize) -> KeyId {
+    let prefix = if n.is_multiple_of(2) { "k4.pid." } else { "k4.lid." };
+    format!("{prefix}{n:A>44}").parse().unwrap()
 }

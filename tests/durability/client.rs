@@ -1,26 +1,64 @@
-//! One client of many: registers, logs in, refreshes, logs out, deletes and reads until the line goes dead, and
+//! One client of many: registers, logs in, changes this and that, deletes and reads until the line goes dead, and
 //! writes down what it was told. A wrong answer is a panic.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use gatelet::user::Role;
 use serde_json::{Value, json};
 
-use crate::ledger::{Account, End, Figures, Session, Standing};
+use crate::console;
+use crate::ledger::{Account, Change, End, Figures, GRACE, Keys, Session, Standing};
 use crate::support::{Client, Random, Reply, Tokens, credentials};
 
 /// How long a load may go on at most: a server that survives its disk by this much is a failure.
 const WATCHDOG: Duration = Duration::from_secs(40);
 
+/// Keys are replaced so often in a round at most: each makes four files.
+const KEY_ROTATIONS: usize = 2;
+
+/// What clients change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Registration,
+    Refresh,
+    Logout,
+    Deletion,
+    Password,
+    AllSessions,
+    Update,
+    Keys,
+}
+
 /// What all clients of a round share.
-#[derive(Default)]
 pub struct Gossip {
-    /// The registrations that are being tried right now, newest last.
+    data_dir: PathBuf,
+    /// What clients change in this round.
+    kinds: &'static [Kind],
+    /// A fresh access token of an administrator whom nothing happens to.
+    pub admin: String,
+    /// The names and passwords that are being set right now, newest last.
     under_way: Mutex<Vec<(String, String)>>,
     /// Those of them that somebody was let in with.
     pub let_in: Mutex<HashSet<(String, String)>>,
+    /// What the console said about keys.
+    pub keys: Mutex<Keys>,
+}
+
+impl Gossip {
+    pub fn begin(data_dir: PathBuf, kinds: &'static [Kind], admin: String, keys: Keys) -> Self {
+        Self {
+            data_dir,
+            kinds,
+            admin,
+            under_way: Mutex::default(),
+            let_in: Mutex::default(),
+            keys: Mutex::new(keys),
+        }
+    }
 }
 
 pub struct Worker<'a> {
@@ -31,6 +69,7 @@ pub struct Worker<'a> {
     gossip: &'a Gossip,
     pub accounts: Vec<Account>,
     made_up: usize,
+    key_rotations: usize,
     begun: Instant,
     /// The line is dead.
     pub cut_off: bool,
@@ -52,6 +91,7 @@ impl<'a> Worker<'a> {
             gossip,
             accounts,
             made_up: 0,
+            key_rotations: 0,
             begun: Instant::now(),
             cut_off: false,
             figures: Figures::default(),
@@ -61,20 +101,43 @@ impl<'a> Worker<'a> {
     /// Does one thing or another.
     pub fn work(&mut self) {
         assert!(self.begun.elapsed() < WATCHDOG, "the server goes on as if nothing had happened");
-        match self.random.below(100) {
-            0..30 => self.register(),
-            30..50 => self.log_in(),
-            50..62 => self.refresh(),
-            62..74 => self.log_out(),
-            74..80 => self.delete(),
-            80..94 => self.read(),
-            _ => self.register_a_taken_name(),
+        if self.somebody().is_none() {
+            self.call("GET", "/healthz", None, None); // is the line dead?
+        }
+        let kind = match self.random.below(100) {
+            0..18 => return self.log_in(),
+            18..31 => return self.read(),
+            31..36 => return self.register_a_taken_name(),
+            36..63 => Kind::Registration,
+            63..75 => Kind::Refresh,
+            75..85 => Kind::Logout,
+            85..90 => Kind::Deletion,
+            90..93 => Kind::Password,
+            93..95 => Kind::AllSessions,
+            _ => Kind::Update,
+        };
+        let kinds = self.gossip.kinds;
+        let kind = if kinds.contains(&kind) { kind } else { kinds[self.random.below(kinds.len())] };
+        match kind {
+            Kind::Registration => self.register(),
+            Kind::Refresh => self.refresh(),
+            Kind::Logout => self.log_out(),
+            Kind::Deletion => self.delete(),
+            Kind::Password => self.change_password(),
+            Kind::AllSessions => self.end_all_sessions(),
+            Kind::Update => self.update(),
+            Kind::Keys => self.read(), // one of the clients sees to them
         }
     }
 
-    /// Tries to log in as those whom others are registering at this moment.
+    /// Tries to log in with what others are setting at this moment. Replaces the keys now and then.
     pub fn eavesdrop(&mut self) {
         assert!(self.begun.elapsed() < WATCHDOG, "the server goes on as if nothing had happened");
+        let may_rotate = self.gossip.kinds.contains(&Kind::Keys) && self.key_rotations < KEY_ROTATIONS;
+        if may_rotate && self.random.once_in(25) {
+            self.key_rotations += 1;
+            self.rotate_keys();
+        }
         let newest = self.gossip.under_way.lock().unwrap().last().cloned();
         let Some((name, password)) = newest else {
             self.call("GET", "/healthz", None, None); // is the line dead?
@@ -110,29 +173,45 @@ impl<'a> Worker<'a> {
         let place = freed.filter(|_| self.random.once_in(4));
         self.made_up += 1;
         let password = format!("password {} {}", self.prefix, self.made_up);
-        let (name, sessions) = match place {
+        let mut account = match place {
             Some(place) => {
-                let account = self.accounts.swap_remove(place);
-                (account.name, account.sessions)
+                let Account { name, password: old, mut former, sessions, .. } =
+                    self.accounts.swap_remove(place);
+                former.push(old);
+                Account::new(name, password, former, sessions)
             }
-            None => (format!("{} {}", self.prefix, self.made_up), Vec::new()),
+            None => {
+                let name = format!("{} {}", self.prefix, self.made_up);
+                Account::new(name, password, Vec::new(), Vec::new())
+            }
         };
+        let Account { name, password, .. } = &account;
+        let (name, body) = (name.clone(), credentials(name, password));
         let rumour = (name.clone(), password.clone());
-        self.gossip.under_way.lock().unwrap().push(rumour.clone());
-        let reply = self.call("POST", "/register", None, Some(&credentials(&name, &password)));
-        self.gossip.under_way.lock().unwrap().retain(|other| *other != rumour);
-        let (standing, id) = match reply {
+        match self.call_rumoured(rumour, "/register", None, &body) {
             Some(reply) if reply.status == 201 => {
                 self.figures.registered += 1;
-                (Standing::Exists, reply.header("location").map(|path| path["/user/".len()..].to_owned()))
+                account.standing = Standing::Exists;
+                account.id = reply.header("location").map(|path| path["/user/".len()..].to_owned());
             }
             Some(reply) => panic!("registering {name:?}: {reply:?}"),
-            None => {
-                self.figures.in_doubt += 1;
-                (Standing::PerhapsCreated, None)
-            }
-        };
-        self.accounts.push(Account { name, password, id, standing, sessions });
+            None => self.figures.in_doubt += 1,
+        }
+        self.accounts.push(account);
+    }
+
+    /// Sets a password while others try it already.
+    fn call_rumoured(
+        &mut self,
+        rumour: (String, String),
+        path: &str,
+        token: Option<&str>,
+        body: &Value,
+    ) -> Option<Reply> {
+        self.gossip.under_way.lock().unwrap().push(rumour.clone());
+        let reply = self.call("POST", path, token, Some(body));
+        self.gossip.under_way.lock().unwrap().retain(|other| *other != rumour);
+        reply
     }
 
     fn register_a_taken_name(&mut self) {
@@ -151,27 +230,60 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn log_in_as(&mut self, place: usize) -> Option<Tokens> {
+    fn log_in_as(&mut self, place: usize) {
         let Account { name, password, .. } = &self.accounts[place];
         let body = credentials(name, password);
-        let tokens = Tokens::from_reply(&self.call("POST", "/login", None, Some(&body))?);
+        let Some(reply) = self.call("POST", "/login", None, Some(&body)) else {
+            return;
+        };
+        let Tokens { access, refresh } = Tokens::from_reply(&reply);
         self.accounts[place].sessions.push(Session {
-            access: vec![tokens.access.clone()],
-            refresh: tokens.refresh.clone(),
+            access: vec![access],
+            refresh,
+            replaced: None,
+            unanswered: None,
             end: End::Open,
         });
-        Some(tokens)
     }
 
     fn refresh(&mut self) {
         let Some((place, at)) = self.some_open_session() else {
             return;
         };
-        let token = self.accounts[place].sessions[at].refresh.clone();
-        if let Some(reply) = self.call("POST", "/refresh", Some(&token), None) {
-            assert_eq!(reply.status, 200, "{reply:?}");
-            let access = reply.json()["access_token"].as_str().unwrap().to_owned();
-            self.accounts[place].sessions[at].access.push(access);
+        // An answer was lost, or another tab was faster: the one before does for a while.
+        let again = self.random.once_in(6);
+        let session = &mut self.accounts[place].sessions[at];
+        let replaced =
+            session.replaced.as_ref().filter(|replaced| again && replaced.asked.elapsed() < GRACE / 2);
+        let is_replaced = replaced.is_some();
+        let rotates = session.replaced.is_some();
+        let token = replaced.map_or(&session.refresh, |replaced| &replaced.token).clone();
+        let asked = Instant::now();
+        let reply = self.call("POST", "/refresh", Some(&token), None);
+        let session = &mut self.accounts[place].sessions[at];
+        let Some(reply) = reply else {
+            if !is_replaced {
+                session.unanswered.get_or_insert(asked);
+                self.figures.in_doubt += usize::from(rotates);
+            }
+            return;
+        };
+        // On a machine that stalls the grace may have passed.
+        let before = session.replaced.as_ref().filter(|_| is_replaced);
+        if is_revoked(&reply) && before.is_some_and(|replaced| replaced.asked.elapsed() >= GRACE) {
+            session.end = End::Final;
+            return;
+        }
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let body = reply.json();
+        session.access.push(body["access_token"].as_str().unwrap().to_owned());
+        match body["refresh_token"].as_str() {
+            Some(successor) if is_replaced => session.refresh = successor.to_owned(),
+            Some(successor) => {
+                session.advance(successor, asked);
+                self.figures.refreshed += 1;
+            }
+            None => assert!(!rotates, "the session's refresh tokens rotate no more"),
         }
     }
 
@@ -195,17 +307,106 @@ impl<'a> Worker<'a> {
         };
     }
 
+    /// By the owner, whose session goes on, or by an administrator.
+    fn change_password(&mut self) {
+        let Some(place) = self.somebody() else {
+            return;
+        };
+        self.made_up += 1;
+        let new = format!("new password {} {}", self.prefix, self.made_up);
+        let (path, token, body, spared) = if self.random.once_in(3) {
+            let path = format!("/user/{}/password", self.id(place));
+            (path, self.gossip.admin.clone(), json!({ "new_password": new }), None)
+        } else {
+            let Some(at) = self.open_session(place) else {
+                return;
+            };
+            let account = &self.accounts[place];
+            let token = account.sessions[at].access.last().unwrap().clone();
+            let body = json!({ "current_password": account.password, "new_password": new });
+            ("/user/me/password".to_owned(), token, body, Some(at))
+        };
+        let rumour = (self.accounts[place].name.clone(), new.clone());
+        let reply = self.call_rumoured(rumour, &path, Some(&token), &body);
+        self.conclude(place, Change::Password { new, spared }, reply);
+    }
+
+    /// By the owner or by an administrator.
+    fn end_all_sessions(&mut self) {
+        let Some(place) = self.somebody() else {
+            return;
+        };
+        let Some(at) = self.open_session(place) else {
+            return;
+        };
+        let (path, token) = if self.random.once_in(3) {
+            (format!("/user/{}/sessions", self.id(place)), &self.gossip.admin)
+        } else {
+            ("/user/me/sessions".to_owned(), &self.accounts[place].sessions[at].access[0])
+        };
+        let reply = self.call("DELETE", &path, Some(&token.clone()), None);
+        self.conclude(place, Change::AllSessionsEnded, reply);
+    }
+
+    /// An administrator disables or enables somebody, or gives them another role.
+    fn update(&mut self) {
+        let Some(place) = self.random.place_of(&self.accounts, Account::is_known) else {
+            return;
+        };
+        let account = &self.accounts[place];
+        let (body, change) = if account.disabled || self.random.once_in(3) {
+            (json!({ "disabled": !account.disabled }), Change::Disabled(!account.disabled))
+        } else {
+            let role = if account.role == Role::User { Role::Admin } else { Role::User };
+            (json!({ "role": role }), Change::Role(role))
+        };
+        let path = format!("/user/{}", self.id(place));
+        let reply = self.call("PATCH", &path, Some(&self.gossip.admin), Some(&body));
+        self.conclude(place, change, reply);
+    }
+
+    fn conclude(&mut self, place: usize, change: Change, reply: Option<Reply>) {
+        let account = &mut self.accounts[place];
+        match reply {
+            Some(reply) => {
+                assert_eq!(reply.status, 200, "{change:?}: {reply:?}");
+                self.figures.count(&change);
+                account.apply(change);
+            }
+            None => {
+                self.figures.in_doubt += 1;
+                account.doubt = Some(change);
+            }
+        }
+    }
+
+    fn rotate_keys(&mut self) {
+        let reply = console::ask(&self.gossip.data_dir, "POST", "/keys", Some(&json!({})));
+        let mut keys = self.gossip.keys.lock().unwrap();
+        match reply {
+            Some((200, body)) => {
+                let (ids, active) = console::key_ids(&body);
+                keys.ids.extend(ids);
+                keys.active = Some(active);
+                self.figures.keys += 1;
+            }
+            // 500 where a key's file cannot be written, 503 where the store has failed.
+            Some((500 | 503, _)) | None => {
+                keys.active = None;
+                self.figures.in_doubt += 1;
+            }
+            Some(other) => panic!("{other:?}"),
+        }
+    }
+
     fn delete(&mut self) {
         let Some(place) = self.somebody() else {
             return;
         };
-        let fresh = match self.accounts[place].open_session() {
-            Some(at) => self.accounts[place].sessions[at].access[0].clone(),
-            None => match self.log_in_as(place) {
-                Some(tokens) => tokens.access,
-                None => return,
-            },
+        let Some(at) = self.open_session(place) else {
+            return;
         };
+        let fresh = self.accounts[place].sessions[at].access[0].clone();
         let reply = self.call("DELETE", "/user/me", Some(&fresh), None);
         let account = &mut self.accounts[place];
         account.standing = match reply {
@@ -224,7 +425,9 @@ impl<'a> Worker<'a> {
 
     fn read(&mut self) {
         let Some(place) = self.random.place_of(&self.accounts, |account| {
-            !account.sessions.is_empty() && account.standing != Standing::PerhapsDeleted
+            !account.sessions.is_empty()
+                && account.standing != Standing::PerhapsDeleted
+                && account.doubt.is_none()
         }) else {
             return;
         };
@@ -247,13 +450,25 @@ impl<'a> Worker<'a> {
     }
 
     fn somebody(&mut self) -> Option<usize> {
-        self.random.place_of(&self.accounts, |account| account.standing == Standing::Exists)
+        self.random.place_of(&self.accounts, Account::is_able)
+    }
+
+    fn id(&self, place: usize) -> &str {
+        self.accounts[place].id.as_deref().unwrap()
+    }
+
+    /// The place of a session that goes on, of a new one if there is none.
+    fn open_session(&mut self, place: usize) -> Option<usize> {
+        if self.accounts[place].open_session().is_none() {
+            self.log_in_as(place);
+        }
+        self.accounts[place].open_session()
     }
 
     fn some_open_session(&mut self) -> Option<(usize, usize)> {
-        let place = self.random.place_of(&self.accounts, |account| {
-            account.standing == Standing::Exists && account.open_session().is_some()
-        })?;
+        let place = self
+            .random
+            .place_of(&self.accounts, |account| account.is_able() && account.open_session().is_some())?;
         Some((place, self.accounts[place].open_session()?))
     }
 }

@@ -1,10 +1,12 @@
 //! The process is killed: what the system has not written yet, it still writes.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs;
 use std::process::Command;
 
-use crate::ledger::Standing;
+use gatelet::user::Role;
+
+use crate::ledger::{Account, End, Session, Standing};
 use crate::support::temporary;
 use crate::trial::Trial;
 
@@ -28,26 +30,72 @@ fn a_store_that_was_set_back_is_found_out() {
     let dir = temporary();
     let (data, before) = (dir.path().join("data"), dir.path().join("before"));
     let mut trial = Trial::begin("set back", &data);
-    let process = trial.round(trial.start(), |process| drop(process.kill()), Trial::start);
-    process.kill();
-    assert!(Command::new("cp").arg("-a").args([&data, &before]).status().unwrap().success());
-
-    // Names are used again, passwords are not.
-    let those_who = |trial: &Trial, standing| -> HashSet<String> {
-        let accounts = trial.ledger.iter().filter(|account| account.standing == standing);
-        accounts.map(|account| account.password.clone()).collect()
-    };
-    let users = those_who(&trial, Standing::Exists);
     let mut process = trial.start();
-    while users.is_disjoint(&those_who(&trial, Standing::Gone)) {
+    let mut then = None;
+    for n in 0.. {
+        if n % 4 == 1 {
+            // Whom everything has happened to since is of no use here any more.
+            process.kill();
+            let _ = fs::remove_dir_all(&before);
+            assert!(Command::new("cp").arg("-a").args([&data, &before]).status().unwrap().success());
+            then = Some(Snapshot::of(&trial));
+            process = trial.start();
+        }
         process = trial.round(process, |process| drop(process.kill()), Trial::start);
+        if then.as_ref().is_some_and(|then| then.differs_in_everything_from(&trial)) {
+            break;
+        }
     }
     process.kill();
     fs::remove_dir_all(&data).unwrap();
     fs::rename(&before, &data).unwrap();
 
     let lost = trial.check_everything(&trial.start());
-    for kind in ["registered, yet cannot log in", "deleted, yet logs in", "an ended session goes on"] {
-        assert!(lost.iter().any(|line| line.contains(kind)), "nobody noticed: {kind}\n{lost:?}");
+    for kind in [
+        "registered, yet cannot log in",
+        "deleted, yet logs in",
+        "disabled, yet logs in",
+        "a password that was replaced still works",
+        "is not admin",
+        "an ended session goes on",
+        "the key k4.lid.",
+    ] {
+        assert!(lost.iter().any(|line| line.contains(kind)), "nobody noticed: {kind}\n{}", lost.join("\n"));
+    }
+}
+
+/// What was true once of those who could log in.
+struct Snapshot {
+    /// Names are used again, passwords are not.
+    roles: HashMap<String, Role>,
+    /// The refresh tokens of sessions that went on, and how many access tokens those had.
+    sessions: HashMap<String, usize>,
+    keys: usize,
+}
+
+impl Snapshot {
+    fn of(trial: &Trial) -> Self {
+        let able = || trial.ledger.iter().filter(|account| account.is_able());
+        let open = able().flat_map(|account| &account.sessions).filter(|session| session.end == End::Open);
+        Self {
+            roles: able().map(|account| (account.password.clone(), account.role)).collect(),
+            sessions: open.map(|session| (session.refresh.clone(), session.access.len())).collect(),
+            keys: trial.keys.ids.len(),
+        }
+    }
+
+    /// Whether every kind of change has been made to somebody who would be as before if the store were set back.
+    fn differs_in_everything_from(&self, trial: &Trial) -> bool {
+        let any = |changed: &dyn Fn(&Account) -> bool| trial.ledger.iter().any(changed);
+        let role = |account: &Account| self.roles.get(&account.password).copied();
+        let was_ended = |session: &Session| {
+            session.end == End::Final && self.sessions.get(&session.refresh) == Some(&session.access.len())
+        };
+        any(&|account| account.standing == Standing::Gone && role(account).is_some())
+            && any(&|account| account.disabled && role(account).is_some())
+            && any(&|account| account.former.last().is_some_and(|former| self.roles.contains_key(former)))
+            && any(&|account| account.role == Role::Admin && role(account) == Some(Role::User))
+            && any(&|account| account.sessions.iter().any(was_ended))
+            && trial.keys.ids.len() > self.keys
     }
 }

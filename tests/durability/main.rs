@@ -8,6 +8,7 @@ mod support;
 
 mod audit;
 mod client;
+mod console;
 mod disk;
 mod first_start;
 mod kill;

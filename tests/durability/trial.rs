@@ -6,10 +6,13 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use crate::audit::{audit, audit_store};
-use crate::client::{Gossip, Worker};
-use crate::ledger::{Account, Figures};
-use crate::support::{Process, Random};
+use serde_json::json;
+
+use crate::audit::{audit, audit_keys, audit_store};
+use crate::client::{Gossip, Kind, Worker};
+use crate::console;
+use crate::ledger::{Account, Figures, Keys};
+use crate::support::{Process, Random, Tokens, credentials};
 
 /// Clients that work, and one that eavesdrops.
 const WORKERS: usize = 7;
@@ -20,13 +23,46 @@ const INHERITED: usize = 12;
 /// Accounts of earlier rounds that are checked although nobody has touched them.
 const SAMPLE: usize = 60;
 
-/// Tokens outlive the slowest run; the log has no line for every request.
-const ARGS: [&str; 4] = ["--access-ttl", "12h", "--log", "info,gatelet::access=warn,gatelet::audit=warn"];
+/// Tokens outlive the slowest run; clients go as fast as they can; the log has no line for every request.
+#[rustfmt::skip] // one line a setting
+const ARGS: [&str; 10] = [
+    "--access-ttl", "12h",
+    "--account-limit", "off",
+    "--network-limit", "off",
+    "--registration-limit", "off",
+    "--log", "info,gatelet::access=warn,gatelet::audit=warn",
+];
+
+/// What clients change in a round: all of this, or, every other round, one kind of thing in turn. Where several kinds
+/// come together, what one forgets to sync is synced by the others, and nothing is lost.
+#[rustfmt::skip] // one line a round
+const ALL: &[Kind] = &[
+    Kind::Registration, Kind::Refresh, Kind::Logout, Kind::Deletion, Kind::Password, Kind::AllSessions, Kind::Update,
+    Kind::Keys,
+];
+const IN_TURN: [&[Kind]; 7] = [
+    &[Kind::Refresh],
+    &[Kind::Keys],
+    &[Kind::Password],
+    &[Kind::AllSessions],
+    &[Kind::Update],
+    &[Kind::Logout],
+    &[Kind::Registration, Kind::Deletion],
+];
+
+/// Refresh tokens rotate in one round of so many, and where nothing else changes.
+const ROTATING: usize = 3;
+
+/// The name of the administrator who disables others, and whom nothing happens to.
+pub const ADMIN: &str = "root";
 
 pub struct Trial {
     dir: PathBuf,
     pub random: Random,
     pub ledger: Vec<Account>,
+    pub keys: Keys,
+    /// The administrator's access token. From the first start, so by the first key.
+    admin: Option<String>,
     pub figures: Figures,
 }
 
@@ -37,13 +73,41 @@ impl Trial {
             dir: dir.to_owned(),
             random: Random::begin(test),
             ledger: Vec::new(),
+            keys: Keys::default(),
+            admin: None,
             figures: Figures::default(),
         }
     }
 
     /// Starts the server; it must become ready.
     pub fn start(&self) -> Process {
-        Process::start(&self.dir, &ARGS)
+        let rotating = self.kinds() == [Kind::Refresh] || self.figures.rounds % ROTATING == 1;
+        let rotation = if rotating { "on" } else { "off" };
+        Process::start(&self.dir, &[&ARGS[..], &["--refresh-rotation", rotation]].concat())
+    }
+
+    /// What clients change in the next round.
+    fn kinds(&self) -> &'static [Kind] {
+        let round = self.figures.rounds;
+        if round.is_multiple_of(2) { ALL } else { IN_TURN[round / 2 % IN_TURN.len()] }
+    }
+
+    /// The administrator's access token.
+    fn admin(&mut self, process: &Process) -> String {
+        let dir = &self.dir;
+        let add_and_log_in = || {
+            let mut body = credentials(ADMIN, "correct horse");
+            let login = body.clone();
+            body["role"] = json!("admin");
+            assert_eq!(console::ask(dir, "POST", "/user", Some(&body)).unwrap().0, 201);
+            Tokens::from_reply(&process.client().post("/login", &login)).access
+        };
+        self.admin.get_or_insert_with(add_and_log_in).clone()
+    }
+
+    fn gossip(&mut self, process: &Process) -> Gossip {
+        let admin = self.admin(process);
+        Gossip::begin(self.dir.clone(), self.kinds(), admin, std::mem::take(&mut self.keys))
     }
 
     /// Sets the clients to work; at some moment between 50 and 400 ms later `disaster` strikes, and they go on
@@ -55,12 +119,12 @@ impl Trial {
         disaster: impl FnOnce(Process),
         restart: impl FnOnce(&Self) -> Process,
     ) -> Process {
-        let gossip = Gossip::default();
+        let gossip = self.gossip(&process);
         let touched = self.load(process, &gossip, disaster);
+        self.figures.rounds += 1;
         let process = restart(self);
         let sample = self.draw(SAMPLE);
-        let lost = self.check(process.address, touched.into_iter().chain(sample).collect(), &gossip);
-        self.figures.rounds += 1;
+        let lost = self.check(process.address, touched.into_iter().chain(sample).collect(), gossip);
         assert!(lost.is_empty(), "{}\n{}", self.figures, lost.join("\n"));
         process
     }
@@ -109,20 +173,22 @@ impl Trial {
         let lost = self.check_everything(&process);
         assert!(lost.is_empty(), "{}\n{}", self.figures, lost.join("\n"));
         assert_eq!(process.stop().code(), 0);
-        audit_store(&self.dir, &self.ledger);
+        audit_store(&self.dir, &self.ledger, &self.keys);
         println!("{}", self.figures);
     }
 
     /// Answers what has been lost.
     pub fn check_everything(&mut self, process: &Process) -> Vec<String> {
         let everything = std::mem::take(&mut self.ledger);
-        self.check(process.address, everything, &Gossip::default())
+        let gossip = self.gossip(process);
+        self.check(process.address, everything, gossip)
     }
 
-    fn check(&mut self, address: SocketAddr, mut accounts: Vec<Account>, gossip: &Gossip) -> Vec<String> {
-        let let_in = gossip.let_in.lock().unwrap();
-        let findings = audit(address, &mut accounts, &let_in, &mut self.random);
+    fn check(&mut self, address: SocketAddr, mut accounts: Vec<Account>, gossip: Gossip) -> Vec<String> {
+        let mut findings = audit(address, &mut accounts, &gossip, &mut self.random);
         self.ledger.append(&mut accounts);
+        self.keys = gossip.keys.into_inner().unwrap();
+        findings.lost.extend(audit_keys(&self.dir, &mut self.keys));
         self.figures.checked += findings.checked;
         self.figures.lost += findings.lost.len();
         findings.lost
