@@ -58,6 +58,8 @@ pub enum By {
     User(UserId),
     /// Whoever can reach the data directory.
     Console,
+    /// Whoever has set the settings.
+    Settings,
     /// Whoever knocks under `--dev`.
     Anyone,
     /// Gatelet itself.
@@ -70,6 +72,7 @@ impl fmt::Display for By {
             Self::Themselves => f.write_str("themselves"),
             Self::User(id) => id.fmt(f),
             Self::Console => f.write_str("console"),
+            Self::Settings => f.write_str("settings"),
             Self::Anyone => f.write_str("anyone (--dev)"),
             Self::Housekeeping => f.write_str("housekeeping"),
         }

@@ -3,7 +3,7 @@
 //! The map, from the edge inwards; an arrow never points back:
 //!
 //! ```text
-//! main ─▶ command ─▶ server ─▶ http ─▶ service ─▶ store, password, token, throttle ─▶ audit, user, session, key, clock
+//! main ─▶ command ─▶ server ─▶ http ─▶ service ─▶ audit ─▶ store, password, token, throttle ─▶ user, session, key, clock
 //! ```
 //!
 //! What holds everywhere:

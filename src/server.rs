@@ -37,7 +37,9 @@ pub enum StartError {
     Hashes(PoolStartError),
     /// The first administrator cannot be created as the settings say.
     FirstAdmin(String),
-    /// Nor at a time that cannot be believed.
+    /// The first administrator cannot be created, though the settings are right.
+    FirstAdminFailed(String),
+    /// The first administrator cannot be created while the clock is not believed.
     Clock(ClockBehind),
 }
 
@@ -64,8 +66,19 @@ impl StartError {
             Self::StoreBroken(StoreError::Failed | StoreError::Unreadable) => Exit::StoreFailed,
             Self::Hashes(PoolStartError::Threads(_) | PoolStartError::Decoy(_)) => Exit::Other,
             Self::FirstAdmin(_) => Exit::Usage,
-            Self::Clock(_) => Exit::Other,
+            Self::FirstAdminFailed(_) | Self::Clock(_) => Exit::Other,
         }
+    }
+}
+
+impl StartError {
+    /// Leaves what holds a broken store as it is: sled's destructors would write again, and panic where the disk does
+    /// not let them.
+    fn leaving<T>(self, holder: T) -> Self {
+        if let Self::StoreBroken(_) = self {
+            std::mem::forget(holder);
+        }
+        self
     }
 }
 
@@ -80,7 +93,7 @@ impl fmt::Display for StartError {
             Self::Keys(error) => error.fmt(f),
             Self::Hashes(error) => error.fmt(f),
             Self::Clock(behind) => behind.fmt(f),
-            Self::FirstAdmin(why) => {
+            Self::FirstAdmin(why) | Self::FirstAdminFailed(why) => {
                 write!(f, "the first administrator cannot be created: {why}")
             }
         }
@@ -102,11 +115,14 @@ impl Server {
     /// # Errors
     /// [`StartError`]; nothing is running then.
     pub async fn open(settings: &Settings, clock: Arc<Clock>) -> Result<Self, StartError> {
-        warn_about(settings);
         let store = open_store(settings, Arc::clone(&clock)).await?;
+        warn_about(settings);
         let lifetimes = Lifetimes { access: settings.access_ttl, refresh: settings.refresh_ttl };
         let key_dir = settings.data_dir().join("keys");
-        let keys = open_keys(settings, &store, &key_dir, lifetimes, &clock).await?;
+        let keys = match open_keys(settings, &store, &key_dir, lifetimes, &clock).await {
+            Ok(keys) => keys,
+            Err(error) => return Err(error.leaving(store)),
+        };
         let tokens = Tokens::new(keys, settings.issuer.clone(), lifetimes);
         let slots = settings.hash_slots.unwrap_or_else(|| machine::hash_slots(settings.scrypt));
         log::info!("password hashes: {} at once at {}", slots, settings.scrypt);
@@ -123,7 +139,9 @@ impl Server {
         };
         let service = Service::new(Parts { store, tokens, key_dir, hashes, throttle, clock }, rules);
         let policy = settings.password_policy();
-        ensure_admin(settings, &service, policy).await?;
+        if let Err(error) = ensure_admin(settings, &service, policy).await {
+            return Err(error.leaving(service));
+        }
         let wanted = u64::from(settings.max_connections.get());
         let fit = machine::allow_connections(wanted);
         Ok(Self {
@@ -259,7 +277,18 @@ async fn ensure_admin(settings: &Settings, service: &Service, policy: Policy) ->
         Refusal::Unavailable(Unavailable::DiskFull) => StartError::StoreBroken(StoreError::DiskFull),
         Refusal::Unavailable(Unavailable::StoreFailed) => StartError::StoreBroken(StoreError::Failed),
         Refusal::Unavailable(Unavailable::Clock(behind)) => StartError::Clock(behind),
-        other => refuse(&format!("{other:?}")),
+        Refusal::Unavailable(reason @ (Unavailable::Busy | Unavailable::Stopping)) => {
+            StartError::FirstAdminFailed(reason.to_string())
+        }
+        Refusal::Internal(fault) => StartError::FirstAdminFailed(fault.to_string()),
+        // Nobody is answered so who makes a user.
+        Refusal::InvalidCredentials
+        | Refusal::Token(_)
+        | Refusal::Forbidden
+        | Refusal::NotFound
+        | Refusal::RegistrationClosed
+        | Refusal::LastAdmin
+        | Refusal::Throttled(_) => StartError::FirstAdminFailed("refused".into()),
     };
     let Some(name) = &settings.admin_username else {
         return Ok(());
@@ -269,9 +298,7 @@ async fn ensure_admin(settings: &Settings, service: &Service, policy: Policy) ->
     }
     let name: Username = name.parse().map_err(|error| refuse(&format!("--admin-username: {error}")))?;
     let password = Password::typed(&settings.admin_password().map_err(|why| refuse(&why))?);
-    policy
-        .check(&password, Some(&name))
-        .map_err(|error| refuse(&format!("GATELET_ADMIN_PASSWORD: {error}")))?;
+    policy.check(&password, Some(&name)).map_err(|error| refuse(&format!("the admin-password: {error}")))?;
     service.create_first_admin(name, password).await.map_err(failed)
 }
 

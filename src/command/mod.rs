@@ -71,7 +71,7 @@ impl fmt::Display for CommandError {
             }
             Self::NotOurs(dir) => write!(
                 f,
-                "{} belongs to another user: run this as that user, or while the server is running",
+                "{} belongs to another user: run this as that user, or as root while the server is running",
                 dir.display()
             ),
             Self::StoreFailed => f.write_str("the store failed: try again"),
@@ -118,8 +118,9 @@ pub(crate) enum WhereNone {
     Make,
 }
 
-/// How long to wait for a server that is just starting or stopping, or for another command.
-const IN_BETWEEN: Duration = Duration::from_secs(5);
+/// How long to wait for a server that is just starting or stopping, or for another command. A server that stops
+/// gives its last requests eight seconds, and its store one and a half.
+const IN_BETWEEN: Duration = Duration::from_secs(10);
 
 /// How often to look meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -132,13 +133,15 @@ pub(crate) fn call(
     path: &str,
     body: Option<&Value>,
 ) -> Result<Value, CommandError> {
-    let logging = Logging::start("warn")?;
+    // Nobody else would keep the audit log's line of a change that is made here.
+    let logging = Logging::start("warn,gatelet::audit=info")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let began = Instant::now();
     let reply = runtime.block_on(async {
         loop {
             let reply = match connect(settings.data_dir()).await {
                 Ok(stream) => ask(stream, method.clone(), path, body).await.map_err(CommandError::Console),
+                Err(ConsoleError::NotAllowed) => Err(CommandError::NotOurs(settings.data_dir().to_owned())),
                 Err(ConsoleError::NotRunning) => alone(settings, none, method.clone(), path, body).await,
                 Err(error) => Err(CommandError::Console(error)),
             };
@@ -170,7 +173,10 @@ async fn alone(
     if none == WhereNone::Refuse && !is_data_dir(dir) {
         return Err(CommandError::NoStore(dir.to_owned()));
     }
-    if fs::metadata(dir).is_ok_and(|dir| dir.uid() != rustix::process::geteuid().as_raw()) {
+    // A volume may be lent to its user by group; what has been made in it tells whose it is.
+    let lock = dir.join("lock");
+    let whose = fs::metadata(if lock.exists() { &lock } else { dir });
+    if whose.is_ok_and(|made| made.uid() != rustix::process::geteuid().as_raw()) {
         return Err(CommandError::NotOurs(dir.to_owned()));
     }
     let (ours, theirs) = UnixStream::pair()?;

@@ -1,4 +1,4 @@
-//! What answers look like: the only place that knows status codes and error bodies.
+//! What answers look like: the only place that gives status codes and error bodies.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

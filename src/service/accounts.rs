@@ -74,7 +74,7 @@ impl Service {
     /// [`Refusal`]; above all [`Refusal::NameTaken`].
     pub async fn create_first_admin(&self, name: Username, password: Password) -> Result<(), Refusal> {
         let origin = Arc::new(Origin::local("start"));
-        self.make_user(&origin, By::Console, name, password, Role::Admin).await.map(drop)
+        self.make_user(&origin, By::Settings, name, password, Role::Admin).await.map(drop)
     }
 
     async fn make_user(
@@ -144,23 +144,25 @@ impl Service {
     pub async fn update_user(
         &self,
         origin: &Arc<Origin>,
-        admin: FreshAdmin,
-        id: UserId,
+        actor: &Actor,
+        id: Option<UserId>,
         change: UserChange,
     ) -> Result<User, Refusal> {
-        let (store, origin, by) = (Arc::clone(&self.store), Arc::clone(origin), admin.by());
-        see_through(async move {
-            match store.update_user(id, change).await? {
-                Outcome::Done(user) => {
-                    audit::record(&origin, Event::Updated(by, &user));
-                    Ok(user)
-                }
-                Outcome::Unchanged(user) => Ok(user),
-                Outcome::Missing => Err(Refusal::NotFound),
-                Outcome::LastAdmin => Err(Refusal::LastAdmin),
+        let by = self.fresh_admin(origin, actor)?.by();
+        let id = actor.target(id)?;
+        let (store, event_origin) = (Arc::clone(&self.store), Arc::clone(origin));
+        let updated = see_through(async move {
+            let updated = store.update_user(id, change).await?;
+            if let Outcome::Done(user) = &updated {
+                audit::record(&event_origin, Event::Updated(by, user));
             }
-        })
-        .await
+            Ok(updated)
+        });
+        match updated.await? {
+            Outcome::Done(user) | Outcome::Unchanged(user) => Ok(user),
+            Outcome::LastAdmin => Err(Refusal::LastAdmin),
+            Outcome::Missing => self.missing(origin, actor, id),
+        }
     }
 
     /// Deletes the user `id`, or the caller where it is `None`. That ends all their sessions.

@@ -100,7 +100,11 @@ impl Service {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn prune_keys(&self, origin: &Arc<Origin>, by: By) -> Result<Vec<KeyId>, Refusal> {
+    pub async fn prune_keys(&self, origin: &Arc<Origin>, admin: FreshAdmin) -> Result<Vec<KeyId>, Refusal> {
+        self.prune(origin, admin.by()).await
+    }
+
+    pub(super) async fn prune(&self, origin: &Arc<Origin>, by: By) -> Result<Vec<KeyId>, Refusal> {
         if self.tokens.ring().pruned(self.clock.now()?).1.is_empty() {
             return Ok(Vec::new());
         }

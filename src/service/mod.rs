@@ -94,7 +94,7 @@ impl Service {
             Ok(()) | Err(StoreError::DiskFull | StoreError::Failed) => {} // said where it was noticed
             Err(error @ StoreError::Unreadable) => log::error!("housekeeping: {error}"),
         }
-        match self.prune_keys(&Arc::new(Origin::local("housekeeping")), By::Housekeeping).await {
+        match self.prune(&Arc::new(Origin::local("housekeeping")), By::Housekeeping).await {
             Ok(_) | Err(Refusal::Unavailable(_)) => {}
             Err(error) => log::error!("housekeeping: keys could not be pruned: {error:?}"),
         }

@@ -17,7 +17,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -70,6 +70,7 @@ pub(super) struct Opened {
 
 pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<Opened, OpenError> {
     create_data_dir(dir)?;
+    warn_if_others_can_write(dir);
     let store = dir.join("store");
     let used_before = dir.join("lock").exists() || dir.join("store-id").exists();
     if store.exists() && !used_before {
@@ -127,6 +128,13 @@ fn create_data_dir(dir: &Path) -> Result<(), OpenError> {
         return Err(OpenError::Io(dir.into(), io::ErrorKind::NotADirectory.into()));
     }
     Ok(())
+}
+
+/// Whoever can write to the directory can put files of their own in the place of ours.
+fn warn_if_others_can_write(dir: &Path) {
+    if fs::metadata(dir).is_ok_and(|dir| dir.permissions().mode() & 0o022 != 0) {
+        log::warn!("others can write to {dir}: run `chmod 700 {dir}`", dir = dir.display());
+    }
 }
 
 /// Keeps others out for as long as the file is held.

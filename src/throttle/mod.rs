@@ -30,8 +30,8 @@ use table::Table;
 /// whoever comes back when theirs has ended is still known.
 const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// How long a login takes at the most: the queue for hashes is that long.
-const LOGIN: Duration = Duration::from_secs(2);
+/// How long a login takes, roughly: two seconds in the queue for hashes, and its own hash.
+const LOGIN: Duration = Duration::from_secs(3);
 
 /// What is allowed.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +50,8 @@ pub struct Limits {
 pub struct Throttled {
     /// What there was too much of. Where it is several things, the one that takes longest to pass.
     pub by: By,
-    /// When to try again, in whole seconds, one at least: it will be let through unless others come first.
+    /// When to try again, in whole seconds, one at least: it will be let through unless others come first. Where only
+    /// logins under way are in the way it is soon, and later if they fail.
     pub retry_after: Duration,
 }
 

@@ -55,6 +55,12 @@ fn run(command: &mut Command) -> Output {
     output
 }
 
+/// What a command says on standard error, but for the audit log, which it keeps where no server does.
+fn complaints(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    text.lines().filter(|line| !line.contains(" gatelet::audit] ")).collect()
+}
+
 /// Runs a command that ends with `code` before it is ready. Answers what it says.
 fn refused(command: &mut Command, code: i32) -> String {
     let output = run(command);

@@ -299,6 +299,17 @@ fn the_audit_log_says_who_was_added_and_no_log_with_which_password() {
 }
 
 #[test]
+fn without_a_server_the_command_itself_keeps_the_audit_logs_line() {
+    let dir = temporary();
+    let data = dir.path().join("data");
+    let said = add(&data, &["--admin", "root"], format!("{PASSWORD}\n").as_bytes());
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let line = said.err.lines().find(|line| line.contains(" gatelet::audit] "));
+    let line = line.unwrap_or_else(|| panic!("{}", said.err));
+    assert!(line.contains(r#"name="root" role=admin by=console"#), "{line}");
+}
+
+#[test]
 fn wrong_usage_ends_with_2_and_names_what_is_wrong() {
     let dir = temporary();
     let data = dir.path().join("data");

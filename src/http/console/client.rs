@@ -28,6 +28,8 @@ pub struct ConsoleReply {
 pub enum ConsoleError {
     /// Nobody listens: no server uses the data directory.
     NotRunning,
+    /// This user may not connect.
+    NotAllowed,
     /// Something is there that does not answer.
     Failed(String),
 }
@@ -36,7 +38,8 @@ impl fmt::Display for ConsoleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotRunning => f.write_str("no server is running there"),
-            Self::Failed(why) => write!(f, "the running server does not answer: {why}"),
+            Self::NotAllowed => f.write_str("the data directory is not open to this user"),
+            Self::Failed(why) => write!(f, "the console does not answer: {why}"),
         }
     }
 }
@@ -51,6 +54,7 @@ pub async fn connect(dir: &Path) -> Result<UnixStream, ConsoleError> {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidInput => {
             ConsoleError::NotRunning
         }
+        io::ErrorKind::PermissionDenied => ConsoleError::NotAllowed,
         _ => ConsoleError::Failed(error.to_string()),
     })
 }

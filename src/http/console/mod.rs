@@ -30,7 +30,7 @@ use super::answer::{self, ApiError};
 use super::connection::Activity;
 use super::request::{Document, document};
 use super::{Answer, App, fields, named, other, register, unknown_path};
-use crate::audit::{By, Origin};
+use crate::audit::Origin;
 use crate::key::{KeyKind, KeyRecord};
 use crate::service::Actor;
 
@@ -90,6 +90,7 @@ impl Console {
                 Some(_) = commands.join_next() => {}
             }
         }
+        let _ = fs::remove_file(&self.path); // who comes now waits for the lock instead
         // A change that is under way gets its line in the audit log. Whoever just holds a connection open has no
         // such claim.
         let _ = tokio::time::timeout(LAST_COMMANDS, async { while commands.join_next().await.is_some() {} })
@@ -158,7 +159,8 @@ async fn rotate_keys(origin: Arc<Origin>, app: Arc<App>, body: Result<Document, 
 }
 
 async fn prune_keys(origin: Arc<Origin>, app: Arc<App>) -> Answer {
-    let removed = app.service.prune_keys(&origin, By::Console).await?;
+    let admin = app.service.fresh_admin(&origin, &Actor::Console)?;
+    let removed = app.service.prune_keys(&origin, admin).await?;
     Ok(answer::ok(&json!({ "removed": removed })))
 }
 
