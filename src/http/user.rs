@@ -102,11 +102,11 @@ pub(super) async fn update(
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
     let actor = Actor::Caller(app.service.authenticate(&origin, bearer.token()).await?);
-    app.service.fresh_admin(&origin, &actor)?; // whoever may not is told so before the body is looked at
+    let admin = app.service.fresh_admin(&origin, &actor)?;
     let mut body = body?;
     let change = UserChange { role: fields::role(&mut body), disabled: fields::flag(&mut body, "disabled") };
     let change = body.finish(Some(change))?;
-    let user = app.service.update_user(&origin, &actor, target.id(), change).await?;
+    let user = app.service.update_user(&origin, admin, target.id(), change).await?;
     Ok(answer::ok(&AdminsUserBody::from(&user)))
 }
 

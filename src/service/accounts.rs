@@ -52,7 +52,7 @@ impl Service {
     pub async fn create_user(
         &self,
         origin: &Arc<Origin>,
-        admin: FreshAdmin,
+        admin: FreshAdmin<'_>,
         name: Username,
         password: Password,
         role: Role,
@@ -131,10 +131,13 @@ impl Service {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub fn fresh_admin(&self, origin: &Origin, actor: &Actor) -> Result<FreshAdmin, Refusal> {
+    pub fn fresh_admin<'a>(&self, origin: &Origin, actor: &'a Actor) -> Result<FreshAdmin<'a>, Refusal> {
+        if let Actor::Anyone = actor {
+            return self.accepted(origin, Err(TokenRefusal::Missing)); // --dev does not go so far
+        }
         actor.admin()?;
         self.accepted(origin, actor.fresh())?;
-        Ok(FreshAdmin::new(actor))
+        Ok(FreshAdmin(actor))
     }
 
     /// Changes a user's role, or whether they may log in. Disabling ends all their sessions.
@@ -144,13 +147,13 @@ impl Service {
     pub async fn update_user(
         &self,
         origin: &Arc<Origin>,
-        actor: &Actor,
+        admin: FreshAdmin<'_>,
         id: Option<UserId>,
         change: UserChange,
     ) -> Result<User, Refusal> {
-        let by = self.fresh_admin(origin, actor)?.by();
+        let FreshAdmin(actor) = admin;
         let id = actor.target(id)?;
-        let (store, event_origin) = (Arc::clone(&self.store), Arc::clone(origin));
+        let (store, by, event_origin) = (Arc::clone(&self.store), admin.by(), Arc::clone(origin));
         let updated = see_through(async move {
             let updated = store.update_user(id, change).await?;
             if let Outcome::Done(user) = &updated {
@@ -165,6 +168,20 @@ impl Service {
         }
     }
 
+    /// The user to whom something is to be destroyed, if the actor may: their own, or as an administrator anybody's, with a
+    /// fresh token.
+    pub(super) fn fresh_target(
+        &self,
+        origin: &Origin,
+        actor: &Actor,
+        id: Option<UserId>,
+    ) -> Result<UserId, Refusal> {
+        let id = actor.target(id)?;
+        actor.own_or_admin(id)?;
+        self.accepted(origin, actor.fresh())?;
+        Ok(id)
+    }
+
     /// Deletes the user `id`, or the caller where it is `None`. That ends all their sessions.
     ///
     /// # Errors
@@ -175,9 +192,7 @@ impl Service {
         actor: &Actor,
         id: Option<UserId>,
     ) -> Result<(), Refusal> {
-        let id = actor.target(id)?;
-        actor.own_or_admin(id)?;
-        self.accepted(origin, actor.fresh())?;
+        let id = self.fresh_target(origin, actor, id)?;
         let (store, by, event_origin) = (Arc::clone(&self.store), actor.by(), Arc::clone(origin));
         let deleted = see_through(async move {
             let deleted = store.delete_user(id).await?;
@@ -231,7 +246,7 @@ impl Service {
     pub async fn reset_password(
         &self,
         origin: &Arc<Origin>,
-        admin: FreshAdmin,
+        admin: FreshAdmin<'_>,
         id: UserId,
         new: Password,
     ) -> Result<(), Refusal> {

@@ -28,17 +28,12 @@ pub struct Caller {
 
 /// Proof that whoever acts may change others.
 #[derive(Clone, Copy, Debug)]
-pub struct FreshAdmin(By);
+pub struct FreshAdmin<'a>(pub(super) &'a Actor);
 
-impl FreshAdmin {
-    /// An actor who has been found to be one.
-    pub(super) fn new(actor: &Actor) -> Self {
-        Self(actor.by())
-    }
-
+impl FreshAdmin<'_> {
     /// For the audit log.
     pub(super) fn by(self) -> By {
-        self.0
+        self.0.by()
     }
 }
 

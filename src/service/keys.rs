@@ -77,7 +77,7 @@ impl Service {
     pub async fn rotate_keys(
         &self,
         origin: &Arc<Origin>,
-        admin: FreshAdmin,
+        admin: FreshAdmin<'_>,
         revoke: bool,
     ) -> Result<Vec<KeyRecord>, Refusal> {
         let (keys, origin, by) = (Arc::clone(&self.keys), Arc::clone(origin), admin.by());
@@ -100,7 +100,11 @@ impl Service {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn prune_keys(&self, origin: &Arc<Origin>, admin: FreshAdmin) -> Result<Vec<KeyId>, Refusal> {
+    pub async fn prune_keys(
+        &self,
+        origin: &Arc<Origin>,
+        admin: FreshAdmin<'_>,
+    ) -> Result<Vec<KeyId>, Refusal> {
         self.prune(origin, admin.by()).await
     }
 

@@ -200,9 +200,7 @@ impl Service {
         actor: &Actor,
         id: Option<UserId>,
     ) -> Result<(), Refusal> {
-        let id = actor.target(id)?;
-        actor.own_or_admin(id)?;
-        self.accepted(origin, actor.fresh())?;
+        let id = self.fresh_target(origin, actor, id)?;
         let (store, event_origin, by) = (Arc::clone(&self.store), Arc::clone(origin), actor.by());
         let ended = see_through(async move {
             let ended = store.end_sessions(id).await?;

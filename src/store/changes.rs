@@ -22,7 +22,7 @@ const ROTATION_GRACE: Duration = Duration::from_secs(30);
 
 /// The most replaced tokens remembered for that time. Rotating more often than this within it is no client's
 /// habit; the record stays below 300 bytes.
-const RETIRED_MAX: usize = 8;
+pub(super) const RETIRED_MAX: usize = 8;
 
 /// A user's record, as it is and as it reads.
 struct StoredUser {

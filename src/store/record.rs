@@ -179,6 +179,7 @@ fn decode_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, StoreError> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::changes::RETIRED_MAX;
     use super::*;
 
     fn user_with_name(name: &str) -> User {
@@ -207,6 +208,15 @@ mod tests {
         let hash = PasswordHash::from_stored("$scrypt$…".into());
         let bytes = encode_user(&user, &hash).unwrap();
         assert_eq!(decode_user_with_hash(user.id, &bytes).unwrap(), (user, hash));
+    }
+
+    #[test]
+    fn what_is_kept_of_a_session_whose_tokens_rotate_is_small() {
+        let retired = vec![([0xff; 16], u64::MAX); RETIRED_MAX];
+        let rotation = RotationRecord { current: [0xff; 16], issued_at_millis: u64::MAX, retired };
+        let bytes = encode_rotation(&rotation).unwrap();
+        assert!(bytes.len() < 300, "{} bytes", bytes.len());
+        assert_eq!(decode_rotation(&bytes).unwrap(), rotation);
     }
 
     #[test]
