@@ -1,19 +1,16 @@
 //! Other languages check our tokens, with nothing but the URL of the published keys and the code of the README.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-
-mod support;
-
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use support::{Process, Tokens, credentials, gatelet, secrets, temporary};
+use crate::installed;
+use crate::support::{Process, Tokens, credentials, gatelet, secrets, temporary};
 
-const README: &str = include_str!("../README.md");
-const PYTHON: &str = include_str!("interop/verify.py");
-const JAVASCRIPT: &str = include_str!("interop/verify.mjs");
+const README: &str = include_str!("../../README.md");
+const PYTHON: &str = include_str!("verify.py");
+const JAVASCRIPT: &str = include_str!("verify.mjs");
 
 /// A server with a user.
 struct Server {
@@ -75,13 +72,6 @@ impl Server {
         fs::remove_file(script).unwrap();
         outputs
     }
-}
-
-/// What `.ci/run` has installed.
-fn installed(path: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("interop").join(path);
-    assert!(path.exists(), "{} is missing: .ci/run installs it", path.display());
-    path
 }
 
 fn run(command: &mut Command, input: &str) -> Output {
@@ -148,10 +138,10 @@ fn the_readme_shows_the_programs_that_are_tested() {
         let block = format!("\n```{language}\n{program}```\n");
         assert!(README.contains(&block), "the README has another program in {language} than tests/interop");
     }
-    for pinned in include_str!("interop/requirements.txt").lines().filter(|line| line.starts_with("pyseto")) {
+    for pinned in include_str!("requirements.txt").lines().filter(|line| line.starts_with("pyseto")) {
         assert!(README.contains(&format!("pip install {pinned}")), "{pinned}");
     }
-    let package: serde_json::Value = serde_json::from_str(include_str!("interop/package.json")).unwrap();
+    let package: serde_json::Value = serde_json::from_str(include_str!("package.json")).unwrap();
     let version = package["dependencies"]["paseto"].as_str().unwrap();
     assert!(README.contains(&format!("npm install paseto@{version}")), "{version}");
 }

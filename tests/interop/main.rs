@@ -1,0 +1,17 @@
+//! With other people's programs: each test here needs one, says so, and `.ci/run` installs it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod tokens;
+
+use std::path::{Path, PathBuf};
+
+/// What `.ci/run` has installed: `venv/bin/…` from PyPI, `node_modules/…` from npm.
+fn installed(path: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("interop").join(path);
+    assert!(path.exists(), "{} is missing: .ci/run installs it", path.display());
+    path
+}
