@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::OptionFuture;
 use tokio::net::{TcpListener, UnixStream};
@@ -242,10 +242,21 @@ async fn open_store(settings: &Settings, clock: Arc<Clock>) -> Result<Store, Sta
         min_free: u64::from(settings.min_free_mib) << 20,
         accept_clock: settings.accept_clock,
     };
-    spawn_blocking(move || Store::open(&dir, &options, clock))
-        .await
-        .map_err(|_| StartError::StoreBroken(StoreError::Failed))?
-        .map_err(StartError::Store)
+    let began = Instant::now();
+    loop {
+        let (dir, options, clock) = (dir.clone(), options.clone(), Arc::clone(&clock));
+        let console = console::connect(&dir).await;
+        let opened = spawn_blocking(move || Store::open(&dir, &options, clock))
+            .await
+            .map_err(|_| StartError::StoreBroken(StoreError::Failed))?;
+        match opened {
+            // Where no server listens it is a command that has opened the store, or a server on its way up or down.
+            Err(OpenError::InUse(..)) if console.is_err() && began.elapsed() < IN_BETWEEN => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            opened => return opened.map_err(StartError::Store),
+        }
+    }
 }
 
 /// The keys that the store remembers; new ones where nobody's session depends on them, or on request.
@@ -313,6 +324,13 @@ async fn keep_house(app: Arc<App>) {
 
 /// The fewest characters that a password should have (NIST SP 800-63B-4, 3.1.1.2, together with throttling).
 const LEAST_CHARS: usize = 8;
+
+/// How long to wait for whoever uses the store without being a server that runs. A server that stops gives its last
+/// requests eight seconds, and its store one and a half.
+pub(crate) const IN_BETWEEN: Duration = Duration::from_secs(10);
+
+/// How often to look meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How often the house is kept: as far as the clock's mark may lag behind when the power goes, and rarely
 /// enough to spare an SD card.

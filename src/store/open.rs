@@ -70,7 +70,6 @@ pub(super) struct Opened {
 
 pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<Opened, OpenError> {
     create_data_dir(dir)?;
-    warn_if_others_can_write(dir);
     let store = dir.join("store");
     let used_before = dir.join("lock").exists() || dir.join("store-id").exists();
     if store.exists() && !used_before {
@@ -79,6 +78,7 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
         return Err(OpenError::Unmarked(store, None));
     }
     let lock = lock(dir)?;
+    warn_if_others_can_write(dir);
     space.make_room().map_err(|error| OpenError::Io(dir.into(), error))?;
 
     let marker = read_marker(dir)?;

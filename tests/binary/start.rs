@@ -4,6 +4,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use crate::support::{Process, log_file, serve, temporary};
 use crate::{does_not_start, get, log_in, post, refused, register, run, stop_well};
@@ -216,4 +218,18 @@ fn hashes_run_at_a_lower_priority_than_everything_else() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     panic!("hashing and others: {:?}", niceness(&server));
+}
+
+#[test]
+fn a_start_waits_for_a_command_that_uses_the_store() {
+    let dir = temporary();
+    stop_well(Process::start(dir.path(), &[]));
+    let lock = fs::File::open(dir.path().join("lock")).unwrap();
+    lock.lock().unwrap();
+    let command = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(500)); // what it does takes a while
+        drop(lock);
+    });
+    register(&Process::start(dir.path(), &[]), "anna");
+    command.join().unwrap();
 }
