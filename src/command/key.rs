@@ -4,6 +4,7 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
 
+use super::output::{OutputArgs, Table};
 use super::{CommandError, WhereNone, call, finish, print};
 use crate::exit::Exit;
 use crate::settings::{DataDirArgs, Settings};
@@ -16,6 +17,9 @@ pub enum KeyCommand {
         /// Where the store is.
         #[command(flatten)]
         data: DataDirArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Make new keys and use them from now on; the old ones check their tokens until the last has expired
     Rotate {
@@ -25,6 +29,9 @@ pub enum KeyCommand {
         /// Where the store is.
         #[command(flatten)]
         data: DataDirArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Print the public keys as JSON, as `/.well-known/paseto-keys` does
     Export {
@@ -46,10 +53,12 @@ pub enum KeyCommand {
 /// Does what `command` says.
 pub fn run(command: KeyCommand) -> Exit {
     finish(match command {
-        KeyCommand::List { data } => ask(&data, Method::GET, "/keys", None).map(|body| print(table(&body))),
-        KeyCommand::Rotate { revoke, data } => {
+        KeyCommand::List { data, output } => {
+            ask(&data, Method::GET, "/keys", None).map(|body| output.print(&body, table))
+        }
+        KeyCommand::Rotate { revoke, data, output } => {
             let body = json!({ "revoke": revoke });
-            ask(&data, Method::POST, "/keys", Some(&body)).map(|body| print(table(&body)))
+            ask(&data, Method::POST, "/keys", Some(&body)).map(|body| output.print(&body, table))
         }
         KeyCommand::Export { data, .. } => {
             ask(&data, Method::GET, "/keys/public", None).map(|body| print(format!("{body:#}")))
@@ -68,15 +77,11 @@ fn ask(data: &DataDirArgs, method: Method, path: &str, body: Option<&Value>) -> 
     call(&settings, WhereNone::Refuse, method, path, body)
 }
 
-fn table(body: &Value) -> String {
-    let mut lines = vec![line("KEY", "FOR", "STATE", "NOT AFTER")];
+fn table(body: &Value) -> Table {
+    let mut table = Table::new(["KEY", "FOR", "STATE", "NOT AFTER"]);
     for key in body["keys"].as_array().into_iter().flatten() {
         let text = |field: &str| key[field].as_str().unwrap_or("-").to_owned();
-        lines.push(line(&text("kid"), &text("use"), &text("state"), &text("not_after")));
+        table.row([text("kid"), text("use"), text("state"), text("not_after")]);
     }
-    lines.join("\n")
-}
-
-fn line(id: &str, purpose: &str, state: &str, not_after: &str) -> String {
-    format!("{id:<51}  {purpose:<14}  {state:<8}  {not_after}")
+    table
 }

@@ -4,6 +4,8 @@
 //! owner alone (0600), as the keys beside it are; whoever has those needs no password.
 
 mod client;
+mod keys;
+mod users;
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -18,7 +20,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tower_service::Service as _;
@@ -26,20 +27,17 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter, path};
 
-use super::answer::{self, ApiError};
 use super::connection::Activity;
-use super::request::{Document, document};
-use super::{Answer, App, fields, named, other, register, unknown_path};
+use super::request::document;
+use super::{App, named, other, unknown_path};
 use crate::audit::Origin;
-use crate::key::{KeyKind, KeyRecord};
-use crate::service::Actor;
 
 pub use client::{ConsoleError, ConsoleReply, ask, connect};
 
 /// The socket's name in the data directory.
 const SOCKET: &str = "control.sock";
 
-/// How long a command may take, to ask and to hear: hashing and a hundred changes before it fit many times.
+/// How long a command waits for an answer to begin: hashing and a hundred changes before it fit many times.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long commands under way may take once the server is to stop: changing keys takes some milliseconds, adding a
@@ -80,7 +78,7 @@ impl Console {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         let app = Arc::clone(&app);
-                        commands.spawn(tokio::time::timeout(PATIENCE, serve_one(stream, app)));
+                        commands.spawn(serve_one(stream, app));
                     }
                     Err(error) => {
                         log::warn!("the console cannot accept connections just now: {error}");
@@ -122,59 +120,17 @@ fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
     let call = || warp::any().map(|| Arc::new(Origin::local("console"))).and(app.clone());
 
     let users = path!("user")
-        .and(warp::post().and(call()).and(document()).then(create_user).or(other("POST")).unify())
+        .and(warp::post().and(call()).and(document()).then(users::create).or(other("POST")).unify())
         .map(named("/user")).boxed();
     let keys = || path!("keys");
-    let keys = keys().and(warp::get()).and(call()).then(list_keys)
-        .or(keys().and(warp::post()).and(call()).and(document()).then(rotate_keys)).unify()
-        .or(keys().and(warp::delete()).and(call()).then(prune_keys)).unify()
+    let keys = keys().and(warp::get()).and(call()).then(keys::list)
+        .or(keys().and(warp::post()).and(call()).and(document()).then(keys::rotate)).unify()
+        .or(keys().and(warp::delete()).and(call()).then(keys::prune)).unify()
         .or(keys().and(other("DELETE, GET, POST"))).unify()
         .map(named("/keys")).boxed();
     let published = path!("keys" / "public")
-        .and(warp::get().and(call()).then(published_keys).or(other("GET")).unify())
+        .and(warp::get().and(call()).then(keys::published).or(other("GET")).unify())
         .map(named("/keys/public")).boxed();
 
     users.or(keys).unify().or(published).unify().recover(unknown_path).unify().boxed()
-}
-
-async fn create_user(origin: Arc<Origin>, app: Arc<App>, body: Result<Document, ApiError>) -> Answer {
-    register::create_for(&origin, &app, &Actor::Console, body).await
-}
-
-async fn list_keys(_: Arc<Origin>, app: Arc<App>) -> Answer {
-    Ok(answer::ok(&keys_body(&app.service.list_keys(&Actor::Console)?)))
-}
-
-async fn published_keys(_: Arc<Origin>, app: Arc<App>) -> Answer {
-    Ok(answer::ok(&json!({ "keys": app.service.published_keys() })))
-}
-
-async fn rotate_keys(origin: Arc<Origin>, app: Arc<App>, body: Result<Document, ApiError>) -> Answer {
-    let mut body = body?;
-    let revoke = fields::flag(&mut body, "revoke").unwrap_or(false);
-    let revoke = body.finish(Some(revoke))?;
-    let admin = app.service.fresh_admin(&origin, &Actor::Console)?;
-    let keys = app.service.rotate_keys(&origin, admin, revoke).await?;
-    Ok(answer::ok(&keys_body(&keys)))
-}
-
-async fn prune_keys(origin: Arc<Origin>, app: Arc<App>) -> Answer {
-    let admin = app.service.fresh_admin(&origin, &Actor::Console)?;
-    let removed = app.service.prune_keys(&origin, admin).await?;
-    Ok(answer::ok(&json!({ "removed": removed })))
-}
-
-fn keys_body(keys: &[KeyRecord]) -> Value {
-    let describe = |key: &KeyRecord| {
-        json!({
-            "kid": key.id,
-            "use": match key.id.kind() {
-                KeyKind::Signing => "access tokens",
-                KeyKind::Encrypting => "refresh tokens",
-            },
-            "state": key.state(),
-            "not_after": key.not_after,
-        })
-    };
-    json!({ "keys": keys.iter().map(describe).collect::<Vec<_>>() })
 }

@@ -1,0 +1,155 @@
+//! The console of a data directory, as commands see it: the running server's, or one of their own.
+
+use std::fs;
+use std::mem::ManuallyDrop;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Method, StatusCode};
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
+
+use super::CommandError;
+use crate::clock::Clock;
+use crate::exit::Exit;
+use crate::http::console::{ConsoleError, ask, connect};
+use crate::logging::Logging;
+use crate::server::{IN_BETWEEN, Server, StartError};
+use crate::settings::Settings;
+use crate::store::OpenError;
+
+/// What to do where there is no store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhereNone {
+    Refuse,
+    Make,
+}
+
+/// A console that can be asked.
+pub(crate) struct Console<'a> {
+    settings: &'a Settings,
+    none: WhereNone,
+    runtime: Runtime,
+    /// Where no server runs: one that serves nobody but us. Never dropped: sled's destructors would write again, and
+    /// panic where the disk does not let them.
+    own: Option<ManuallyDrop<Arc<Server>>>,
+}
+
+/// Does `work` with the console of the data directory, and closes what was opened for it.
+pub(crate) fn with_console<T>(
+    settings: &Settings,
+    none: WhereNone,
+    work: impl FnOnce(&mut Console<'_>) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    // Nobody else would keep the audit log's lines of changes that are made here.
+    let logging = Logging::start("warn,gatelet::audit=info")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut console = Console { settings, none, runtime, own: None };
+    let done = work(&mut console);
+    let closed = console.close();
+    logging.finish();
+    done.and_then(|done| closed.map(|()| done))
+}
+
+/// Asks the console of the data directory one thing.
+pub(crate) fn call(
+    settings: &Settings,
+    none: WhereNone,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<Value, CommandError> {
+    with_console(settings, none, |console| console.ask(method, path, body))
+}
+
+impl Console<'_> {
+    /// Asks, and answers what a success says.
+    pub(crate) fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, CommandError> {
+        let stream = self.connect()?;
+        let reply = self.runtime.block_on(ask(stream, method, path, body)).map_err(CommandError::Console)?;
+        if reply.status.is_success() { Ok(reply.body) } else { Err(refused(reply.status, &reply.body)) }
+    }
+
+    /// A connection to the running server, or to one of our own.
+    fn connect(&mut self) -> Result<UnixStream, CommandError> {
+        let began = Instant::now();
+        let dir = self.settings.data_dir();
+        loop {
+            if let Some(server) = &self.own {
+                let server = Arc::clone(server);
+                let _within = self.runtime.enter();
+                let (ours, theirs) = UnixStream::pair()?;
+                self.runtime.spawn(async move { server.serve_console(theirs).await });
+                return Ok(ours);
+            }
+            match self.runtime.block_on(connect(dir)) {
+                Ok(stream) => return Ok(stream),
+                Err(ConsoleError::NotAllowed) => return Err(CommandError::NotOurs(dir.to_owned())),
+                Err(error @ ConsoleError::Failed(_)) => return Err(CommandError::Console(error)),
+                // Opening waits for whoever is about to stop, and gives way to a server that has come up.
+                Err(ConsoleError::NotRunning) => match self.open() {
+                    Err(CommandError::Start(StartError::Store(OpenError::InUse(..))))
+                        if began.elapsed() < IN_BETWEEN => {}
+                    opened => opened?,
+                },
+            }
+        }
+    }
+
+    /// Opens the store for ourselves alone.
+    fn open(&mut self) -> Result<(), CommandError> {
+        let dir = self.settings.data_dir();
+        if self.none == WhereNone::Refuse && !is_data_dir(dir) {
+            return Err(CommandError::NoStore(dir.to_owned()));
+        }
+        // A volume may be lent to its user by group; what has been made in it tells whose it is.
+        let lock = dir.join("lock");
+        let whose = fs::metadata(if lock.exists() { &lock } else { dir });
+        if whose.is_ok_and(|made| made.uid() != rustix::process::geteuid().as_raw()) {
+            return Err(CommandError::NotOurs(dir.to_owned()));
+        }
+        let opened = self.runtime.block_on(Server::open(self.settings, Arc::new(Clock::system())));
+        self.own = Some(ManuallyDrop::new(Arc::new(opened.map_err(CommandError::Start)?)));
+        Ok(())
+    }
+
+    fn close(self) -> Result<(), CommandError> {
+        let exit = self.own.as_ref().map_or(Exit::Stopped, |server| self.runtime.block_on(server.close()));
+        self.runtime.shutdown_background(); // a thread that hangs on a broken disk is not waited for
+        match exit {
+            Exit::Stopped => Ok(()),
+            _ => Err(CommandError::StoreFailed),
+        }
+    }
+}
+
+fn is_data_dir(dir: &Path) -> bool {
+    dir.join("store").exists() || dir.join("store-id").exists()
+}
+
+/// The texts of an answer that is no success.
+fn refused(status: StatusCode, body: &Value) -> CommandError {
+    let mut texts = Vec::new();
+    if let Some(fields) = body["errors"]["json"].as_object() {
+        for (field, problems) in fields {
+            for problem in problems.as_array().into_iter().flatten().filter_map(Value::as_str) {
+                texts.push(format!("{field}: {problem}"));
+            }
+        }
+    }
+    if let Some(message) = body["message"].as_str() {
+        texts.push(message.to_owned());
+    }
+    if texts.is_empty() {
+        texts.push(format!("refused: {status}"));
+    }
+    CommandError::Refused(status, texts.join(" "))
+}
