@@ -149,6 +149,7 @@ impl Server {
             limits: Limits {
                 max_connections: usize::try_from(fit).unwrap_or(usize::MAX),
                 trusted_proxies: settings.trusted_proxies.clone(),
+                cors_origins: settings.cors_origins.clone(),
             },
             data_dir: settings.data_dir().to_owned(),
         })

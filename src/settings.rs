@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::command::key::KeyCommand;
 use crate::command::token::TokenCommand;
 use crate::command::user::UserCommand;
-use crate::http::TrustedProxies;
+use crate::http::{CorsOrigins, TrustedProxies};
 use crate::password::{Cost, Policy};
 use crate::throttle::Allowance;
 
@@ -146,6 +146,16 @@ pub struct Settings {
         value_name = "LIST"
     )]
     pub trusted_proxies: TrustedProxies,
+
+    /// Origins of web pages that may read answers (https://example.org), separated by commas
+    #[arg(
+        long,
+        env = "GATELET_CORS_ORIGINS",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "LIST"
+    )]
+    pub cors_origins: CorsOrigins,
 
     /// Name of the administrator that a start creates if there is none; takes a password as well
     #[arg(long, env = "GATELET_ADMIN_USERNAME", value_name = "NAME")]
@@ -400,6 +410,7 @@ mod tests {
             (&["--refresh-rotation", "yes"], "--refresh-rotation"),
             (&["--account-limit", "40"], "--account-limit"),
             (&["--trusted-proxies", "proxy"], "--trusted-proxies"),
+            (&["--cors-origins", "*"], "--cors-origins"),
             (&["--admin-username", "root"], "GATELET_ADMIN_PASSWORD"),
             (&["--admin-password-file", "/nowhere/at/all"], "--admin-username"),
             (&["--colour"], "--colour"),

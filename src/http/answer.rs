@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, LINK, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::json;
 use warp::Reply;
@@ -13,6 +14,11 @@ use warp::reply::Response;
 use crate::service::{Refusal, Unavailable};
 use crate::throttle::By;
 use crate::token::TokenRefusal;
+use crate::user::User;
+
+const REMOTE_USER: HeaderName = HeaderName::from_static("remote-user");
+const REMOTE_USER_ID: HeaderName = HeaderName::from_static("remote-user-id");
+const REMOTE_ROLE: HeaderName = HeaderName::from_static("remote-role");
 
 /// The route's name for the access log: the path with its parameters in angle brackets, never the path itself.
 #[derive(Clone, Copy)]
@@ -25,6 +31,9 @@ pub(super) type FieldErrors = BTreeMap<Cow<'static, str>, Vec<String>>;
 #[derive(Debug)]
 pub(super) enum ApiError {
     Refused(Refusal),
+    /// The same towards a proxy that asks whether to let a request pass.
+    RefusedToProxy(Refusal),
+    UnknownDemand,
     NotJson,
     Fields(FieldErrors),
     Query(FieldErrors),
@@ -32,7 +41,9 @@ pub(super) enum ApiError {
     NotDeclaredJson,
     BodyTooSlow,
     UnknownPath,
-    WrongMethod { allow: &'static str },
+    WrongMethod {
+        allow: &'static str,
+    },
 }
 
 impl From<Refusal> for ApiError {
@@ -70,6 +81,18 @@ pub(super) fn message(text: &'static str) -> Response {
 /// An answer that holds tokens: nothing on the way may keep it.
 pub(super) fn tokens<T: Serialize>(body: &T) -> Response {
     with(ok(body), CACHE_CONTROL, "no-store")
+}
+
+/// Lets a request pass a proxy, and says whose it is: in headers that the proxy hands on.
+pub(super) fn verified(user: &User) -> Response {
+    /// What is not visible ASCII is percent-encoded, and so is the percent sign: decoding gives the name back, and
+    /// no two names look alike.
+    const NAME: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+    let name = utf8_percent_encode(user.name.as_str(), NAME);
+    let response = with(bare(StatusCode::OK), REMOTE_USER, name);
+    let response = with(response, REMOTE_USER_ID, user.id);
+    let response = with(response, REMOTE_ROLE, user.role);
+    with(response, CACHE_CONTROL, "no-store")
 }
 
 /// No content, but what may be asked for.
@@ -139,6 +162,12 @@ impl Reply for ApiError {
     fn into_response(self) -> Response {
         match self {
             Self::Refused(refusal) => refused(&refusal),
+            Self::RefusedToProxy(refusal) => refused_to_proxy(&refusal),
+            Self::UnknownDemand => {
+                const TEXT: &str = "A parameter is unknown or malformed; there are fresh=1 and role=admin.";
+                log::warn!("a proxy asked /verify, and nobody may pass: {TEXT}");
+                generic(StatusCode::FORBIDDEN, Some(TEXT))
+            }
             Self::NotJson => invalid(StatusCode::BAD_REQUEST, json!({ "json": ["Invalid JSON body."] })),
             Self::Fields(errors) => invalid(StatusCode::UNPROCESSABLE_ENTITY, json!({ "json": errors })),
             Self::Query(errors) => invalid(StatusCode::UNPROCESSABLE_ENTITY, json!({ "query": errors })),
@@ -194,6 +223,30 @@ fn refused(refusal: &Refusal) -> Response {
     }
 }
 
+/// Proxies know 401 and 403, and take other answers for failures or worse. So what keeps us from deciding is a 403
+/// with the reason and when to come back: 401 would make clients throw good tokens away.
+fn refused_to_proxy(refusal: &Refusal) -> Response {
+    match refusal {
+        Refusal::Token(_) | Refusal::Forbidden => refused(refusal),
+        Refusal::Unavailable(reason) => {
+            log::warn!("a proxy asked /verify, and nobody may pass: {reason}");
+            let answer = generic(StatusCode::FORBIDDEN, Some(&reason.to_string()));
+            with(answer, RETRY_AFTER, retry_after(*reason))
+        }
+        Refusal::Internal(fault) => {
+            log::error!("a proxy asked /verify, and nobody may pass: {fault}");
+            generic(StatusCode::FORBIDDEN, None)
+        }
+        // Nobody is answered so who shows an access token.
+        Refusal::NameTaken
+        | Refusal::InvalidCredentials
+        | Refusal::NotFound
+        | Refusal::RegistrationClosed
+        | Refusal::LastAdmin
+        | Refusal::Throttled(_) => generic(StatusCode::FORBIDDEN, None),
+    }
+}
+
 fn refused_token(refusal: TokenRefusal) -> Response {
     const INVALID: &str = r#"Bearer error="invalid_token""#;
     const NOT_FRESH: &str = r#"Bearer error="insufficient_user_authentication""#; // RFC 9470
@@ -230,5 +283,53 @@ fn retry_after(reason: Unavailable) -> &'static str {
         Unavailable::StoreFailed | Unavailable::Stopping => "5",
         // Somebody has to do something first.
         Unavailable::DiskFull | Unavailable::Clock(_) => "60",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::{ClockBehind, Timestamp};
+    use crate::store::StoreError;
+    use crate::throttle::Throttled;
+
+    #[test]
+    fn a_proxy_is_told_401_or_403_whatever_keeps_us_from_deciding() {
+        let behind = Timestamp::from_unix_secs(0);
+        for (refusal, status, retry_after) in [
+            (Refusal::Token(TokenRefusal::Missing), 401, None),
+            (Refusal::Token(TokenRefusal::Invalid), 401, None),
+            (Refusal::Token(TokenRefusal::Expired), 401, None),
+            (Refusal::Token(TokenRefusal::Revoked), 401, None),
+            (Refusal::Token(TokenRefusal::NotFresh), 401, None),
+            (Refusal::Forbidden, 403, None),
+            (Refusal::Unavailable(Unavailable::Busy), 403, Some("2")),
+            (Refusal::Unavailable(Unavailable::StoreFailed), 403, Some("5")),
+            (Refusal::Unavailable(Unavailable::Stopping), 403, Some("5")),
+            (Refusal::Unavailable(Unavailable::DiskFull), 403, Some("60")),
+            (
+                Refusal::Unavailable(Unavailable::Clock(ClockBehind { system: behind, mark: behind })),
+                403,
+                Some("60"),
+            ),
+            (Refusal::from(StoreError::Unreadable), 403, None),
+            (Refusal::NameTaken, 403, None),
+            (Refusal::InvalidCredentials, 403, None),
+            (Refusal::NotFound, 403, None),
+            (Refusal::RegistrationClosed, 403, None),
+            (Refusal::LastAdmin, 403, None),
+            (Refusal::Throttled(Throttled { by: By::Account, retry_after: Duration::ZERO }), 403, None),
+        ] {
+            let case = format!("{refusal:?}");
+            let response = ApiError::RefusedToProxy(refusal).into_response();
+            assert_eq!(response.status(), status, "{case}");
+            let challenged = response.headers().contains_key(WWW_AUTHENTICATE);
+            assert_eq!(challenged, status == 401, "{case}");
+            let header = response.headers().get(RETRY_AFTER).map(|value| value.to_str().unwrap());
+            assert_eq!(header, retry_after, "{case}");
+        }
+        assert_eq!(ApiError::UnknownDemand.into_response().status(), 403);
     }
 }

@@ -23,7 +23,7 @@ use warp::reply::Response;
 
 use super::answer::Route;
 use super::connection::{Activity, Watched};
-use super::{App, TrustedProxies, routes};
+use super::{App, CorsOrigins, TrustedProxies, routes};
 use crate::audit::Origin;
 
 /// The log target of the access log: one line a request.
@@ -57,6 +57,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// Proxies whose word about the client's address is taken.
     pub trusted_proxies: TrustedProxies,
+    /// Origins whose pages may read answers.
+    pub cors_origins: CorsOrigins,
 }
 
 /// Serves an [`App`] on a listener.
@@ -214,12 +216,16 @@ impl Front {
             started: Instant::now(),
             answered: None,
         };
+        let cross_origin = self.limits.cors_origins.asked(request.method(), request.headers());
         request.extensions_mut().insert(Arc::clone(&origin));
         request.extensions_mut().insert(Arc::clone(activity));
         let mut response = match service.call(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
+        if let Some(asked) = cross_origin {
+            asked.permit(&mut response);
+        }
         if let Ok(id) = HeaderValue::try_from(&origin.request_id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }

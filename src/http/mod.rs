@@ -6,6 +6,7 @@
 mod answer;
 mod connection;
 pub mod console;
+mod cors;
 mod fields;
 mod forwarded;
 mod front;
@@ -19,6 +20,7 @@ mod register;
 mod request;
 mod session;
 mod user;
+mod verify;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -32,9 +34,10 @@ use warp::{Filter, Rejection, path};
 use crate::password::Policy;
 use crate::service::Service;
 use answer::{ApiError, Route};
+pub use cors::CorsOrigins;
 pub use forwarded::TrustedProxies;
 pub use front::{Front, Limits};
-use request::{bearer, document, no_document, origin, query};
+use request::{bearer, document, no_document, origin, query, raw_query};
 use user::Target;
 
 /// What handlers need besides the request.
@@ -78,6 +81,9 @@ fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
     let session = path!("session")
         .and(get().and(call()).and(bearer()).then(session::show).or(other("GET, HEAD, OPTIONS")).unify())
         .map(named("/session")).boxed();
+    let verify = path!("verify")
+        .and(call()).and(bearer()).and(raw_query()).and(no_document()).then(verify::decide)
+        .map(named("/verify")).boxed();
     let register = path!("register")
         .and(warp::post().and(call()).and(document()).then(register::create).or(other("OPTIONS, POST")).unify())
         .map(named("/register")).boxed();
@@ -101,7 +107,8 @@ fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
         .map(named("/readyz")).boxed();
 
     // The token check comes first: it is what is asked most.
-    user.or(session).unify()
+    user.or(verify).unify()
+        .or(session).unify()
         .or(refresh).unify()
         .or(login).unify()
         .or(logout).unify()

@@ -92,6 +92,11 @@ pub(super) fn query() -> impl Filter<Extract = (Query,), Error = Infallible> + C
     warp::query::<Query>().or(warp::any().map(Query::new)).unify()
 }
 
+/// Takes the query along, unread; the empty text where there is none.
+pub(super) fn raw_query() -> impl Filter<Extract = (String,), Error = Infallible> + Copy {
+    warp::query::raw().or(warp::any().map(String::new)).unify()
+}
+
 type Body = Result<Zeroizing<Vec<u8>>, ApiError>;
 
 /// Reads the body as a whole. The connection may be closed to make room meanwhile.

@@ -26,6 +26,21 @@ pub struct Caller {
     pub access: Access,
 }
 
+impl Caller {
+    /// Refuses whoever is no administrator, by the store's word, not by the token's.
+    pub(super) fn admin(&self) -> Result<(), Refusal> {
+        match self.user.role {
+            Role::Admin => Ok(()),
+            Role::User => Err(Refusal::Forbidden),
+        }
+    }
+
+    /// Refuses a token that was not made straight after a password check.
+    pub(super) fn fresh(&self) -> Result<(), TokenRefusal> {
+        if self.access.fresh { Ok(()) } else { Err(TokenRefusal::NotFresh) }
+    }
+}
+
 /// Proof that whoever acts may change others.
 #[derive(Clone, Copy, Debug)]
 pub struct FreshAdmin<'a>(pub(super) &'a Actor);
@@ -59,7 +74,7 @@ impl Actor {
         id.or_else(|| self.user().map(|user| user.id)).ok_or(Refusal::NotFound)
     }
 
-    /// Refuses whoever is neither that user nor an administrator, by the store's word, not by the token's.
+    /// Refuses whoever is neither that user nor an administrator.
     pub(super) fn own_or_admin(&self, id: UserId) -> Result<(), Refusal> {
         if self.is(id) { Ok(()) } else { self.admin() }
     }
@@ -70,16 +85,16 @@ impl Actor {
     /// [`Refusal::Forbidden`].
     pub fn admin(&self) -> Result<(), Refusal> {
         match self {
-            Self::Caller(caller) if caller.user.role == Role::User => Err(Refusal::Forbidden),
-            Self::Caller(_) | Self::Console | Self::Anyone => Ok(()),
+            Self::Caller(caller) => caller.admin(),
+            Self::Console | Self::Anyone => Ok(()),
         }
     }
 
     /// Refuses a token that was not made straight after a password check.
     pub(super) fn fresh(&self) -> Result<(), TokenRefusal> {
         match self {
-            Self::Caller(caller) if !caller.access.fresh => Err(TokenRefusal::NotFresh),
-            Self::Caller(_) | Self::Console | Self::Anyone => Ok(()),
+            Self::Caller(caller) => caller.fresh(),
+            Self::Console | Self::Anyone => Ok(()),
         }
     }
 

@@ -19,7 +19,7 @@ use keys::KeyKeeper;
 
 pub use actor::{Actor, Caller, FreshAdmin};
 pub use refusal::{Fault, Refusal, Unavailable};
-pub use sessions::Renewed;
+pub use sessions::{Demands, Renewed};
 
 /// What the service is made of.
 pub struct Parts {

@@ -21,6 +21,15 @@ pub struct Renewed {
     pub refresh: Option<Token>,
 }
 
+/// What a proxy may demand besides a good access token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demands {
+    /// The token was made straight after a password check.
+    pub fresh: bool,
+    /// The user is an administrator.
+    pub admin: bool,
+}
+
 impl Service {
     /// Begins a session.
     ///
@@ -231,6 +240,26 @@ impl Service {
         let live = self.live(origin, access.user, &access.session).await?;
         let user = self.accepted(origin, live)?;
         Ok(Caller { user, access })
+    }
+
+    /// Whose access token this is, if it meets all demands; under `--dev`, too.
+    ///
+    /// # Errors
+    /// [`Refusal`]. Of an administrator's role first, so that nobody is sent to log in again in vain.
+    pub async fn verify(
+        &self,
+        origin: &Origin,
+        token: Option<&str>,
+        demands: Demands,
+    ) -> Result<User, Refusal> {
+        let caller = self.authenticate(origin, token).await?;
+        if demands.admin {
+            caller.admin()?;
+        }
+        if demands.fresh {
+            self.accepted(origin, caller.fresh())?;
+        }
+        Ok(caller.user)
     }
 
     /// Whose access token this is; under `--dev` anyone may do without.

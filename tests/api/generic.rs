@@ -8,7 +8,7 @@ use crate::support::{Reply, TestServer, credentials};
 const NOBODY: &str = "/user/01890a5d-ac96-774b-bcce-b302099a8057";
 
 /// Every path, and its methods as `Allow` names them.
-const PATHS: [(&str, &str); 13] = [
+pub(crate) const PATHS: [(&str, &str); 13] = [
     ("/register", "OPTIONS, POST"),
     ("/login", "OPTIONS, POST"),
     ("/refresh", "OPTIONS, POST"),
@@ -112,7 +112,7 @@ fn without_date(headers: Vec<(String, String)>) -> Vec<(String, String)> {
 }
 
 /// One answer of every kind that there is on a fresh server.
-fn one_of_each(server: &TestServer, headers: &[(&str, &str)]) -> Vec<(u16, Reply)> {
+pub(crate) fn one_of_each(server: &TestServer, headers: &[(&str, &str)]) -> Vec<(u16, Reply)> {
     let mut client = server.client();
     let mut send = |status, method, path, more: &[(&str, &str)], body: &str| {
         let headers: Vec<_> = headers.iter().chain(more).copied().collect();

@@ -54,7 +54,7 @@ fn made(case: &str) -> String {
 
 /// Whose token it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
+pub(crate) enum Role {
     User,
     Admin,
 }
@@ -64,8 +64,8 @@ const USER: &[Role] = &[Role::User];
 const ADMIN: &[Role] = &[Role::Admin];
 
 /// What a request brings in its `Authorization` header.
-#[derive(Clone, Copy, Debug)]
-enum Given {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Given {
     Nothing,
     OtherScheme,
     Garbage,
@@ -157,10 +157,7 @@ const TABLE: [(&[Role], Given, [Answer; ENDPOINTS.len()]); 29] = [
 #[test]
 fn every_kind_of_token_of_every_role_meets_every_endpoint_as_the_contract_says() {
     let mut world = World::new();
-    for (role, given, answers) in TABLE
-        .into_iter()
-        .flat_map(|(roles, given, answers)| roles.iter().map(move |&role| (role, given, answers)))
-    {
+    for (role, given, answers) in rows() {
         for ((method, path), expected) in ENDPOINTS.into_iter().zip(answers) {
             let case = format!("{role:?} {given:?} at {method} {path}");
             let asking = world.someone_with(role, given, case.clone());
@@ -178,18 +175,25 @@ fn every_kind_of_token_of_every_role_meets_every_endpoint_as_the_contract_says()
 
 #[test]
 fn the_table_has_every_kind_of_token_once_for_every_role() {
-    let mut rows: Vec<_> = TABLE
-        .into_iter()
-        .flat_map(|(roles, given, _)| roles.iter().map(move |role| format!("{role:?} {given:?}")))
-        .collect();
+    let mut rows: Vec<_> = rows().map(|(role, given, _)| format!("{role:?} {given:?}")).collect();
     rows.sort();
     rows.dedup();
     assert_eq!(rows.len(), BOTH.len() * (Given::ExpiredRefresh as usize + 1));
 }
 
+/// Every kind of token, once for every role.
+pub(crate) fn kinds() -> impl Iterator<Item = (Role, Given)> {
+    rows().map(|(role, given, _)| (role, given))
+}
+
+fn rows() -> impl Iterator<Item = (Role, Given, [Answer; ENDPOINTS.len()])> {
+    let rows = TABLE.into_iter();
+    rows.flat_map(|(roles, given, answers)| roles.iter().map(move |&role| (role, given, answers)))
+}
+
 /// A server, and what others have made for it. Its oldest user is the administrator `root`, who always stays.
-struct World {
-    server: TestServer,
+pub(crate) struct World {
+    pub(crate) server: TestServer,
     root_id: String,
     elsewhere: [Tokens; 2],
     other_issuer: [Asking; 2],
@@ -208,16 +212,16 @@ struct Somebody {
 
 /// Whoever asks: a user made for this one request, so that no request disturbs another.
 #[derive(Clone)]
-struct Asking {
-    name: String,
-    id: String,
+pub(crate) struct Asking {
+    pub(crate) name: String,
+    pub(crate) id: String,
     role: Role,
     authorization: Option<String>,
     tokens: Tokens,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (elsewhere, _) = with_admin_and(&[]);
         elsewhere.register("anna", PASSWORD);
         let (server, root_id) =
@@ -259,7 +263,7 @@ impl World {
         Somebody { name, id, tokens }
     }
 
-    fn someone_with(&self, role: Role, given: Given, name: String) -> Asking {
+    pub(crate) fn someone_with(&self, role: Role, given: Given, name: String) -> Asking {
         let Self { server, .. } = self;
         let elsewhere = &self.elsewhere[role as usize];
         let other_issuer = &self.other_issuer[role as usize];
@@ -523,7 +527,7 @@ impl Asking {
         Self { authorization: Some(format!("Bearer {token}")), ..self }
     }
 
-    fn send(&self, server: &TestServer, method: &str, path: &str, body: Option<&Value>) -> Reply {
+    pub(crate) fn send(&self, server: &TestServer, method: &str, path: &str, body: Option<&Value>) -> Reply {
         let headers: Vec<_> =
             self.authorization.iter().map(|value| ("Authorization", value.as_str())).collect();
         let body = body.map(|body| body.to_string().into_bytes());

@@ -1,0 +1,197 @@
+//! Which web pages of other origins may read answers (CORS), after the Fetch standard.
+//!
+//! Applied to answers once they are made: a preflight is an `OPTIONS` whose 204 gets its permission added. So what is
+//! no 204 with `Allow` permits nothing: above all `/verify`, where `OPTIONS` is a question like any other and a
+//! preflight answered in passing would let requests past a proxy. (warp's filter answers before the routes, and 403
+//! to other origins.) Requests are served whatever their origin: what a page of another one may not do is read.
+
+use std::fmt;
+use std::str::FromStr;
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ALLOW, ORIGIN,
+    VARY,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use warp::reply::Response;
+
+/// What pages may send beyond what any page may.
+const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type, x-request-id");
+
+/// What pages may read beyond what any page may.
+const EXPOSED_HEADERS: HeaderValue =
+    HeaderValue::from_static("ETag, Link, Location, Retry-After, WWW-Authenticate, X-Request-Id");
+
+/// How long a browser may remember a preflight, in seconds: two hours, the most that Chromium does.
+const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
+
+/// The origins whose pages may read answers. Written with commas between:
+/// `https://example.org,http://localhost:3000`; the empty text for none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CorsOrigins(Vec<HeaderValue>);
+
+/// Why an entry is no origin that could be listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BadOrigin {
+    /// `*` or `null`: any page's origin could be meant.
+    Anybody(String),
+    /// A scheme, a host or what stands between them is missing.
+    Malformed(String),
+    /// An address, but no browser writes its origin so.
+    Unusual {
+        /// What stands in the setting.
+        given: String,
+        /// How browsers write it.
+        usual: String,
+    },
+}
+
+impl fmt::Display for BadOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anybody(entry) => write!(f, "`{entry}` could be anybody: list origins one by one"),
+            Self::Malformed(entry) => {
+                write!(f, "`{entry}` is no origin (https://example.org, http://localhost:3000)")
+            }
+            Self::Unusual { given, usual } => write!(f, "`{given}`: browsers call this origin `{usual}`"),
+        }
+    }
+}
+
+impl std::error::Error for BadOrigin {}
+
+/// What is kept of a request until it has its answer.
+pub(super) struct Asked {
+    /// The page's origin, if it is listed.
+    origin: Option<HeaderValue>,
+    is_preflight: bool,
+}
+
+impl CorsOrigins {
+    /// Looks at a request; nothing where no origin is listed.
+    pub(super) fn asked(&self, method: &Method, headers: &HeaderMap) -> Option<Asked> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let origin = headers.get(ORIGIN).filter(|origin| self.0.contains(origin));
+        Some(Asked {
+            origin: origin.cloned(),
+            is_preflight: *method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
+        })
+    }
+}
+
+impl Asked {
+    /// Adds what the browser must know to the answer.
+    pub(super) fn permit(self, response: &mut Response) {
+        let status = response.status();
+        let headers = response.headers_mut();
+        headers.append(VARY, HeaderValue::from_static("Origin"));
+        let Some(origin) = self.origin else {
+            return;
+        };
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        if !self.is_preflight {
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
+        } else if status == StatusCode::NO_CONTENT
+            && let Some(methods) = headers.get(ALLOW).cloned()
+        {
+            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
+            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS);
+            headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+        }
+    }
+}
+
+/// One entry of the setting. Browsers are compared with it byte by byte, so it must be as they write it (RFC 6454,
+/// section 6.2): in lower case, without the scheme's own port, and nothing behind.
+fn origin(entry: &str) -> Result<HeaderValue, BadOrigin> {
+    let malformed = || BadOrigin::Malformed(entry.to_owned());
+    if ["*", "null"].contains(&entry) {
+        return Err(BadOrigin::Anybody(entry.to_owned()));
+    }
+    let uri: Uri = entry.parse().map_err(|_| malformed())?;
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(malformed());
+    };
+    let host = authority.host();
+    // Something may stand before the host (`name@`) or behind it that is no port.
+    let port = match (scheme, authority.as_str().strip_prefix(host), authority.port_u16()) {
+        ("http", _, Some(80)) | ("https", _, Some(443)) | (_, Some(""), None) => String::new(),
+        (_, Some(_), Some(port)) => format!(":{port}"),
+        (_, None, _) | (_, Some(_), None) => return Err(malformed()),
+    };
+    if host.is_empty() || host.contains('*') {
+        return Err(malformed());
+    }
+    let usual = format!("{scheme}://{host}{port}").to_ascii_lowercase();
+    if entry != usual {
+        return Err(BadOrigin::Unusual { given: entry.to_owned(), usual });
+    }
+    HeaderValue::try_from(usual).map_err(|_| malformed())
+}
+
+impl FromStr for CorsOrigins {
+    type Err = BadOrigin;
+
+    fn from_str(text: &str) -> Result<Self, BadOrigin> {
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        text.split(',').map(|entry| origin(entry.trim())).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_setting_takes_origins_as_browsers_write_them() {
+        for (text, origins) in [
+            ("", &[][..]),
+            (" ", &[]),
+            ("https://example.org", &["https://example.org"]),
+            (
+                "http://localhost:3000, http://127.0.0.1:65535,http://[::1]:8080",
+                &["http://localhost:3000", "http://127.0.0.1:65535", "http://[::1]:8080"],
+            ),
+            ("https://xn--bcher-kva.example", &["https://xn--bcher-kva.example"]),
+            ("capacitor://localhost", &["capacitor://localhost"]),
+        ] {
+            let origins: Vec<_> = origins.iter().map(|origin| HeaderValue::from_static(origin)).collect();
+            assert_eq!(text.parse(), Ok(CorsOrigins(origins)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_no_browser_would_send_is_refused_and_named() {
+        for (text, named) in [
+            ("*", "`*` could be anybody"),
+            ("null", "`null` could be anybody"),
+            ("https://example.org,*", "`*`"),
+            ("example.org", "`example.org` is no origin"),
+            ("https://", "`https://` is no origin"),
+            ("/app", "`/app` is no origin"),
+            ("https://example.org,", "`` is no origin"),
+            ("https://*.example.org", "`https://*.example.org` is no origin"),
+            ("https://anna@example.org", "`https://anna@example.org` is no origin"),
+            ("https://bücher.example", "`https://bücher.example` is no origin"),
+            ("https://a.example https://b.example", "is no origin"),
+            ("https://example.org:x", "is no origin"),
+            ("https://example.org/", "call this origin `https://example.org`"),
+            ("https://example.org/app?a=b", "call this origin `https://example.org`"),
+            ("https://Example.ORG", "call this origin `https://example.org`"),
+            ("HTTPS://example.org:8443", "call this origin `https://example.org:8443`"),
+            ("https://example.org:443", "call this origin `https://example.org`"),
+            ("http://example.org:80", "call this origin `http://example.org`"),
+            ("http://example.org:", "is no origin"),
+            ("http://example.org:65536", "is no origin"),
+            ("http://example.org:080", "call this origin `http://example.org`"),
+        ] {
+            let error = text.parse::<CorsOrigins>().unwrap_err().to_string();
+            assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+}

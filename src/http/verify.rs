@@ -1,0 +1,45 @@
+//! `/verify`, by any method: whether a proxy may let a request pass (nginx's `auth_request`, Traefik's ForwardAuth,
+//! Caddy's `forward_auth`).
+//!
+//! Answers 200, 401 or 403 and nothing else. There is no way past it: `OPTIONS` is no question about the path but a
+//! request like any other, because proxies may hand on the method that they were asked with; and what is not
+//! understood opens nothing.
+
+use std::sync::Arc;
+
+use warp::reply::Response;
+
+use super::App;
+use super::answer::{self, ApiError};
+use super::request::Bearer;
+use crate::audit::Origin;
+use crate::service::Demands;
+
+pub(super) async fn decide(
+    origin: Arc<Origin>,
+    app: Arc<App>,
+    bearer: Bearer,
+    query: String,
+) -> Result<Response, ApiError> {
+    // Before the token: a mistake in the proxy's configuration shows at the first request.
+    let demands = demands(&query).ok_or(ApiError::UnknownDemand)?;
+    let verified = app.service.verify(&origin, bearer.token(), demands).await;
+    verified.map(|user| answer::verified(&user)).map_err(ApiError::RefusedToProxy)
+}
+
+/// What a query demands, spelt exactly so; nothing where it holds anything else, for fear that a misspelt demand
+/// is none. Whoever asks can only add demands by repeating them.
+fn demands(query: &str) -> Option<Demands> {
+    let mut demands = Demands::default();
+    if query.is_empty() {
+        return Some(demands);
+    }
+    for parameter in query.split('&') {
+        match parameter {
+            "fresh=1" => demands.fresh = true,
+            "role=admin" => demands.admin = true,
+            _ => return None,
+        }
+    }
+    Some(demands)
+}
