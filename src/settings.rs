@@ -147,7 +147,7 @@ pub struct Settings {
     )]
     pub trusted_proxies: TrustedProxies,
 
-    /// Origins of web pages that may read answers (https://example.org), separated by commas
+    /// Origins (scheme://host:port) whose web pages may read answers, separated by commas
     #[arg(
         long,
         env = "GATELET_CORS_ORIGINS",

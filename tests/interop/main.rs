@@ -5,7 +5,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod proxies;
 mod tokens;
+mod yaml;
 
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,508 @@
+//! nginx and Caddy ask Gatelet whom to let pass, configured as `deploy/` ships them: what is replaced here are
+//! addresses and the paths of files.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::support::{Process, Tokens, credentials, gatelet, secrets, serve, temporary};
+
+const README: &str = include_str!("../../README.md");
+const NGINX: &str = include_str!("../../deploy/nginx.conf");
+const CADDY: &str = include_str!("../../deploy/Caddyfile");
+
+const PASSWORD: &str = "correct horse";
+
+/// Long enough for a proxy to start on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Gatelet, an application that knows nothing of it, and a proxy before both.
+struct Site {
+    name: &'static str,
+    gatelet: Option<Process>,
+    application: Application,
+    proxy: Proxy,
+    data: TempDir,
+}
+
+/// The same site behind each proxy.
+fn sites() -> impl Iterator<Item = Site> {
+    [("nginx", Proxy::nginx as fn(_, _) -> _), ("Caddy", Proxy::caddy)].into_iter().map(|(name, proxy)| {
+        let data = temporary();
+        let args = ["--trusted-proxies", "127.0.0.1", "--cors-origins", "https://example.org"];
+        let gatelet = Process::spawn(&mut serve(data.path(), &args)).unwrap();
+        let application = Application::start();
+        let proxy = proxy(gatelet.address, application.address);
+        Site { name, gatelet: Some(gatelet), application, proxy, data }
+    })
+}
+
+impl Site {
+    /// A request for a path of the application's; with the answer's status, head and what the application saw.
+    fn ask(&self, path: &str, token: Option<&str>, args: &[&str]) -> (u16, String, Option<Seen>) {
+        let bearer = token.map(|token| format!("Authorization: Bearer {token}"));
+        let bearer = bearer.iter().flat_map(|bearer| ["--header", bearer]);
+        let args: Vec<_> = bearer.chain(args.iter().copied()).collect();
+        let (status, head) = self.proxy.curl("example.org", path, &args);
+        // The application speaks before its answer goes out.
+        (status, head, self.application.seen.try_recv().ok())
+    }
+
+    /// Asks for what must stay closed.
+    #[track_caller]
+    fn expect_closed(&self, path: &str, token: Option<&str>, args: &[&str], status: u16) -> String {
+        let (answered, head, seen) = self.ask(path, token, args);
+        assert_eq!((answered, seen), (status, None), "{} {path} {args:?}: {head}", self.name);
+        head
+    }
+
+    /// Asks for what is open.
+    #[track_caller]
+    fn expect_open(&self, path: &str, token: Option<&str>, args: &[&str]) -> Seen {
+        let (answered, head, seen) = self.ask(path, token, args);
+        assert_eq!(answered, 200, "{} {path} {args:?}: {head}", self.name);
+        seen.unwrap_or_else(|| panic!("{} {path} {args:?}: the application was not asked", self.name))
+    }
+
+    fn register(&self, name: &str) -> (String, Tokens) {
+        let mut client = self.gatelet.as_ref().unwrap().client();
+        let reply = client.post("/register", &credentials(name, PASSWORD));
+        let id = reply.header("location").unwrap().strip_prefix("/user/").unwrap().to_owned();
+        (id, Tokens::from_reply(&client.post("/login", &credentials(name, PASSWORD))))
+    }
+
+    /// An access token of an administrator.
+    fn admin(&self) -> String {
+        let mut command = gatelet();
+        command.args(["user", "add", "--admin", "root", "--data-dir"]).arg(self.data.path());
+        let output = run(&mut command, PASSWORD);
+        assert!(output.status.success(), "{output:?}");
+        let mut client = self.gatelet.as_ref().unwrap().client();
+        Tokens::from_reply(&client.post("/login", &credentials("root", PASSWORD))).access
+    }
+
+    fn post(&self, path: &str, token: &str) -> u16 {
+        self.gatelet.as_ref().unwrap().client().call("POST", path, Some(token), None).status
+    }
+
+    /// An access token that is not fresh.
+    fn refresh(&self, tokens: &Tokens) -> String {
+        let mut client = self.gatelet.as_ref().unwrap().client();
+        let reply = client.call("POST", "/refresh", Some(&tokens.refresh), None);
+        reply.json()["access_token"].as_str().unwrap().to_owned()
+    }
+}
+
+/// A request as it reached the application.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    /// Method and path.
+    request: String,
+    /// Names in lower case, `_` as `-`: as the environment of a program shows them (CGI).
+    headers: Vec<(String, String)>,
+    body: usize,
+}
+
+impl Seen {
+    /// Every header that speaks of whose request it is.
+    fn identity(&self) -> Vec<(&str, &str)> {
+        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let mut identity: Vec<_> = headers.filter(|(name, _)| name.starts_with("remote")).collect();
+        identity.sort_unstable();
+        identity
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.headers.iter().any(|(header, _)| header == name)
+    }
+}
+
+/// A program that answers 200 to everything, and tells the test what it was asked.
+struct Application {
+    address: SocketAddr,
+    seen: Receiver<Seen>,
+}
+
+impl Application {
+    fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tell, seen) = channel();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let tell = tell.clone();
+                thread::spawn(move || Self::answer(stream.unwrap(), &tell));
+            }
+        });
+        Self { address, seen }
+    }
+
+    fn answer(stream: TcpStream, tell: &Sender<Seen>) {
+        let mut stream = BufReader::new(stream);
+        let mut lines = (&mut stream).lines().map(Result::unwrap).take_while(|line| !line.is_empty());
+        let Some(request) = lines.next() else {
+            return;
+        };
+        let headers: Vec<_> = lines
+            .map(|line| {
+                let (name, value) = line.split_once(':').unwrap();
+                (name.to_lowercase().replace('_', "-"), value.trim().to_owned())
+            })
+            .collect();
+        let length = headers.iter().find(|(name, _)| name == "content-length");
+        let mut body = vec![0; length.map_or(0, |(_, length)| length.parse().unwrap())];
+        stream.read_exact(&mut body).unwrap();
+        let request = request.rsplit_once(' ').unwrap().0.to_owned();
+        let _ = tell.send(Seen { request, headers, body: body.len() }); // the test may be over
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+        stream.get_mut().write_all(answer).unwrap();
+    }
+}
+
+/// A proxy that runs until it is dropped.
+struct Proxy {
+    child: Child,
+    port: u16,
+    authority: PathBuf,
+    dir: TempDir,
+}
+
+impl Proxy {
+    fn nginx(gatelet: SocketAddr, application: SocketAddr) -> Self {
+        let (dir, port) = (temporary(), free_port());
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        let certificate = ["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+        let names = "subjectAltName=DNS:example.org,DNS:auth.example.org";
+        let mut openssl = Command::new("openssl");
+        openssl.args(certificate).args(["-subj", "/CN=example.org", "-addext", names]);
+        openssl.args(["-keyout", &at("key.pem"), "-out", &at("certificate.pem")]);
+        let output = run(&mut openssl, "");
+        assert!(output.status.success(), "{output:?}");
+        let shipped = replaced(
+            NGINX,
+            &[
+                ("listen 443 ssl;", &format!("listen 127.0.0.1:{port} ssl;"), 2),
+                ("127.0.0.1:5000", &gatelet.to_string(), 1),
+                ("127.0.0.1:8080", &application.to_string(), 1),
+                ("/etc/ssl/certs/example.org.pem", &at("certificate.pem"), 1),
+                ("/etc/ssl/private/example.org.key", &at("key.pem"), 1),
+            ],
+        );
+        // What a distribution's nginx.conf says around it; everything stays in the directory.
+        let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+        let temp: String = temp.iter().map(|name| format!("{name}_temp_path {};\n", at(name))).collect();
+        let config = format!(
+            "daemon off;\nuser root;\npid {};\nerror_log stderr;\nevents {{}}\n\
+             http {{\naccess_log off;\n{temp}{shipped}\n}}\n",
+            at("pid")
+        );
+        fs::write(at("nginx.conf"), config).unwrap();
+        let mut nginx = Command::new("nginx");
+        nginx.args(["-p", &at(""), "-e", "stderr", "-c", &at("nginx.conf")]);
+        let authority = dir.path().join("certificate.pem");
+        Self::start(&mut nginx, port, authority, dir)
+    }
+
+    fn caddy(gatelet: SocketAddr, application: SocketAddr) -> Self {
+        let (dir, port) = (temporary(), free_port());
+        let shipped = replaced(
+            CADDY,
+            &[("127.0.0.1:5000", &gatelet.to_string(), 2), ("127.0.0.1:8080", &application.to_string(), 1)],
+        );
+        // Certificates of its own making, no other ports, nothing outside the directory.
+        let config = format!(
+            "{{\nadmin off\nlocal_certs\nskip_install_trust\nauto_https disable_redirects\n\
+             https_port {port}\ndefault_bind 127.0.0.1\n}}\n{shipped}"
+        );
+        let file = dir.path().join("Caddyfile");
+        fs::write(&file, config).unwrap();
+        let mut caddy = Command::new("caddy");
+        caddy.args(["run", "--adapter", "caddyfile", "--config"]).arg(file);
+        caddy.env("HOME", dir.path()).env_remove("XDG_DATA_HOME").env_remove("XDG_CONFIG_HOME");
+        let authority = dir.path().join(".local/share/caddy/pki/authorities/local/root.crt");
+        Self::start(&mut caddy, port, authority, dir)
+    }
+
+    /// Waits until it serves both names.
+    fn start(command: &mut Command, port: u16, authority: PathBuf, dir: TempDir) -> Self {
+        let log = fs::File::create(dir.path().join("log")).unwrap();
+        let command = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let mut proxy = Self { child: command.spawn().unwrap(), port, authority, dir };
+        let begun = Instant::now();
+        for host in ["example.org", "auth.example.org"] {
+            while !proxy.command(host, "/gatelet-is-not-asked", &[]).status().unwrap().success() {
+                let log = fs::read_to_string(proxy.dir.path().join("log")).unwrap();
+                assert!(proxy.child.try_wait().unwrap().is_none(), "{log}");
+                assert!(begun.elapsed() < PATIENCE, "{log}");
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        proxy
+    }
+
+    fn command(&self, host: &str, path: &str, args: &[&str]) -> Command {
+        let mut curl = Command::new("curl");
+        // Nothing of the caller's own: no proxy, no configuration file.
+        curl.args(["--disable", "--noproxy", "*", "--silent", "--include", "--http1.1", "--path-as-is"]);
+        curl.args(["--max-time", "30", "--cacert"]).arg(&self.authority);
+        curl.args(["--resolve", &format!("{host}:{}:127.0.0.1", self.port)]);
+        curl.args(args).arg(format!("https://{host}:{}{path}", self.port));
+        curl.stdout(Stdio::null()).stderr(Stdio::null());
+        curl
+    }
+
+    /// Status and everything of an answer.
+    fn curl(&self, host: &str, path: &str, args: &[&str]) -> (u16, String) {
+        let output = self.command(host, path, args).stdout(Stdio::piped()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let status = text.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+        (status.unwrap_or_else(|| panic!("{path} {args:?}: {output:?}")), text)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // Its workers go with it; a harder signal would leave them behind.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
+
+/// The text with each of these replaced, as often as it must stand there.
+fn replaced(text: &str, replacements: &[(&str, &str, usize)]) -> String {
+    replacements.iter().fold(text.to_owned(), |text, (old, new, times)| {
+        assert_eq!(text.matches(old).count(), *times, "{old}");
+        text.replace(old, new)
+    })
+}
+
+/// A port that was free a moment ago: proxies cannot be asked which one they got.
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn run(command: &mut Command, input: &str) -> Output {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    secrets::logged(&String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// What a client sends who would like to be an administrator.
+const FORGED: [&str; 14] = [
+    "--header",
+    "Remote-User: root",
+    "--header",
+    "remote-user-id: 01890a5d-ac96-774b-bcce-b302099a8057",
+    "--header",
+    "REMOTE-ROLE: admin",
+    "--header",
+    "Remote_User: root",
+    "--header",
+    "REMOTE_ROLE: admin",
+    "--header",
+    "Remote-Groups: admins",
+    "--header",
+    "X-Original-URI: /public/",
+];
+
+#[test]
+#[ignore = "needs nginx and caddy: .ci/run installs them"]
+fn without_a_good_token_nobody_passes_and_everybody_is_told_what_to_bring() {
+    for site in sites() {
+        let (_, tokens) = site.register("anna");
+        for path in ["/", "/x/y?role=admin&a=b", "/danger/x", "/admin/x"] {
+            let head = site.expect_closed(path, None, &FORGED, 401).to_lowercase();
+            assert!(
+                head.contains("\r\nstrict-transport-security: max-age=31536000\r\n"),
+                "{}: {head}",
+                site.name
+            );
+            assert!(head.contains("\r\nwww-authenticate: bearer\r\n"), "{}: {head}", site.name);
+            for token in [Some("garbage"), Some(tokens.refresh.as_str())] {
+                let head = site.expect_closed(path, token, &FORGED, 401).to_lowercase();
+                let challenge = "\r\nwww-authenticate: bearer error=\"invalid_token\"\r\n";
+                assert!(head.contains(challenge), "{}: {head}", site.name);
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs nginx and caddy: .ci/run installs them"]
+fn the_application_learns_whose_request_it_is_and_no_client_can_forge_it() {
+    for site in sites() {
+        for (name, header) in [("anna", "anna"), ("Anna Müller", "Anna%20M%C3%BCller"), ("100%", "100%25")] {
+            let (id, tokens) = site.register(name);
+            for args in [&[][..], &FORGED] {
+                let seen = site.expect_open("/x/y?role=admin&a=b", Some(&tokens.access), args);
+                assert_eq!(seen.request, "GET /x/y?role=admin&a=b", "{}", site.name);
+                let identity =
+                    [("remote-role", "user"), ("remote-user", header), ("remote-user-id", id.as_str())];
+                assert_eq!(seen.identity(), identity, "{}", site.name);
+                assert!(!seen.has("authorization"), "{}: {seen:?}", site.name);
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs nginx and caddy: .ci/run installs them"]
+fn an_open_path_is_open_and_names_nobody() {
+    for site in sites() {
+        let (_, tokens) = site.register("anna");
+        for token in [None, Some(tokens.access.as_str())] {
+            for args in [&[][..], &FORGED] {
+                let seen = site.expect_open("/public/x", token, args);
+                assert_eq!(seen.identity(), [], "{} {args:?}", site.name);
+                assert!(!seen.has("authorization"), "{}: {seen:?}", site.name);
+            }
+        }
+        for path in ["/public/../x", "/public/%2e%2e/x", "/public/..%2fadmin/x"] {
+            let (status, head, seen) = site.ask(path, None, &[]);
+            assert!(status == 401 && seen.is_none(), "{} {path}: {head}", site.name);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs nginx and caddy: .ci/run installs them"]
+fn a_path_may_demand_a_fresh_login_or_an_administrator() {
+    for site in sites() {
+        let (_, tokens) = site.register("anna");
+        let stale = site.refresh(&tokens);
+        site.expect_open("/", Some(&stale), &[]);
+        let head = site.expect_closed("/danger/x", Some(&stale), &[], 401).to_lowercase();
+        let challenge = "\r\nwww-authenticate: bearer error=\"insufficient_user_authentication\"\r\n";
+        assert!(head.contains(challenge), "{}: {head}", site.name);
+        site.expect_open("/danger/x", Some(&tokens.access), &[]);
+        for path in ["/admin/x", "/admin/x?role=user", "/admin/x?"] {
+            site.expect_closed(path, Some(&tokens.access), &FORGED, 403);
+        }
+        let seen = site.expect_open("/admin/x", Some(&site.admin()), &[]);
+        assert!(seen.identity().contains(&("remote-role", "admin")), "{}: {seen:?}", site.name);
+    }
+}
+
+#[test]
+#[ignore = "needs nginx and caddy: .ci/run installs them"]
+fn a_logout_closes_the_door_at_once() {
+    for site in sites() {
+        let (_, tokens) = site.register("anna");
+        site.expect_open("/", Some(&tokens.access), &[]);
+        assert_eq!(site.post("/logout", &tokens.refresh), 200);
+        site.expect_closed("/", Some(&tokens.access), &[], 401);
+    }
+}
+
+#[test]
+#[ignore = "needs nginx and caddy: .ci/run installs them"]
+fn every_method_is_asked_about_and_bodies_go_to_the_application_alone() {
+    for site in sites() {
+        let (_, tokens) = site.register("anna");
+        // Far more than Gatelet takes, and less than nginx does by default.
+        let body = site.data.path().join("body");
+        fs::write(&body, vec![b'x'; 1_000_000]).unwrap();
+        let body = format!("@{}", body.display());
+        for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "FROBNICATE"] {
+            for (args, length) in [
+                (&["--request", method][..], 0),
+                (&["--request", method, "--data", "a=b"], 3),
+                (&["--request", method, "--header", "Expect:", "--data-binary", &body], 1_000_000),
+            ] {
+                let seen = site.expect_open("/x", Some(&tokens.access), args);
+                assert_eq!(seen.request, format!("{method} /x"), "{}", site.name);
+                assert_eq!(seen.body, length, "{} {args:?}", site.name);
+                assert_eq!(seen.identity().len(), 3, "{} {args:?}", site.name);
+                if length < 1_000_000 {
+                    site.expect_closed("/x", None, args, 401);
+                }
+            }
+        }
+        site.expect_open("/x", Some(&tokens.access), &["--head"]);
+        site.expect_closed("/x", None, &["--head"], 401);
+        let preflight = ["--request", "OPTIONS", "--header", "Origin: https://example.org"];
+        let preflight = [&preflight[..], &["--header", "Access-Control-Request-Method: GET"]].concat();
+        site.expect_closed("/x", None, &preflight, 401);
+    }
+}
+
+#[test]
+#[ignore = "needs nginx and caddy: .ci/run installs them"]
+fn while_gatelet_is_down_nobody_passes() {
+    for mut site in sites() {
+        let (_, tokens) = site.register("anna");
+        site.expect_open("/", Some(&tokens.access), &[]);
+        drop(site.gatelet.take());
+        for token in [None, Some(tokens.access.as_str())] {
+            for path in ["/", "/danger/x", "/admin/x"] {
+                let (status, head, seen) = site.ask(path, token, &FORGED);
+                assert!((500..600).contains(&status), "{}: {head}", site.name);
+                assert_eq!(seen, None, "{} {path}", site.name);
+            }
+        }
+        site.expect_open("/public/x", None, &[]);
+    }
+}
+
+#[test]
+#[ignore = "needs nginx and caddy: .ci/run installs them"]
+fn gatelet_knows_clients_by_their_own_addresses() {
+    for mut site in sites() {
+        let (_, tokens) = site.register("anna");
+        let from = ["--interface", "127.0.0.2", "--header", "X-Forwarded-For: 192.0.2.1"];
+        site.expect_open("/", Some(&tokens.access), &from);
+        let (status, _) = site.proxy.curl("auth.example.org", "/session", &from);
+        assert_eq!(status, 401, "{}", site.name);
+        let log = site.gatelet.take().unwrap().stop().log;
+        for line in ["GET /verify 200 ", "GET /session 401 "] {
+            let line =
+                log.lines().rev().find(|logged| logged.contains(line)).unwrap_or_else(|| panic!("{log}"));
+            assert!(line.contains(" peer=127.0.0.2 "), "{}: {line}", site.name);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs nginx and caddy: .ci/run installs them"]
+fn a_page_of_the_application_may_log_in_and_others_may_not_read_the_answer() {
+    for site in sites() {
+        site.register("anna");
+        for (origin, listed) in [("https://example.org", true), ("https://evil.example", false)] {
+            let origin = format!("Origin: {origin}");
+            let preflight = ["--request", "OPTIONS", "--header", &origin];
+            let preflight = [&preflight[..], &["--header", "Access-Control-Request-Method: POST"]].concat();
+            let (status, head) = site.proxy.curl("auth.example.org", "/login", &preflight);
+            let permitted =
+                head.to_lowercase().contains("\r\naccess-control-allow-methods: options, post\r\n");
+            assert_eq!((status, permitted), (204, listed), "{}: {head}", site.name);
+            let body = credentials("anna", PASSWORD).to_string();
+            let login = ["--header", &origin, "--header", "Content-Type: application/json", "--data", &body];
+            let (status, answer) = site.proxy.curl("auth.example.org", "/login", &login);
+            secrets::received(answer.rsplit("\r\n\r\n").next().unwrap().as_bytes());
+            let permitted =
+                answer.to_lowercase().contains("\r\naccess-control-allow-origin: https://example.org\r\n");
+            assert_eq!((status, permitted), (200, listed), "{}", site.name);
+        }
+    }
+}
+
+#[test]
+fn the_readme_shows_the_configuration_that_is_tested() {
+    let blocks = README.split("\n```nginx\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let parts: Vec<_> = blocks.flat_map(|block| block.split("\n\n")).collect();
+    assert_eq!(parts.len(), 4);
+    for part in parts {
+        assert!(NGINX.contains(part), "deploy/nginx.conf has no\n{part}");
+    }
+}

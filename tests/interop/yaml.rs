@@ -1,0 +1,88 @@
+//! What `deploy/` ships as YAML: Compose accepts its file. Traefik is in no registry of ours, so that what its file says
+//! is held against Gatelet instead.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::installed;
+use crate::support::{Process, Reply, Tokens, credentials, temporary};
+
+/// A file of `deploy/`, as PyYAML reads it.
+fn yaml(text: &str) -> Value {
+    let mut python = Command::new(installed("venv/bin/python"));
+    python.args(["-c", "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)"]);
+    let mut child = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+#[ignore = "needs docker-compose and PyYAML: .ci/run installs them"]
+fn compose_accepts_its_file_and_gives_the_container_no_more_than_it_needs() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/compose.yaml");
+    let mut compose = Command::new("docker-compose");
+    let output = compose.arg("--file").arg(file).arg("config").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let gatelet = &yaml(include_str!("../../deploy/compose.yaml"))["services"]["gatelet"];
+    assert_eq!(gatelet["read_only"], true);
+    assert_eq!(gatelet["cap_drop"], json!(["ALL"]));
+    assert_eq!(gatelet["security_opt"], json!(["no-new-privileges:true"]));
+    assert_eq!(gatelet["ports"], json!(["127.0.0.1:5000:5000"]), "on loopback alone");
+    assert_eq!(gatelet["volumes"], json!(["data:/data"]));
+}
+
+/// The names of the headers that say whose request it is.
+fn identity(reply: &Reply) -> BTreeSet<&str> {
+    reply.headers.iter().map(|(name, _)| name.as_str()).filter(|name| name.starts_with("remote-")).collect()
+}
+
+#[test]
+#[ignore = "needs PyYAML: .ci/run installs it"]
+fn gatelet_understands_what_traefik_is_told_to_ask_and_traefik_hands_on_what_it_answers() {
+    let data = temporary();
+    let server = Process::start(data.path(), &[]);
+    let mut client = server.client();
+    client.post("/register", &credentials("anna", "correct horse"));
+    let tokens = Tokens::from_reply(&client.post("/login", &credentials("anna", "correct horse")));
+    let http = &yaml(include_str!("../../deploy/traefik.yml"))["http"];
+    let guards: Vec<_> = http["middlewares"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter_map(|(name, middleware)| Some((name.as_str(), middleware.get("forwardAuth")?)))
+        .collect();
+    assert_eq!(guards.len(), 3);
+    for (name, guard) in guards {
+        let place = guard["address"].as_str().unwrap().strip_prefix("http://127.0.0.1:5000").unwrap();
+        let reply = client.call("GET", place, Some(&tokens.access), None);
+        if name == "guard-admin" {
+            // Told from a demand that is not understood, which is 403 as well, by having no message.
+            assert_eq!((reply.status, reply.json()), (403, json!({"code": 403, "status": "Forbidden"})));
+        } else {
+            assert_eq!(reply.status, 200, "{name}");
+            let handed_on = guard["authResponseHeaders"].as_array().unwrap();
+            let handed_on = handed_on.iter().map(|header| header.as_str().unwrap().to_lowercase()).collect();
+            assert_eq!(identity(&reply).into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), handed_on);
+        }
+        for header in guard["authResponseHeaders"].as_array().unwrap() {
+            let forgotten = &http["middlewares"]["forget-identity"]["headers"]["customRequestHeaders"];
+            assert_eq!(forgotten[header.as_str().unwrap()], "", "{header}");
+        }
+        assert_eq!(guard["authRequestHeaders"], json!(["Authorization"]), "{name}");
+        assert_eq!(guard.get("trustForwardHeader"), None, "{name}: clients could name any address");
+    }
+    let routers =
+        http["routers"].as_object().unwrap().iter().filter(|(_, router)| router["service"] != "gatelet");
+    for (name, router) in routers {
+        let middlewares = router["middlewares"].as_array().unwrap();
+        assert_eq!(middlewares.first(), Some(&json!("forget-identity")), "{name}");
+        assert_eq!(middlewares.last(), Some(&json!("forget-token")), "{name}");
+        assert_eq!(middlewares.len(), if name == "public" { 2 } else { 3 }, "{name}");
+    }
+}
