@@ -27,8 +27,8 @@ pub(super) async fn decide(
     verified.map(|user| answer::verified(&user)).map_err(ApiError::RefusedToProxy)
 }
 
-/// What a query demands, spelt exactly so; nothing where it holds anything else, for fear that a misspelt demand
-/// is none. Whoever asks can only add demands by repeating them.
+/// What a query demands, spelt exactly so. `None` where it holds anything else: a misspelt demand must not count as
+/// none.
 fn demands(query: &str) -> Option<Demands> {
     let mut demands = Demands::default();
     if query.is_empty() {

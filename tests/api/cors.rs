@@ -127,10 +127,12 @@ fn a_preflight_is_told_what_the_path_knows() {
 }
 
 #[test]
-fn options_without_a_method_to_ask_for_is_no_preflight() {
+fn only_options_with_a_method_to_ask_for_is_a_preflight() {
     let server = TestServer::start_with(&LIST);
     let reply = server.client().send("OPTIONS", "/login", &[("Origin", LISTED)], None);
     assert_eq!((reply.status, cors_headers(&reply)), (204, readable(LISTED).to_vec()));
+    let reply = server.client().send("GET", "/healthz", &preflight(LISTED), None);
+    assert_eq!((reply.status, cors_headers(&reply)), (200, readable(LISTED).to_vec()));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cors;
 mod proxies;
 mod tokens;
 mod yaml;
