@@ -86,7 +86,7 @@ pub(super) fn tokens<T: Serialize>(body: &T) -> Response {
 /// Lets a request pass a proxy, and says whose it is: in headers that the proxy hands on.
 pub(super) fn verified(user: &User) -> Response {
     /// What is not visible ASCII is percent-encoded, and so is the percent sign: decoding gives the name back, and
-    /// no two names look alike.
+    /// no two names are encoded alike.
     const NAME: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
     let name = utf8_percent_encode(user.name.as_str(), NAME);
     let response = with(bare(StatusCode::OK), REMOTE_USER, name);

@@ -104,8 +104,8 @@ impl Asked {
     }
 }
 
-/// One entry of the setting. Browsers are compared with it byte by byte, so it must be as they write it (RFC 6454,
-/// section 6.2): in lower case, without the scheme's own port, and nothing behind.
+/// One entry of the setting. What browsers send is compared with it byte by byte, so it must be as they write it
+/// (RFC 6454, section 6.2): in lower case, without the scheme's own port, and nothing behind.
 fn origin(entry: &str) -> Result<HeaderValue, BadOrigin> {
     let malformed = || BadOrigin::Malformed(entry.to_owned());
     if ["*", "null"].contains(&entry) {

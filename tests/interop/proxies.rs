@@ -358,6 +358,21 @@ fn the_application_learns_whose_request_it_is_and_no_client_can_forge_it() {
 
 #[test]
 #[ignore = "needs nginx and caddy: .ci/run installs them"]
+fn no_client_can_have_the_proxy_drop_what_it_says_about_them() {
+    for site in sites() {
+        let (_, tokens) = site.register("anna");
+        for connection in
+            ["close, Remote-User", "remote-role,Remote-User-Id", "Remote-User, close, keep-alive"]
+        {
+            let header = format!("Connection: {connection}");
+            let seen = site.expect_open("/x", Some(&tokens.access), &["--header", &header]);
+            assert_eq!(seen.identity().len(), 3, "{} {connection}: {seen:?}", site.name);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs nginx and caddy: .ci/run installs them"]
 fn an_open_path_is_open_and_names_nobody() {
     for site in sites() {
         let (_, tokens) = site.register("anna");
