@@ -1,14 +1,16 @@
 //! Passwords: what they may be, how they are hashed, and where the hashing runs.
 //!
-//! scrypt by RustCrypto, stored as PHC strings. This is the only folder that names `scrypt`.
+//! scrypt by RustCrypto, stored as PHC strings; hashes that others made are checked and replaced. This is the only folder
+//! that names algorithms.
 
 mod cost;
 mod policy;
 mod pool;
+mod stored;
 
 use std::fmt;
 
-use scrypt::password_hash::{CustomizedPasswordHasher, Error as HashError, PasswordVerifier};
+use scrypt::password_hash::CustomizedPasswordHasher;
 use scrypt::phc;
 use scrypt::{Params, Scrypt};
 use unicode_normalization::UnicodeNormalization;
@@ -19,6 +21,8 @@ use crate::random::{self, NoRandomness};
 pub use cost::{Cost, CostError};
 pub use policy::{PasswordError, Policy};
 pub use pool::{HashPool, PoolError, PoolStartError};
+pub use stored::HashError;
+use stored::Stored;
 
 /// Bytes of salt: what the PHC string format's specification recommends.
 const SALT_BYTES: usize = 16;
@@ -26,7 +30,11 @@ const SALT_BYTES: usize = 16;
 /// A password as somebody typed it, NFC-normalised (NIST SP 800-63B-4, 3.1.1.2), never cut short.
 ///
 /// Cannot be printed, compared or cloned; wiped when dropped.
-pub struct Password(Zeroizing<String>);
+pub struct Password {
+    normal: Zeroizing<String>,
+    /// As it was typed, where that is not normal: other services hashed that.
+    typed: Option<Zeroizing<String>>,
+}
 
 impl Password {
     /// A password to be checked: any text will do, for a [`Policy`] holds only when a password is set.
@@ -34,15 +42,21 @@ impl Password {
         // Room for the longest that NFC can make of it: growing would leave copies behind.
         let mut normal = Zeroizing::new(String::with_capacity(3 * text.len()));
         normal.extend(text.nfc());
-        Self(normal)
+        let typed = (normal != *text).then(|| text.clone());
+        Self { normal, typed }
+    }
+
+    /// What other services may have hashed: first the text in NFC, which is what most people type.
+    fn spellings(&self) -> impl Iterator<Item = &str> {
+        [Some(&self.normal), self.typed.as_ref()].into_iter().flatten().map(|text| text.as_str())
     }
 
     /// What is hashed. HMAC, and with it scrypt, pads short keys with NUL, so that a password and the same one
     /// with NULs behind it would share their hashes (RFC 2104): those that end in NUL get a byte more, one that
     /// no UTF-8 text holds.
     fn key(&self) -> Zeroizing<Vec<u8>> {
-        let mut key = Zeroizing::new(Vec::with_capacity(self.0.len() + 1));
-        key.extend_from_slice(self.0.as_bytes());
+        let mut key = Zeroizing::new(Vec::with_capacity(self.normal.len() + 1));
+        key.extend_from_slice(self.normal.as_bytes());
         if key.last() == Some(&0) {
             key.push(0xff);
         }
@@ -56,7 +70,7 @@ impl fmt::Debug for Password {
     }
 }
 
-/// A stored hash: a PHC string. Cannot be printed.
+/// A stored hash: a PHC string, or what another service stored. Cannot be printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);
 
@@ -66,7 +80,16 @@ impl PasswordHash {
         Self(text)
     }
 
-    /// The PHC string, for storing.
+    /// A hash that was made elsewhere, if passwords can be checked against it.
+    ///
+    /// # Errors
+    /// [`HashError`].
+    pub fn import(text: String) -> Result<Self, HashError> {
+        Stored::parse(&text)?;
+        Ok(Self(text))
+    }
+
+    /// The text, for storing and for taking it elsewhere.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -83,19 +106,25 @@ impl fmt::Debug for PasswordHash {
 pub enum HashFailure {
     /// No random salt.
     Random(NoRandomness),
-    /// The stored text is no scrypt hash.
-    Malformed,
-    /// The stored hash asks for more than we are willing to compute.
-    TooCostly(CostError),
+    /// scrypt did not take what it was given.
+    Scrypt,
+    /// The stored hash cannot be checked.
+    Stored(HashError),
 }
 
 impl fmt::Display for HashFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Random(cause) => cause.fmt(f),
-            Self::Malformed => f.write_str("a stored password hash is not readable"),
-            Self::TooCostly(cause) => write!(f, "a stored password hash is refused: {cause}"),
+            Self::Scrypt => f.write_str("a password could not be hashed"),
+            Self::Stored(cause) => write!(f, "a stored password hash is refused: {cause}"),
         }
+    }
+}
+
+impl From<HashError> for HashFailure {
+    fn from(cause: HashError) -> Self {
+        Self::Stored(cause)
     }
 }
 
@@ -106,7 +135,7 @@ pub enum Checked {
     Wrong,
     /// The password, and its hash is as today's are.
     Right,
-    /// The password; its hash was made at another cost, and this one should take its place.
+    /// The password; its hash was made at another cost or by another algorithm, and this one should take its place.
     RightRenewed(PasswordHash),
 }
 
@@ -116,34 +145,25 @@ pub(crate) fn hash(password: &Password, cost: Cost) -> Result<PasswordHash, Hash
     Scrypt::new()
         .hash_password_customized(&password.key(), &salt, None, None, cost.params())
         .map(|hash| PasswordHash(hash.to_string()))
-        .map_err(|_| HashFailure::Malformed)
+        .map_err(|_| HashFailure::Scrypt)
 }
 
-/// Checks `password` against `hash` at the cost that the hash names, and hashes it again at `today` where
-/// that is another.
+/// Checks `password` against `hash` in the way that the hash names, and hashes it again at `today` where that is
+/// another.
 pub(crate) fn check(password: &Password, hash: &PasswordHash, today: Cost) -> Result<Checked, HashFailure> {
-    let (parsed, cost) = parse(hash)?;
-    match Scrypt::new().verify_password(&password.key(), &parsed) {
-        Ok(()) if cost == today => Ok(Checked::Right),
-        Ok(()) => self::hash(password, today).map(Checked::RightRenewed),
-        Err(HashError::PasswordInvalid) => Ok(Checked::Wrong),
-        Err(_) => Err(HashFailure::Malformed),
+    let stored = Stored::parse(&hash.0)?;
+    if !stored.is_of_password(password)? {
+        Ok(Checked::Wrong)
+    } else if stored.is_of(today) {
+        Ok(Checked::Right)
+    } else {
+        self::hash(password, today).map(Checked::RightRenewed)
     }
 }
 
-/// The cost that a stored hash names.
-pub(crate) fn cost_of(hash: &PasswordHash) -> Result<Cost, HashFailure> {
-    parse(hash).map(|(_, cost)| cost)
-}
-
-fn parse(hash: &PasswordHash) -> Result<(phc::PasswordHash, Cost), HashFailure> {
-    let parsed = phc::PasswordHash::new(&hash.0).map_err(|_| HashFailure::Malformed)?;
-    if parsed.algorithm.as_str() != "scrypt" || parsed.salt.is_none() || parsed.hash.is_none() {
-        return Err(HashFailure::Malformed);
-    }
-    let params = Params::try_from(&parsed).map_err(|_| HashFailure::Malformed)?;
-    let cost = Cost::new(params.log_n(), params.r(), params.p()).map_err(HashFailure::TooCostly)?;
-    Ok((parsed, cost))
+/// How much there is to compute for a check of `password`, in the units of [`Cost::work`], a renewal not counted.
+pub(crate) fn work_of(password: &Password, hash: &PasswordHash) -> Result<u64, HashFailure> {
+    Ok(Stored::parse(&hash.0)?.work(password))
 }
 
 /// A hash at `cost` that belongs to no password anybody will find: random where the hash would be, which is what
@@ -153,7 +173,7 @@ pub(crate) fn decoy(cost: Cost) -> Result<PasswordHash, HashFailure> {
     let hash = random::bytes::<{ Params::RECOMMENDED_LEN }>().map_err(HashFailure::Random)?;
     match (phc::Salt::new(&salt), phc::Output::new(&hash)) {
         (Ok(salt), Ok(hash)) => Ok(PasswordHash(format!("$scrypt${cost}${salt}${hash}"))),
-        _ => Err(HashFailure::Malformed),
+        _ => Err(HashFailure::Scrypt),
     }
 }
 
@@ -184,7 +204,7 @@ mod tests {
         let Ok(Checked::RightRenewed(new)) = check(&typed("correct horse"), &old, cheap(2)) else {
             unreachable!("renewed");
         };
-        assert_eq!(cost_of(&new).unwrap(), cheap(2));
+        assert_eq!(work_of(&typed(""), &new).unwrap(), cheap(2).work());
         assert!(matches!(check(&typed("correct horse"), &new, cheap(2)), Ok(Checked::Right)));
         assert!(matches!(check(&typed("wrong horse"), &old, cheap(2)), Ok(Checked::Wrong)));
     }
@@ -197,10 +217,10 @@ mod tests {
             ));
             assert!(matches!(
                 check(&typed("x"), &hash, cheap(1)),
-                Err(HashFailure::TooCostly(_) | HashFailure::Malformed)
+                Err(HashFailure::Stored(HashError::TooCostly(_) | HashError::Malformed))
             ));
         }
-        for text in ["", "$argon2id$v=19$m=16,t=2,p=1$c2FsdHNhbHQ$x", "$scrypt$ln=1,r=8,p=1"] {
+        for text in ["", "$5$rounds=5000$usesomesillystri$x", "$scrypt$ln=1,r=8,p=1"] {
             assert!(check(&typed("x"), &PasswordHash(text.into()), cheap(1)).is_err());
         }
     }
@@ -210,7 +230,7 @@ mod tests {
         let (decoy, real) = (decoy(cheap(3)).unwrap(), hash(&typed("correct horse"), cheap(3)).unwrap());
         let shape = |hash: &PasswordHash| hash.0.split('$').map(str::len).collect::<Vec<_>>();
         assert_eq!(shape(&decoy), shape(&real));
-        assert_eq!(cost_of(&decoy).unwrap(), cheap(3));
+        assert_eq!(work_of(&typed(""), &decoy).unwrap(), cheap(3).work());
         assert_ne!(decoy, super::decoy(cheap(3)).unwrap());
         for password in ["", "correct horse"] {
             assert!(matches!(check(&typed(password), &decoy, cheap(3)), Ok(Checked::Wrong)));

@@ -63,7 +63,7 @@ impl Policy {
     /// # Errors
     /// [`PasswordError`], the first that applies.
     pub fn check(&self, password: &Password, name: Option<&Username>) -> Result<(), PasswordError> {
-        let text = password.0.as_str();
+        let text = password.normal.as_str();
         if text.len() > Self::MAX_BYTES {
             return Err(PasswordError::TooLong);
         }

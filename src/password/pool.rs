@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::{Checked, Cost, HashFailure, Password, PasswordHash, check, cost_of, decoy, hash};
+use super::{Checked, Cost, HashFailure, Password, PasswordHash, check, decoy, hash, work_of};
 
 /// How much work may wait. A person waits about this long for a login; what comes later is refused at once.
 const QUEUE: Duration = Duration::from_secs(2);
@@ -153,7 +153,7 @@ impl HashPool {
         let today = self.cost;
         let is_somebody = stored.is_some();
         let stored = stored.unwrap_or_else(|| self.decoy.clone());
-        let work = cost_of(&stored)?.work();
+        let work = work_of(&password, &stored)?;
         self.run(work, move || {
             let mut checked = check(&password, &stored, today);
             if !is_somebody {
@@ -276,7 +276,7 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_name_is_checked_against_a_hash_of_todays_cost() {
         let pool = HashPool::start(1, cheap(3)).unwrap();
-        assert_eq!(cost_of(&pool.decoy).unwrap(), cheap(3));
+        assert_eq!(work_of(&typed(""), &pool.decoy).unwrap(), cheap(3).work());
     }
 
     #[tokio::test]
