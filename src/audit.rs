@@ -112,6 +112,8 @@ pub enum Event<'a> {
     Updated(By, &'a User),
     /// A user was deleted.
     Deleted(By, UserId),
+    /// All users were listed, with the hashes of their passwords.
+    Exported(By),
     /// New keys were made for tokens.
     KeysRotated(By),
     /// Keys were removed; tokens made with them are refused.
@@ -159,6 +161,7 @@ impl fmt::Display for Event<'_> {
                 write!(f, "updated user={} role={} disabled={} by={by}", user.id, user.role, user.disabled)
             }
             Self::Deleted(by, user) => write!(f, "deleted user={user} by={by}"),
+            Self::Exported(by) => write!(f, "users_exported by={by}"),
             Self::KeysRotated(by) => write!(f, "keys_rotated by={by}"),
             Self::KeysRemoved(by, keys) => {
                 f.write_str("keys_removed")?;

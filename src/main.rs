@@ -31,6 +31,8 @@ fn main() -> ExitCode {
         },
         Ok(Command::User(command)) => command::user::run(command).into(),
         Ok(Command::Key(command)) => command::key::run(command).into(),
+        Ok(Command::Import(args)) => command::import::run(&args).into(),
+        Ok(Command::Export(args)) => command::export::run(&args).into(),
         Ok(Command::Token(command)) => command::token::run(&command).into(),
         Err(message) => {
             let _ = message.print();

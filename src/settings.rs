@@ -15,6 +15,8 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use zeroize::Zeroizing;
 
+use crate::command::export::ExportArgs;
+use crate::command::import::ImportArgs;
 use crate::command::key::KeyCommand;
 use crate::command::token::TokenCommand;
 use crate::command::user::UserCommand;
@@ -47,6 +49,10 @@ pub enum Command {
     /// Manage the keys of tokens, whether the server is running or not
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Add users of another service, with the hashes of their passwords; a dry run unless --apply is given
+    Import(ImportArgs),
+    /// Write all users with the hashes of their passwords, for another service; `backup` is what restores this one
+    Export(ExportArgs),
     /// Look at a token on standard input; needs no server
     #[command(subcommand)]
     Token(TokenCommand),

@@ -5,9 +5,12 @@
 //! it is the same service.
 
 mod console;
+pub mod export;
+pub mod import;
 pub mod key;
 pub mod output;
 mod progress;
+pub mod rows;
 pub mod token;
 pub mod user;
 

@@ -37,7 +37,7 @@ pub(super) enum ApiError {
     NotJson,
     Fields(FieldErrors),
     Query(FieldErrors),
-    TooLarge,
+    TooLarge { max: usize },
     NotDeclaredJson,
     BodyTooSlow,
     UnknownPath,
@@ -171,9 +171,10 @@ impl Reply for ApiError {
             Self::NotJson => invalid(StatusCode::BAD_REQUEST, json!({ "json": ["Invalid JSON body."] })),
             Self::Fields(errors) => invalid(StatusCode::UNPROCESSABLE_ENTITY, json!({ "json": errors })),
             Self::Query(errors) => invalid(StatusCode::UNPROCESSABLE_ENTITY, json!({ "query": errors })),
-            Self::TooLarge => {
-                generic(StatusCode::PAYLOAD_TOO_LARGE, Some("A body may have 16384 bytes at the most."))
-            }
+            Self::TooLarge { max } => generic(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                Some(&format!("A body may have {max} bytes at the most.")),
+            ),
             Self::NotDeclaredJson => generic(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 Some("The body must be JSON (Content-Type: application/json)."),

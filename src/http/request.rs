@@ -69,7 +69,14 @@ pub(super) struct Document {
 
 /// Reads the body as a JSON object.
 pub(super) fn document() -> impl Filter<Extract = (Result<Document, ApiError>,), Error = Rejection> + Copy {
-    warp::header::headers_cloned().and(body()).map(|headers: HeaderMap, body: Body| {
+    document_of(BODY_MAX)
+}
+
+/// Reads the body as a JSON object of up to `max` bytes.
+pub(super) fn document_of(
+    max: usize,
+) -> impl Filter<Extract = (Result<Document, ApiError>,), Error = Rejection> + Copy {
+    warp::header::headers_cloned().and(body(max)).map(|headers: HeaderMap, body: Body| {
         let body = body?; // read first, so that the client can hear the answer
         if !headers.get(CONTENT_TYPE).is_none_or(is_json) {
             return Err(ApiError::NotDeclaredJson);
@@ -81,7 +88,7 @@ pub(super) fn document() -> impl Filter<Extract = (Result<Document, ApiError>,),
 /// Reads a body that nobody asked for and drops it: a connection that is closed with bytes unread may be reset
 /// before its answer arrives.
 pub(super) fn no_document() -> impl Filter<Extract = (), Error = Rejection> + Copy {
-    body().map(drop).untuple_one()
+    body(BODY_MAX).map(drop).untuple_one()
 }
 
 /// The parameters of a query, in order.
@@ -100,11 +107,11 @@ pub(super) fn raw_query() -> impl Filter<Extract = (String,), Error = Infallible
 type Body = Result<Zeroizing<Vec<u8>>, ApiError>;
 
 /// Reads the body as a whole. The connection may be closed to make room meanwhile.
-fn body() -> impl Filter<Extract = (Body,), Error = Rejection> + Copy {
+fn body(max: usize) -> impl Filter<Extract = (Body,), Error = Rejection> + Copy {
     warp::ext::get::<Arc<Activity>>().and(warp::body::stream()).then(
-        |activity: Arc<Activity>, body| async move {
+        move |activity: Arc<Activity>, body| async move {
             activity.body_awaited();
-            let body = tokio::time::timeout(BODY_TIMEOUT, collect(body)).await;
+            let body = tokio::time::timeout(BODY_TIMEOUT, collect(body, max)).await;
             if activity.body_complete() {
                 body.unwrap_or(Err(ApiError::BodyTooSlow))
             } else {
@@ -128,28 +135,29 @@ fn is_json(content_type: &HeaderValue) -> bool {
 /// The whole body, counted while it is read: what a client declares about its length is not relied on.
 async fn collect<B: Buf>(
     body: impl Stream<Item = Result<B, warp::Error>>,
+    max: usize,
 ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
     pin_mut!(body);
     let mut bytes = Zeroizing::new(Vec::new());
     let mut total = 0;
     while let Some(chunk) = body.next().await {
         // Never grows after this, so that at least here no copy of a password is left behind.
-        let room = BODY_MAX - bytes.len();
+        let room = max - bytes.len();
         bytes.reserve_exact(room);
         // A broken transfer: nobody is there to read the answer.
         let mut chunk = chunk.map_err(|_| ApiError::NotJson)?;
         total += chunk.remaining();
-        if total > OVERFLOW_MAX {
+        if total > max + OVERFLOW_MAX {
             break;
         }
-        while total <= BODY_MAX && chunk.has_remaining() {
+        while total <= max && chunk.has_remaining() {
             let part = chunk.chunk();
             bytes.extend_from_slice(part);
             let taken = part.len();
             chunk.advance(taken);
         }
     }
-    if total > BODY_MAX { Err(ApiError::TooLarge) } else { Ok(bytes) }
+    if total > max { Err(ApiError::TooLarge { max }) } else { Ok(bytes) }
 }
 
 impl Document {

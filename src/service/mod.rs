@@ -3,6 +3,7 @@
 mod accounts;
 mod actor;
 mod keys;
+mod moves;
 mod refusal;
 mod sessions;
 
@@ -18,6 +19,7 @@ use crate::token::{LEEWAY, TokenRefusal, Tokens};
 use keys::KeyKeeper;
 
 pub use actor::{Actor, Caller, FreshAdmin};
+pub use moves::{Arrival, Newcomer};
 pub use refusal::{Fault, Refusal, Unavailable};
 pub use sessions::{Demands, Renewed};
 

@@ -42,7 +42,7 @@ impl Ledger {
             id: UserId::next(self.last_id, new.created_at, new.random),
             name: new.name.clone(),
             role: new.role,
-            disabled: false,
+            disabled: new.disabled,
             created_at: new.created_at,
             sessions: Sessions::default(),
         };

@@ -106,6 +106,7 @@ impl std::error::Error for StoreError {}
 pub struct NewUser {
     name: Username,
     role: Role,
+    disabled: bool,
     hash: PasswordHash,
     created_at: Timestamp,
     /// For the id.
@@ -123,7 +124,13 @@ impl NewUser {
         hash: PasswordHash,
         now: Timestamp,
     ) -> Result<Self, random::NoRandomness> {
-        Ok(Self { name, role, hash, created_at: now, random: random::bytes()? })
+        Ok(Self { name, role, disabled: false, hash, created_at: now, random: random::bytes()? })
+    }
+
+    /// The same, and whether they may not log in.
+    #[must_use]
+    pub fn disabled(self, disabled: bool) -> Self {
+        Self { disabled, ..self }
     }
 }
 
@@ -423,12 +430,33 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn users_after(&self, after: Option<UserId>, limit: usize) -> Result<Vec<User>, StoreError> {
+        self.page(after, limit, record::decode_user).await
+    }
+
+    /// The same, with the hashes of their passwords.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn users_with_hashes_after(
+        &self,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<(User, PasswordHash)>, StoreError> {
+        self.page(after, limit, record::decode_user_with_hash).await
+    }
+
+    async fn page<T>(
+        &self,
+        after: Option<UserId>,
+        limit: usize,
+        decode: impl Fn(UserId, &[u8]) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
         let after = after.map(|id| *id.as_bytes());
         let begin = after.as_ref().map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_slice()));
         let mut users = Vec::new();
         for entry in self.trees.users.range::<&[u8], _>((begin, Bound::Unbounded)).take(limit) {
             let (id, bytes) = entry.map_err(|error| self.failed(&error))?;
-            users.push(record::decode_user(changes::user_id(&id)?, &bytes)?);
+            users.push(decode(changes::user_id(&id)?, &bytes)?);
         }
         // Who is missing from the list is an answer too.
         self.progress.all_settled().await?;

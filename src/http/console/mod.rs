@@ -5,6 +5,7 @@
 
 mod client;
 mod keys;
+mod moves;
 mod users;
 
 use std::fs::{self, Permissions};
@@ -28,11 +29,12 @@ use warp::reply::Response;
 use warp::{Filter, path};
 
 use super::connection::Activity;
-use super::request::document;
+use super::request::{document, document_of, query};
 use super::{App, named, other, unknown_path};
 use crate::audit::Origin;
 
 pub use client::{ConsoleError, ConsoleReply, ask, connect};
+pub(crate) use moves::{MOVED_AT_ONCE, import_body};
 
 /// The socket's name in the data directory.
 const SOCKET: &str = "control.sock";
@@ -131,6 +133,12 @@ fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
     let published = path!("keys" / "public")
         .and(warp::get().and(call()).then(keys::published).or(other("GET")).unify())
         .map(named("/keys/public")).boxed();
+    let import = path!("import")
+        .and(warp::post().and(call()).and(document_of(moves::BODY_MAX)).then(moves::import).or(other("POST")).unify())
+        .map(named("/import")).boxed();
+    let export = path!("export")
+        .and(warp::get().and(call()).and(query()).then(moves::export).or(other("GET")).unify())
+        .map(named("/export")).boxed();
 
-    users.or(keys).unify().or(published).unify().recover(unknown_path).unify().boxed()
+    users.or(keys).unify().or(published).unify().or(import).unify().or(export).unify().recover(unknown_path).unify().boxed()
 }

@@ -1,0 +1,296 @@
+//! `gatelet import`: users of another service, with the hashes of their passwords.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Seek};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use http::Method;
+use indicatif::HumanCount;
+use serde::{Serialize, Serializer};
+
+use super::console::{Console, with_console};
+use super::output::{OutputArgs, Table};
+use super::progress::Progress;
+use super::rows::{Format, Problem, Row, Rows};
+use super::{CommandError, WhereNone, finish};
+use crate::exit::Exit;
+use crate::http::console::{MOVED_AT_ONCE, import_body};
+use crate::service::{Arrival, Newcomer};
+use crate::settings::{DataDirArgs, Settings};
+use crate::user::Role;
+
+/// How many lines with problems a text lists; JSON lists all.
+const LISTED: usize = 20;
+
+/// Add users of another service with the hashes of their passwords.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// File of usernames and password hashes, or - for standard input
+    file: Option<PathBuf>,
+    /// How the file is written [default: by its name or its first character]
+    #[arg(long)]
+    format: Option<Format>,
+    /// Add the users; without it, nothing is changed
+    #[arg(long)]
+    apply: bool,
+    /// Add those too whose role is admin
+    #[arg(long)]
+    allow_admins: bool,
+    /// Where the store is.
+    #[command(flatten)]
+    data: DataDirArgs,
+    /// How to print.
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Imports; 1 if anybody was refused.
+pub fn run(args: &ImportArgs) -> Exit {
+    let mut report = Report::new(args.apply);
+    let done = import(args, &mut report);
+    if report.lines > 0 {
+        args.output.print(&report, ToString::to_string);
+    }
+    match done {
+        Ok(()) if report.problems.is_empty() => Exit::Stopped,
+        Ok(()) => Exit::Other,
+        Err(error) => finish(Err(error)),
+    }
+}
+
+fn import(args: &ImportArgs, report: &mut Report) -> Result<(), CommandError> {
+    let settings =
+        Settings::from_environment(&args.data).map_err(|error| CommandError::Input(error.to_string()))?;
+    let (input, lines) = open(args.file.as_deref())?;
+    let format = args.format.or_else(|| Format::of_file(args.file.as_deref()?));
+    let unreadable = |error: &dyn fmt::Display| CommandError::Input(error.to_string());
+    let mut rows = Rows::read(input, format).map_err(|error| unreadable(&error))?;
+    let none = if args.apply { WhereNone::Make } else { WhereNone::Refuse };
+    with_console(&settings, none, |console| {
+        let mut progress = Progress::begin("lines", lines);
+        let mut names = Names::default();
+        let mut batch = Vec::with_capacity(MOVED_AT_ONCE);
+        let ended = loop {
+            let Row { line, user } = match rows.next() {
+                Some(Ok(row)) => row,
+                Some(Err(error)) => break Err(unreadable(&error)),
+                None => break Ok(()),
+            };
+            progress.advance(line - report.lines);
+            report.lines = line;
+            match user {
+                Err(problem) => report.refuse(line, Refused::Problem(problem)),
+                Ok(user) if user.role == Role::Admin && !args.allow_admins => {
+                    report.refuse(line, Refused::Admin);
+                }
+                Ok(user) => match names.note(&user, line) {
+                    Some(earlier) => report.refuse(line, Refused::Repeated(earlier)),
+                    None => batch.push((line, user)),
+                },
+            }
+            if batch.len() == MOVED_AT_ONCE {
+                report.settle(console, &mut batch)?;
+            }
+        };
+        report.settle(console, &mut batch)?;
+        report.ignored_columns = rows.ignored().to_vec();
+        if report.lines == 0 { ended.and(Err(unreadable(&"there are no users in the input"))) } else { ended }
+    })
+}
+
+/// The input, and how many lines it has if that can be known.
+fn open(file: Option<&Path>) -> Result<(Box<dyn BufRead>, Option<u64>), CommandError> {
+    let Some(path) = file.filter(|path| *path != Path::new("-")) else {
+        if file.is_none() && io::stdin().is_terminal() {
+            return Err(CommandError::Input("give a file, or users on standard input".into()));
+        }
+        return Ok((Box::new(BufReader::new(io::stdin())), None));
+    };
+    let unreadable = |error: io::Error| CommandError::Input(format!("{}: {error}", path.display()));
+    let mut file = File::open(path).map_err(unreadable)?;
+    let lines = if file.metadata().map_err(unreadable)?.is_file() {
+        let lines = count_lines(&mut file).map_err(unreadable)?;
+        file.rewind().map_err(unreadable)?;
+        Some(lines)
+    } else {
+        None
+    };
+    Ok((Box::new(BufReader::new(file)), lines))
+}
+
+fn count_lines(file: &mut File) -> io::Result<u64> {
+    let mut block = vec![0; 64 * 1024];
+    let mut lines = 0;
+    loop {
+        match file.read(&mut block)? {
+            0 => return Ok(lines),
+            read => lines += block[..read].iter().filter(|&&byte| byte == b'\n').count() as u64,
+        }
+    }
+}
+
+/// Where each name stands, by its hash: a million names take 35 MB. The chance that two of a million different ones are
+/// taken for one is 1 in 37 million; the later is refused then, and another run, with other hashes, adds it.
+#[derive(Default)]
+struct Names {
+    lines: HashMap<u64, u64>,
+    hasher: RandomState,
+}
+
+impl Names {
+    /// Remembers the user's name. If it was there before: in which line.
+    fn note(&mut self, user: &Newcomer, line: u64) -> Option<u64> {
+        let hash = self.hasher.hash_one(user.name.as_str());
+        let earlier = self.lines.insert(hash, line);
+        if let Some(earlier) = earlier {
+            self.lines.insert(hash, earlier);
+        }
+        earlier
+    }
+}
+
+/// Why a line adds nobody.
+#[derive(Clone, Copy)]
+enum Refused {
+    Problem(Problem),
+    Admin,
+    Repeated(u64),
+    Taken,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Problem(problem) => problem.fmt(f),
+            Self::Admin => f.write_str("an administrator: --allow-admins adds these too"),
+            Self::Repeated(line) => write!(f, "the same name as in line {line}"),
+            Self::Taken => f.write_str("a user of that name is there with another hash, and is left alone"),
+        }
+    }
+}
+
+impl Serialize for Refused {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A line with its problem.
+#[derive(Serialize)]
+struct Line {
+    line: u64,
+    problem: Refused,
+}
+
+/// What has become of the users; holds no names and no hashes.
+#[derive(Serialize)]
+struct Report {
+    applied: bool,
+    added: u64,
+    present: u64,
+    taken: u64,
+    refused: u64,
+    ignored_columns: Vec<String>,
+    problems: Vec<Line>,
+    #[serde(skip)]
+    lines: u64,
+    /// There is no store yet in which anybody could be.
+    #[serde(skip)]
+    no_store: bool,
+}
+
+impl Report {
+    fn new(applied: bool) -> Self {
+        Self {
+            applied,
+            added: 0,
+            present: 0,
+            taken: 0,
+            refused: 0,
+            ignored_columns: Vec::new(),
+            problems: Vec::new(),
+            lines: 0,
+            no_store: false,
+        }
+    }
+
+    fn refuse(&mut self, line: u64, problem: Refused) {
+        match problem {
+            Refused::Taken => self.taken += 1,
+            Refused::Problem(_) | Refused::Admin | Refused::Repeated(_) => self.refused += 1,
+        }
+        self.problems.push(Line { line, problem });
+    }
+
+    /// Sends a batch and counts what became of it.
+    fn settle(
+        &mut self,
+        console: &mut Console<'_>,
+        batch: &mut Vec<(u64, Newcomer)>,
+    ) -> Result<(), CommandError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let body = import_body(batch.iter().map(|(_, user)| user), self.applied);
+        let arrivals = match console.ask(Method::POST, "/import", Some(&body)) {
+            Ok(mut reply) => serde_json::from_value(reply["arrivals"].take()).unwrap_or_default(),
+            Err(CommandError::NoStore(_)) if !self.applied => {
+                self.no_store = true;
+                vec![Arrival::Added; batch.len()]
+            }
+            Err(error) => return Err(error),
+        };
+        if arrivals.len() != batch.len() {
+            return Err(io::Error::other("the running server is of another version").into());
+        }
+        for ((line, _), arrival) in batch.drain(..).zip(arrivals) {
+            match arrival {
+                Arrival::Added => self.added += 1,
+                Arrival::Present => self.present += 1,
+                Arrival::Taken => self.refuse(line, Refused::Taken),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new(["RESULT", "USERS"]);
+        let added = if self.applied { "added" } else { "would be added" };
+        for (result, users) in [
+            (added, self.added),
+            ("there already", self.present),
+            ("there with another hash", self.taken),
+            ("refused", self.refused),
+        ] {
+            table.row([result.to_owned(), HumanCount(users).to_string()]);
+        }
+        write!(f, "{table}")?;
+        if !self.ignored_columns.is_empty() {
+            write!(f, "\ncolumns that are not looked at: {}", self.ignored_columns.join(", "))?;
+        }
+        for Line { line, problem } in self.problems.iter().take(LISTED) {
+            write!(f, "\nline {line}: {problem}")?;
+        }
+        match self.problems.len().saturating_sub(LISTED) {
+            0 => {}
+            more => write!(f, "\n… and {} more (--json lists all)", HumanCount(more as u64))?,
+        }
+        match (self.applied || self.added == 0, self.no_store) {
+            (true, _) => Ok(()),
+            (false, true) => f.write_str(
+                "
+Nothing has been changed; --apply adds them, to a new store.",
+            ),
+            (false, false) => f.write_str(
+                "
+Nothing has been changed; --apply adds them.",
+            ),
+        }
+    }
+}

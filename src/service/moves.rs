@@ -1,0 +1,105 @@
+//! Users who come from elsewhere, and who go elsewhere: with the hashes of their passwords.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+
+use crate::audit::{self, By, Event, Origin};
+use crate::clock::Timestamp;
+use crate::password::PasswordHash;
+use crate::store::{NewUser, Store};
+use crate::user::{Role, User, UserId, Username};
+
+use super::{FreshAdmin, Refusal, Service, see_through};
+
+/// A user of another service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Newcomer {
+    /// Their name there.
+    pub name: Username,
+    /// Of the password that they have there.
+    pub hash: PasswordHash,
+    /// What they may do here.
+    pub role: Role,
+    /// Kept, but may not log in.
+    pub disabled: bool,
+}
+
+/// What became of a newcomer, or would.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrival {
+    /// Added.
+    Added,
+    /// Somebody of that name is there, with the same hash: added before.
+    Present,
+    /// Somebody of that name is there, with another hash, and was left alone: somebody else, or somebody who has logged
+    /// in since they were added.
+    Taken,
+}
+
+impl Service {
+    /// Adds those whose names are free, in this order; without `apply`, answers what would become of them. Those that were
+    /// added stay so if others fail.
+    ///
+    /// # Errors
+    /// [`Refusal`], the first.
+    pub async fn import_users(
+        &self,
+        origin: &Arc<Origin>,
+        admin: FreshAdmin<'_>,
+        users: Vec<Newcomer>,
+        apply: bool,
+    ) -> Result<Vec<Arrival>, Refusal> {
+        let applied_at = if apply { Some(self.clock.now()?) } else { None };
+        let (store, by, origin) = (Arc::clone(&self.store), admin.by(), Arc::clone(origin));
+        see_through(async move {
+            // At once, so that they share a sync; all to their end, so that each has its line in the audit log.
+            let arrivals = users.iter().map(|user| arrive(&store, &origin, by, user, applied_at));
+            join_all(arrivals).await.into_iter().collect()
+        })
+        .await
+    }
+
+    /// Up to `limit` users in order of creation, from the one created next after `after`, with their hashes.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn export_users(
+        &self,
+        origin: &Origin,
+        admin: FreshAdmin<'_>,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<(User, PasswordHash)>, Refusal> {
+        if after.is_none() {
+            audit::record(origin, Event::Exported(admin.by()));
+        }
+        Ok(self.store.users_with_hashes_after(after, limit).await?)
+    }
+}
+
+async fn arrive(
+    store: &Store,
+    origin: &Origin,
+    by: By,
+    user: &Newcomer,
+    applied_at: Option<Timestamp>,
+) -> Result<Arrival, Refusal> {
+    loop {
+        if let Some(now) = applied_at {
+            let new = NewUser::new(user.name.clone(), user.role, user.hash.clone(), now)?;
+            if let Some(added) = store.create_user(new.disabled(user.disabled)).await? {
+                audit::record(origin, Event::Registered(by, &added));
+                return Ok(Arrival::Added);
+            }
+        }
+        match store.user_named(&user.name).await? {
+            Some((_, hash)) if hash == user.hash => return Ok(Arrival::Present),
+            Some(_) => return Ok(Arrival::Taken),
+            None if applied_at.is_none() => return Ok(Arrival::Added),
+            None => {} // deleted meanwhile: the name is free
+        }
+    }
+}
