@@ -52,6 +52,7 @@ pub struct ImportArgs {
 pub fn run(args: &ImportArgs) -> Exit {
     let mut report = Report::new(args.apply);
     let done = import(args, &mut report);
+    report.problems.sort_by_key(|problem| problem.line);
     if report.lines > 0 {
         args.output.print(&report, ToString::to_string);
     }
@@ -65,9 +66,14 @@ pub fn run(args: &ImportArgs) -> Exit {
 fn import(args: &ImportArgs, report: &mut Report) -> Result<(), CommandError> {
     let settings =
         Settings::from_environment(&args.data).map_err(|error| CommandError::Input(error.to_string()))?;
-    let (input, lines) = open(args.file.as_deref())?;
-    let format = args.format.or_else(|| Format::of_file(args.file.as_deref()?));
-    let unreadable = |error: &dyn fmt::Display| CommandError::Input(error.to_string());
+    let file = args.file.as_deref().filter(|path| *path != Path::new("-"));
+    if args.file.is_none() && io::stdin().is_terminal() {
+        return Err(CommandError::Input("give a file, or users on standard input".into()));
+    }
+    let name = file.map_or("standard input".into(), Path::to_string_lossy);
+    let unreadable = |error: &dyn fmt::Display| CommandError::Input(format!("{name}: {error}"));
+    let (input, lines) = open(file).map_err(|error| unreadable(&error))?;
+    let format = args.format.or_else(|| Format::of_file(file?));
     let mut rows = Rows::read(input, format).map_err(|error| unreadable(&error))?;
     let none = if args.apply { WhereNone::Make } else { WhereNone::Refuse };
     with_console(&settings, none, |console| {
@@ -103,34 +109,27 @@ fn import(args: &ImportArgs, report: &mut Report) -> Result<(), CommandError> {
 }
 
 /// The input, and how many lines it has if that can be known.
-fn open(file: Option<&Path>) -> Result<(Box<dyn BufRead>, Option<u64>), CommandError> {
-    let Some(path) = file.filter(|path| *path != Path::new("-")) else {
-        if file.is_none() && io::stdin().is_terminal() {
-            return Err(CommandError::Input("give a file, or users on standard input".into()));
-        }
+fn open(file: Option<&Path>) -> io::Result<(Box<dyn BufRead>, Option<u64>)> {
+    let Some(path) = file else {
         return Ok((Box::new(BufReader::new(io::stdin())), None));
     };
-    let unreadable = |error: io::Error| CommandError::Input(format!("{}: {error}", path.display()));
-    let mut file = File::open(path).map_err(unreadable)?;
-    let lines = if file.metadata().map_err(unreadable)?.is_file() {
-        let lines = count_lines(&mut file).map_err(unreadable)?;
-        file.rewind().map_err(unreadable)?;
-        Some(lines)
-    } else {
-        None
-    };
+    let mut file = File::open(path)?;
+    let lines = if file.metadata()?.is_file() { Some(count_lines(&mut file)?) } else { None };
     Ok((Box::new(BufReader::new(file)), lines))
 }
 
+/// Counts, and goes back to the beginning.
 fn count_lines(file: &mut File) -> io::Result<u64> {
     let mut block = vec![0; 64 * 1024];
     let mut lines = 0;
     loop {
         match file.read(&mut block)? {
-            0 => return Ok(lines),
+            0 => break,
             read => lines += block[..read].iter().filter(|&&byte| byte == b'\n').count() as u64,
         }
     }
+    file.rewind()?;
+    Ok(lines)
 }
 
 /// Where each name stands, by its hash: a million names take 35 MB. The chance that two of a million different ones are

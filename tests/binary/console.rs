@@ -180,7 +180,13 @@ fn what_the_console_does_not_know_is_refused_as_on_the_front() {
             assert_eq!(body, json!({"code": 404, "status": "Not Found"}), "{method} {path}");
         }
     }
-    for (path, allowed) in [("/keys", "DELETE, GET, POST"), ("/keys/public", "GET"), ("/user", "POST")] {
+    for (path, allowed) in [
+        ("/keys", "DELETE, GET, POST"),
+        ("/keys/public", "GET"),
+        ("/user", "POST"),
+        ("/import", "POST"),
+        ("/export", "GET"),
+    ] {
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
             if allowed.contains(method) {
                 continue;
@@ -219,8 +225,14 @@ fn what_the_console_knows_the_network_does_not() {
     register(&server, "anna");
     let tokens = log_in(&server, "anna");
     let mut client = server.client();
-    for (method, path) in [("GET", "/keys"), ("POST", "/keys"), ("DELETE", "/keys"), ("GET", "/keys/public")]
-    {
+    for (method, path) in [
+        ("GET", "/keys"),
+        ("POST", "/keys"),
+        ("DELETE", "/keys"),
+        ("GET", "/keys/public"),
+        ("POST", "/import"),
+        ("GET", "/export"),
+    ] {
         for token in [None, Some(tokens.access.as_str())] {
             assert_eq!(client.call(method, path, token, None).status, 404, "{method} {path}");
         }
@@ -228,6 +240,33 @@ fn what_the_console_knows_the_network_does_not() {
     let body = crate::support::credentials("bert", "correct horse");
     assert_eq!(client.call("POST", "/user", None, Some(&body)).status, 401);
     assert_eq!(client.call("POST", "/user", Some(&tokens.access), Some(&body)).status, 403);
+    stop_well(server);
+}
+
+#[test]
+fn an_import_that_is_asked_for_wrongly_does_not_happen() {
+    let dir = temporary();
+    let server = start(dir.path());
+    let user = |name: &str, hash: &str| json!({"username": name, "password_hash": hash, "role": "user", "disabled": false});
+    let good = user("anna", "$2b$04$EnFywPkpMPXnP/37iDRHputCB83bVp/DtG93EeWBEUgitiCqkwAMu");
+    let mut more = good.clone();
+    more["id"] = 7.into();
+    for users in [
+        json!(null),
+        json!({}),
+        json!(["anna"]),
+        json!([good, user("", "$2b$04$EnFywPkpMPXnP/37iDRHputCB83bVp/DtG93EeWBEUgitiCqkwAMu")]),
+        json!([good, user("bert", "correct horse")]),
+        json!([more]),
+    ] {
+        let body = json!({"apply": true, "users": users}).to_string();
+        assert_eq!(ask(dir.path(), "POST", "/import", Some(&body)).0, 422, "{body}");
+    }
+    let many = json!({"apply": true, "users": vec![&good; 10_000]}).to_string();
+    let (status, _, body) = ask(dir.path(), "POST", "/import", Some(&many));
+    assert_eq!((status, &body["message"]), (413, &json!("A body may have 1048576 bytes at the most.")));
+    assert_eq!(ask(dir.path(), "GET", "/export?after=x", None).0, 422);
+    assert_eq!(ask(dir.path(), "GET", "/export", None), (200, None, json!({"users": [], "next": null})));
     stop_well(server);
 }
 

@@ -9,6 +9,7 @@ mod console;
 mod disk;
 mod first_admin;
 mod healthcheck;
+mod import_command;
 mod key_command;
 mod keys;
 mod log;
