@@ -7,6 +7,7 @@ mod support;
 
 mod cors;
 mod proxies;
+mod migration;
 mod tokens;
 mod yaml;
 
