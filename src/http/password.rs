@@ -11,6 +11,7 @@ use super::{App, fields};
 use crate::audit::Origin;
 use crate::password::Password;
 use crate::service::Actor;
+use crate::user::UserId;
 
 pub(super) async fn change(
     target: Target,
@@ -29,14 +30,25 @@ pub(super) async fn change(
             app.service.change_password(&origin, &caller, current, new).await?;
         }
         Some(id) => {
-            let actor = Actor::Caller(caller);
-            let admin = app.service.fresh_admin(&origin, &actor)?;
-            let user = app.service.show_user(&actor, Some(id)).await?;
-            let mut body = body?;
-            let new = fields::new_password(&mut body, "new_password", &app.policy, Some(&user.name));
-            let new = body.finish(new)?;
-            app.service.reset_password(&origin, admin, id, new).await?;
+            return reset_for(&origin, &app, &Actor::Caller(caller), Some(id), body).await;
         }
     }
+    Ok(answer::message("Password changed."))
+}
+
+/// Gives a user another password for somebody who may, without the current one.
+pub(super) async fn reset_for(
+    origin: &Arc<Origin>,
+    app: &App,
+    actor: &Actor,
+    id: Option<UserId>,
+    body: Result<Document, ApiError>,
+) -> Result<Response, ApiError> {
+    let admin = app.service.fresh_admin(origin, actor)?;
+    let user = app.service.show_user(actor, id).await?;
+    let mut body = body?;
+    let new = fields::new_password(&mut body, "new_password", &app.policy, Some(&user.name));
+    let new = body.finish(new)?;
+    app.service.reset_password(origin, admin, user.id, new).await?;
     Ok(answer::message("Password changed."))
 }

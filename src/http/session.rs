@@ -37,6 +37,16 @@ pub(super) async fn end_all(
     bearer: Bearer,
 ) -> Result<Response, ApiError> {
     let actor = Actor::Caller(app.service.authenticate(&origin, bearer.token()).await?);
-    app.service.end_sessions(&origin, &actor, target.id()).await?;
+    end_all_for(&origin, &app, &actor, target).await
+}
+
+/// Ends all sessions of a user for somebody who may.
+pub(super) async fn end_all_for(
+    origin: &Arc<Origin>,
+    app: &App,
+    actor: &Actor,
+    target: Target,
+) -> Result<Response, ApiError> {
+    app.service.end_sessions(origin, actor, target.id()).await?;
     Ok(answer::message("All sessions ended."))
 }

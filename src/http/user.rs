@@ -61,7 +61,7 @@ impl<'a> From<&'a User> for UserBody<'a> {
 
 /// What a user is to administrators.
 #[derive(Serialize)]
-struct AdminsUserBody<'a> {
+pub(super) struct AdminsUserBody<'a> {
     #[serde(flatten)]
     user: UserBody<'a>,
     role: Role,
@@ -102,11 +102,22 @@ pub(super) async fn update(
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
     let actor = Actor::Caller(app.service.authenticate(&origin, bearer.token()).await?);
-    let admin = app.service.fresh_admin(&origin, &actor)?;
+    update_for(&origin, &app, &actor, target, body).await
+}
+
+/// Changes a user for somebody who may.
+pub(super) async fn update_for(
+    origin: &Arc<Origin>,
+    app: &App,
+    actor: &Actor,
+    target: Target,
+    body: Result<Document, ApiError>,
+) -> Result<Response, ApiError> {
+    let admin = app.service.fresh_admin(origin, actor)?;
     let mut body = body?;
     let change = UserChange { role: fields::role(&mut body), disabled: fields::flag(&mut body, "disabled") };
     let change = body.finish(Some(change))?;
-    let user = app.service.update_user(&origin, admin, target.id(), change).await?;
+    let user = app.service.update_user(origin, admin, target.id(), change).await?;
     Ok(answer::ok(&AdminsUserBody::from(&user)))
 }
 
@@ -117,7 +128,17 @@ pub(super) async fn delete(
     bearer: Bearer,
 ) -> Result<Response, ApiError> {
     let actor = admit(&app, &origin, &bearer, target).await?;
-    app.service.delete_user(&origin, &actor, target.id()).await?;
+    delete_for(&origin, &app, &actor, target).await
+}
+
+/// Deletes a user for somebody who may.
+pub(super) async fn delete_for(
+    origin: &Arc<Origin>,
+    app: &App,
+    actor: &Actor,
+    target: Target,
+) -> Result<Response, ApiError> {
+    app.service.delete_user(origin, actor, target.id()).await?;
     Ok(answer::message("User deleted."))
 }
 
@@ -128,10 +149,15 @@ pub(super) async fn list(
     query: Query,
 ) -> Result<Response, ApiError> {
     let actor = app.service.admit(&origin, bearer.token()).await?;
+    list_for(&app, &actor, query).await
+}
+
+/// A page of the list for somebody who may see it.
+pub(super) async fn list_for(app: &App, actor: &Actor, query: Query) -> Result<Response, ApiError> {
     actor.admin()?;
     let Page { limit, after } = Page::parse(query)?;
     // One more tells whether there is a next page.
-    let mut users = app.service.list_users(&actor, after, limit + 1).await?;
+    let mut users = app.service.list_users(actor, after, limit + 1).await?;
     let has_more = users.len() > limit;
     users.truncate(limit);
     let next = users.last().filter(|_| has_more).map(|last| format!("/user?limit={limit}&after={}", last.id));

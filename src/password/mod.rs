@@ -93,6 +93,14 @@ impl PasswordHash {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// What it was made with, for people: `scrypt ln=15,r=8,p=3`, never salt or hash.
+    pub fn scheme(&self) -> String {
+        match cost_of(self) {
+            Ok(cost) => format!("scrypt {cost}"),
+            Err(_) => "unknown".to_owned(),
+        }
+    }
 }
 
 impl fmt::Debug for PasswordHash {
@@ -241,6 +249,8 @@ mod tests {
     fn passwords_and_hashes_never_show_in_debug_output() {
         let password = typed("correct horse");
         let hash = hash(&password, cheap(1)).unwrap();
+        assert_eq!(hash.scheme(), "scrypt ln=1,r=8,p=1");
+        assert_eq!(PasswordHash("$scrypt$aM15713r3Xsvxbi31lqr1Q".into()).scheme(), "unknown");
         let shown = format!("{password:?} {hash:?} {:?}", Checked::RightRenewed(hash.clone()));
         assert!(!shown.contains("horse") && !shown.contains("scrypt"), "{shown}");
     }

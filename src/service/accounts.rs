@@ -113,6 +113,26 @@ impl Service {
         }
     }
 
+    /// The user of this name.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn find_user(&self, actor: &Actor, name: &Username) -> Result<Option<User>, Refusal> {
+        actor.admin()?;
+        Ok(self.store.user_named(name).await?.map(|(user, _)| user))
+    }
+
+    /// How the password of `user` is hashed, without salt and hash.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn password_scheme(&self, actor: &Actor, user: &User) -> Result<String, Refusal> {
+        actor.admin()?;
+        let found = self.store.user_named(&user.name).await?.filter(|(found, _)| found.id == user.id);
+        let (_, hash) = found.ok_or(Refusal::NotFound)?;
+        Ok(hash.scheme())
+    }
+
     /// Up to `limit` users in order of creation, from the one created next after `after`.
     ///
     /// # Errors

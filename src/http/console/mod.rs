@@ -30,6 +30,7 @@ use warp::{Filter, path};
 
 use super::connection::Activity;
 use super::request::{document, document_of, query};
+use super::user::Target;
 use super::{App, named, other, unknown_path};
 use crate::audit::Origin;
 
@@ -121,9 +122,25 @@ fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
     let app = warp::any().map(move || Arc::clone(&app));
     let call = || warp::any().map(|| Arc::new(Origin::local("console"))).and(app.clone());
 
-    let users = path!("user")
-        .and(warp::post().and(call()).and(document()).then(users::create).or(other("POST")).unify())
+    let users = || path!("user");
+    let users = users().and(warp::get()).and(call()).and(query()).then(users::list)
+        .or(users().and(warp::post()).and(call()).and(document()).then(users::create)).unify()
+        .or(users().and(other("GET, POST"))).unify()
         .map(named("/user")).boxed();
+    let user = || path!("user" / Target);
+    let user = user().and(warp::get()).and(call()).then(users::show)
+        .or(user().and(warp::patch()).and(call()).and(document()).then(users::update)).unify()
+        .or(user().and(warp::delete()).and(call()).then(users::delete)).unify()
+        .or(user().map(drop).untuple_one().and(other("DELETE, GET, PATCH"))).unify()
+        .map(named("/user/<id>")).boxed();
+    let password = || path!("user" / Target / "password");
+    let password = password().and(warp::post()).and(call()).and(document()).then(users::set_password)
+        .or(password().map(drop).untuple_one().and(other("POST"))).unify()
+        .map(named("/user/<id>/password")).boxed();
+    let sessions = || path!("user" / Target / "sessions");
+    let sessions = sessions().and(warp::delete()).and(call()).then(users::end_sessions)
+        .or(sessions().map(drop).untuple_one().and(other("DELETE"))).unify()
+        .map(named("/user/<id>/sessions")).boxed();
     let keys = || path!("keys");
     let keys = keys().and(warp::get()).and(call()).then(keys::list)
         .or(keys().and(warp::post()).and(call()).and(document()).then(keys::rotate)).unify()
@@ -140,5 +157,13 @@ fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
         .and(warp::get().and(call()).and(query()).then(moves::export).or(other("GET")).unify())
         .map(named("/export")).boxed();
 
-    users.or(keys).unify().or(published).unify().or(import).unify().or(export).unify().recover(unknown_path).unify().boxed()
+    users.or(user).unify()
+        .or(password).unify()
+        .or(sessions).unify()
+        .or(keys).unify()
+        .or(published).unify()
+        .or(import).unify()
+        .or(export).unify()
+        .recover(unknown_path).unify()
+        .boxed()
 }
