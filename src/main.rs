@@ -34,6 +34,8 @@ fn main() -> ExitCode {
         Ok(Command::Import(args)) => command::import::run(&args).into(),
         Ok(Command::Export(args)) => command::export::run(&args).into(),
         Ok(Command::Token(command)) => command::token::run(&command).into(),
+        Ok(Command::Settings(args)) => command::settings::run(&args).into(),
+        Ok(Command::Completions { shell }) => command::completions::run(shell).into(),
         Err(message) => {
             let _ = message.print();
             // Help and the version are asked for, and no error.

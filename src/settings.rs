@@ -11,24 +11,32 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use zeroize::Zeroizing;
 
 use crate::command::export::ExportArgs;
 use crate::command::import::ImportArgs;
 use crate::command::key::KeyCommand;
+use crate::command::settings::SettingsArgs;
 use crate::command::token::TokenCommand;
 use crate::command::user::UserCommand;
 use crate::http::{CorsOrigins, TrustedProxies};
 use crate::password::{Cost, Policy};
 use crate::throttle::Allowance;
 
+const EXAMPLES: &str = "\
+Examples:
+  gatelet                          serve on 127.0.0.1:5000, with all data in ./data
+  gatelet user add --admin root    add the first administrator
+  gatelet settings                 see what is set, and where";
+
 /// Accounts, logins and tokens for small systems, as one binary with its store inside.
 ///
 /// `gatelet` alone is `gatelet serve`.
 #[derive(Debug, Parser)]
-#[command(name = "gatelet", version, args_conflicts_with_subcommands = true)]
+#[command(name = "gatelet", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -56,6 +64,13 @@ pub enum Command {
     /// Look at a token on standard input; needs no server
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Check the settings and print them, and where each comes from
+    Settings(SettingsArgs),
+    /// Print a script that lets a shell complete what is typed
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
 }
 
 /// Where the server listens.
@@ -76,6 +91,7 @@ pub struct DataDirArgs {
 
 /// The settings of `serve`.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Settings")]
 pub struct Settings {
     #[command(flatten)]
     listen: ListenArgs,
@@ -242,7 +258,7 @@ impl Settings {
 }
 
 /// The variable that has no flag.
-const ADMIN_PASSWORD: &str = "GATELET_ADMIN_PASSWORD";
+pub(crate) const ADMIN_PASSWORD: &str = "GATELET_ADMIN_PASSWORD";
 
 /// Reads the process's arguments and environment.
 ///
@@ -261,16 +277,25 @@ pub fn parse(
     args: impl Iterator<Item = OsString>,
     variables: impl Iterator<Item = OsString>,
 ) -> Result<Command, clap::Error> {
-    let cli = Cli::try_parse_from(args)?;
+    let cli = Cli::try_parse_from(args).map_err(explain)?;
     let variables: Vec<_> = variables.collect();
     let has_admin_password = variables.iter().any(|name| name == ADMIN_PASSWORD);
     refuse_unknown_variables(&variables)?;
     let command = cli.command.unwrap_or(Command::Serve(Box::new(cli.serve)));
-    if let Command::Serve(settings) = &command {
+    if let Command::Serve(settings) | Command::Settings(SettingsArgs { settings, .. }) = &command {
         check_together(settings, has_admin_password)
             .map_err(|problem| Cli::command().error(ErrorKind::ValueValidation, problem))?;
     }
     Ok(command)
+}
+
+/// Tells whoever gives a password as an argument where it belongs.
+fn explain(mut error: clap::Error) -> clap::Error {
+    if error.get(ContextKind::InvalidArg) == Some(&ContextValue::String("--password".to_owned())) {
+        let tip = "a password is typed or piped in: everybody on this machine can read arguments";
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 /// What settings demand of each other.

@@ -48,7 +48,11 @@ fn fits(text: &str, pattern: &str) -> bool {
     };
     for part in parts {
         let end = rest.find('\n').unwrap_or(rest.len());
-        match if part.starts_with('\n') { Some(end) } else { rest[..end].find(part.trim_end()) } {
+        match if part.is_empty() || part.starts_with('\n') {
+            Some(end)
+        } else {
+            rest[..end].find(part.trim_end())
+        } {
             Some(at) => rest = &rest[at + part.trim_end().len()..],
             None => return false,
         }

@@ -47,6 +47,9 @@ pub enum KeyCommand {
         /// Where the store is.
         #[command(flatten)]
         data: DataDirArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: OutputArgs,
     },
 }
 
@@ -54,27 +57,29 @@ pub enum KeyCommand {
 pub fn run(command: KeyCommand) -> Exit {
     finish(match command {
         KeyCommand::List { data, output } => {
-            ask(&data, Method::GET, "/keys", None).map(|body| output.print(&body, table))
+            ask(&data, Method::GET, "/keys", None).and_then(|body| output.print(&body, table))
         }
         KeyCommand::Rotate { revoke, data, output } => {
             let body = json!({ "revoke": revoke });
-            ask(&data, Method::POST, "/keys", Some(&body)).map(|body| output.print(&body, table))
+            ask(&data, Method::POST, "/keys", Some(&body)).and_then(|body| output.print(&body, table))
         }
         KeyCommand::Export { data, .. } => {
-            ask(&data, Method::GET, "/keys/public", None).map(|body| print(format!("{body:#}")))
+            ask(&data, Method::GET, "/keys/public", None).and_then(|body| print(format!("{body:#}")))
         }
-        KeyCommand::Prune { data } => ask(&data, Method::DELETE, "/keys", None).map(|body| {
-            let removed = body["removed"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            let removed: Vec<_> = removed.collect();
-            print(if removed.is_empty() { "nothing to remove".to_owned() } else { removed.join("\n") });
-        }),
+        KeyCommand::Prune { data, output } => {
+            ask(&data, Method::DELETE, "/keys", None).and_then(|body| output.print(&body, removed))
+        }
     })
 }
 
 fn ask(data: &DataDirArgs, method: Method, path: &str, body: Option<&Value>) -> Result<Value, CommandError> {
-    let settings =
-        Settings::from_environment(data).map_err(|error| CommandError::Input(error.to_string()))?;
-    call(&settings, WhereNone::Refuse, method, path, body)
+    call(&Settings::from_environment(data)?, WhereNone::Refuse, method, path, body)
+}
+
+fn removed(body: &Value) -> String {
+    let removed: Vec<_> =
+        body["removed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if removed.is_empty() { "nothing to remove".to_owned() } else { removed.join("\n") }
 }
 
 fn table(body: &Value) -> Table {

@@ -4,6 +4,7 @@
 //! through the socket in the directory, otherwise the store is opened here and served to nobody else. Either way
 //! it is the same service.
 
+pub mod completions;
 mod console;
 pub mod export;
 pub mod import;
@@ -11,6 +12,7 @@ pub mod key;
 pub mod output;
 mod progress;
 pub mod rows;
+pub mod settings;
 pub mod token;
 pub mod user;
 
@@ -23,7 +25,7 @@ use http::StatusCode;
 use crate::exit::Exit;
 use crate::http::console::ConsoleError;
 use crate::server::StartError;
-pub(crate) use console::{WhereNone, call};
+pub(crate) use console::{WhereNone, call, with_console};
 pub(crate) use output::{print, say};
 
 /// A command that did not do what it was told.
@@ -41,6 +43,10 @@ pub(crate) enum CommandError {
     Refused(StatusCode, String),
     /// Standard input holds nothing that could be used.
     Input(String),
+    /// Somebody was asked whether they mean it, and does not.
+    NotConfirmed,
+    /// Standard output takes no more.
+    Output(io::Error),
     /// The store failed.
     StoreFailed,
     /// The system is at fault.
@@ -53,7 +59,9 @@ impl CommandError {
             Self::NoStore(_) | Self::NotOurs(_) => Exit::Unavailable,
             Self::StoreFailed | Self::Refused(StatusCode::SERVICE_UNAVAILABLE, _) => Exit::StoreFailed,
             Self::Start(error) => error.exit(),
-            Self::Console(_) | Self::System(_) => Exit::Other,
+            // Whoever has read enough, as `head` does, is no error.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Stopped,
+            Self::Console(_) | Self::System(_) | Self::Output(_) | Self::NotConfirmed => Exit::Other,
             Self::Refused(StatusCode::UNPROCESSABLE_ENTITY, _) | Self::Input(_) => Exit::Usage,
             Self::Refused(..) => Exit::Other,
         }
@@ -75,6 +83,8 @@ impl fmt::Display for CommandError {
             Self::Start(error) => error.fmt(f),
             Self::Console(error) => error.fmt(f),
             Self::Refused(_, why) | Self::Input(why) => f.write_str(why),
+            Self::NotConfirmed => f.write_str("nothing was changed"),
+            Self::Output(error) => write!(f, "standard output: {error}"),
             Self::System(error) => error.fmt(f),
         }
     }
@@ -86,13 +96,30 @@ impl From<io::Error> for CommandError {
     }
 }
 
+/// Settings that are wrong.
+impl From<clap::Error> for CommandError {
+    fn from(error: clap::Error) -> Self {
+        Self::Input(error.to_string())
+    }
+}
+
+/// JSON that cannot be written.
+impl From<serde_json::Error> for CommandError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::System(error.into())
+    }
+}
+
 /// Runs a command to its exit code; what went wrong goes to standard error.
 pub(crate) fn finish(result: Result<(), CommandError>) -> Exit {
     match result {
         Ok(()) => Exit::Stopped,
         Err(error) => {
-            say(format_args!("gatelet: {error}"));
-            error.exit()
+            let exit = error.exit();
+            if exit != Exit::Stopped {
+                say(format_args!("gatelet: {error}"));
+            }
+            exit
         }
     }
 }

@@ -8,30 +8,37 @@ use clap::Args;
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
+use super::CommandError;
+
 /// How a command prints its data.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct OutputArgs {
     /// Print JSON, for scripts
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 impl OutputArgs {
     /// Prints `data` as JSON, or what `text` makes of it for people.
-    pub(crate) fn print<T: Serialize, D: fmt::Display>(self, data: &T, text: impl FnOnce(&T) -> D) {
-        if !self.json {
-            print(text(data));
-        } else if let Ok(json) = serde_json::to_string_pretty(data) {
-            print(json);
-        }
+    ///
+    /// # Errors
+    /// [`CommandError::Output`].
+    pub(crate) fn print<T: Serialize, D: fmt::Display>(
+        self,
+        data: &T,
+        text: impl FnOnce(&T) -> D,
+    ) -> Result<(), CommandError> {
+        if self.json { print(serde_json::to_string_pretty(data)?) } else { print(text(data)) }
     }
 }
 
-/// Writes a line to standard output, without its colours unless that is a terminal. Whoever has closed it does not want
-/// to know.
-pub(crate) fn print(text: impl fmt::Display) {
+/// Writes a line to standard output, without its colours unless that is a terminal.
+///
+/// # Errors
+/// [`CommandError::Output`].
+pub(crate) fn print(text: impl fmt::Display) -> Result<(), CommandError> {
     let mut out = anstream::stdout();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(CommandError::Output)
 }
 
 /// Writes a line to standard error.
@@ -39,45 +46,92 @@ pub(crate) fn say(text: impl fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }
 
+/// A text that somebody chose, in quotes, with all escaped that cannot be seen or that moves what stands around it.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut shown = String::new();
+    for character in format!("{text:?}").chars() {
+        if is_invisible(character) {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// The same without quotes where there is nothing to escape, and nothing that looks like another column.
+pub(crate) fn cell(text: &str) -> String {
+    let quoted = quoted(text);
+    let plain = quoted.len() == text.len() + 2 && text.trim() == text && !text.contains("  ");
+    if plain { text.to_owned() } else { quoted }
+}
+
+/// Characters that `Debug` takes for printable though they show nothing: those that Unicode ignores by default, and the
+/// blank of Braille.
+fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{34f}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{2800}'
+            | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{e0100}'..='\u{e01ef}'
+    )
+}
+
 /// A table with aligned columns.
 pub(crate) struct Table {
     header: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
+    rows: Vec<(Style, Vec<String>)>,
+    widths: Vec<usize>,
+    is_continued: bool,
 }
 
 impl Table {
     /// A table without rows.
     pub(crate) fn new<const N: usize>(header: [&'static str; N]) -> Self {
-        Self { header: header.into(), rows: Vec::new() }
+        let widths = header.iter().map(|title| title.width()).collect();
+        Self { header: header.into(), rows: Vec::new(), widths, is_continued: false }
     }
 
     /// Adds a row.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.into());
+        self.styled_row(Style::new(), cells);
+    }
+
+    /// Adds a row that looks so on a terminal.
+    pub(crate) fn styled_row<const N: usize>(&mut self, style: Style, cells: [String; N]) {
+        for (width, cell) in self.widths.iter_mut().zip(&cells) {
+            *width = cell.width().max(*width);
+        }
+        self.rows.push((style, cells.into()));
+    }
+
+    /// The rows so far, for a table too long to be held: what is added later has no header, and columns that are at
+    /// least as wide.
+    pub(crate) fn part(&mut self) -> String {
+        let part = self.to_string();
+        self.rows.clear();
+        self.is_continued = true;
+        part
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let widths: Vec<_> = (self.header.iter().enumerate())
-            .map(|(column, title)| {
-                let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width());
-                cells.chain([title.width()]).max().unwrap_or_default()
-            })
-            .collect();
-        let line = |cells: &mut dyn Iterator<Item = &str>| {
-            let padded = cells.zip(&widths).map(|(cell, width)| {
+        let line = |style: Style, cells: &mut dyn Iterator<Item = &str>| {
+            let padded = cells.zip(&self.widths).map(|(cell, width)| {
                 let padding = width.saturating_sub(cell.width());
                 format!("{cell}{:padding$}", "")
             });
-            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+            let text = padded.collect::<Vec<_>>().join("  ");
+            format!("{style}{}{style:#}", text.trim_end())
         };
-        let bold = Style::new().bold();
-        write!(f, "{bold}{}{bold:#}", line(&mut self.header.iter().copied()))?;
-        for row in &self.rows {
-            write!(f, "\n{}", line(&mut row.iter().map(String::as_str)))?;
+        let mut lines = Vec::new();
+        if !self.is_continued {
+            lines.push(line(Style::new().bold(), &mut self.header.iter().copied()));
         }
-        Ok(())
+        for (style, row) in &self.rows {
+            lines.push(line(*style, &mut row.iter().map(String::as_str)));
+        }
+        f.write_str(&lines.join("\n"))
     }
 }
 
@@ -90,7 +144,34 @@ mod tests {
         let mut table = Table::new(["NAME", "ROLE"]);
         table.row(["anna".into(), "user".into()]);
         table.row(["山田太郎".into(), "admin".into()]);
-        let plain = anstream::adapter::strip_str(&table.to_string()).to_string();
-        assert_eq!(plain, "NAME      ROLE\nanna      user\n山田太郎  admin");
+        let plain = |text: &str| anstream::adapter::strip_str(text).to_string();
+        assert_eq!(plain(&table.part()), "NAME      ROLE\nanna      user\n山田太郎  admin");
+        table.styled_row(Style::new().dimmed(), ["bert".into(), "user".into()]);
+        assert_eq!(plain(&table.part()), "bert      user");
+    }
+
+    #[test]
+    fn names_that_could_fool_the_eye_are_quoted_and_escaped_and_others_are_not() {
+        for plain in ["anna", "Zo\u{eb} M\u{fc}ller", "o'neill", "山田太郎", "ไก่", "नमस्ते", "e\u{301}", "👩"]
+        {
+            assert_eq!(cell(plain), plain);
+        }
+        for (name, shown) in [
+            ("ann\u{202e}a", r#""ann\u{202e}a""#),
+            ("ann\u{200b}a", r#""ann\u{200b}a""#),
+            ("anna\u{fe0f}", r#""anna\u{fe0f}""#),
+            ("anna\u{3164}", r#""anna\u{3164}""#),
+            ("anna\u{a0}", r#""anna\u{a0}""#),
+            ("anna\u{e0061}", r#""anna\u{e0061}""#),
+            ("\u{301}anna", r#""\u{301}anna""#),
+            ("anna\u{1b}[31m", r#""anna\u{1b}[31m""#),
+            ("anna ", r#""anna ""#),
+            ("anna  admin", r#""anna  admin""#),
+            ("\"anna\"", r#""\"anna\"""#),
+            ("a\\b", r#""a\\b""#),
+            ("", r#""""#),
+        ] {
+            assert_eq!(cell(name), shown);
+        }
     }
 }

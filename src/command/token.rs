@@ -6,8 +6,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::json;
 
+use super::output::OutputArgs;
 use super::{CommandError, finish, print, say};
 use crate::clock::{Clock, Timestamp};
 use crate::exit::Exit;
@@ -39,6 +41,9 @@ pub enum TokenCommand {
         /// Public keys to check the signature with, as for verify
         #[arg(long, value_name = "FILE")]
         keys: Option<PathBuf>,
+        /// How to print.
+        #[command(flatten)]
+        output: OutputArgs,
     },
 }
 
@@ -85,9 +90,9 @@ fn look(command: &TokenCommand) -> Result<Exit, UsageError> {
             let keys = read_keys(keys)?;
             Ok(verify(&read_token()?, &keys, issuer.as_deref(), now))
         }
-        TokenCommand::Explain { keys } => {
+        TokenCommand::Explain { keys, output } => {
             let keys = keys.as_deref().map(read_keys).transpose()?;
-            Ok(explain(&read_token()?, keys.as_ref(), now))
+            Ok(explain(&read_token()?, keys.as_ref(), now, *output))
         }
     }
 }
@@ -103,9 +108,9 @@ fn verify(token: &str, keys: &PublicKeys, issuer: Option<&str>, now: Timestamp) 
     let expiry = explained.time("exp").map(|moment| at(moment, now));
     match (&explained.claims, expiry) {
         (Some(claims), Some(expiry)) if explained.flaws.is_empty() => {
-            print(pretty(claims));
+            let printed = print(pretty(claims));
             say(format!("valid until {expiry}"));
-            Exit::Stopped
+            finish(printed)
         }
         (_, expiry) => {
             let mut text = "the token is not valid:".to_owned();
@@ -119,12 +124,17 @@ fn verify(token: &str, keys: &PublicKeys, issuer: Option<&str>, now: Timestamp) 
     }
 }
 
-fn explain(token: &str, keys: Option<&PublicKeys>, now: Timestamp) -> Exit {
+fn explain(token: &str, keys: Option<&PublicKeys>, now: Timestamp, output: OutputArgs) -> Exit {
     match offline::explain(token, keys, now) {
-        Ok(explained) => {
-            print(describe(&explained, now));
-            Exit::Stopped
-        }
+        Ok(explained) if output.json => finish(print(pretty(&json!({
+            "version": explained.version,
+            "purpose": explained.purpose,
+            "key": explained.key,
+            "signature": explained.signature,
+            "claims": explained.claims,
+            "flaws": explained.flaws.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        })))),
+        Ok(explained) => finish(print(describe(&explained, now))),
         Err(error) => {
             say(error.to_string());
             Exit::Other
@@ -178,11 +188,11 @@ fn at(moment: Timestamp, now: Timestamp) -> String {
     format!("{moment} ({})", offline::distance(moment, now))
 }
 
-/// Claims as JSON over several lines, in which nothing can steer a terminal: control characters that JSON allows
-/// as they are get escaped, too.
-fn pretty(claims: &Map<String, Value>) -> String {
+/// JSON over several lines, in which nothing can steer a terminal: control characters that JSON allows as they are
+/// get escaped, too.
+fn pretty(json: &impl Serialize) -> String {
     let mut text = String::new();
-    for character in serde_json::to_string_pretty(claims).unwrap_or_default().chars() {
+    for character in serde_json::to_string_pretty(json).unwrap_or_default().chars() {
         if character.is_control() && character != '\n' {
             text.push_str(&format!("\\u{:04x}", u32::from(character)));
         } else {

@@ -1,21 +1,37 @@
 //! `gatelet user …`
 
-use std::io::{self, BufRead, IsTerminal, Read};
+use std::convert::Infallible;
+use std::fmt;
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::str::FromStr;
 
-use clap::Subcommand;
-use http::Method;
-use serde_json::json;
+use anstyle::Style;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{CommandError, WhereNone, call, finish, print};
+use super::console::Console;
+use super::output::{OutputArgs, Table, cell, quoted};
+use super::{CommandError, WhereNone, finish, print, say, with_console};
 use crate::exit::Exit;
 use crate::settings::{DataDirArgs, Settings};
+use crate::user::{Role, UnknownRole, UserId};
 
 /// The longest line that is read as a password; what is too long to be one is refused further on.
 const LINE_MAX: usize = 8 * 1024;
 
+const EXAMPLES: &str = "\
+Examples:
+  gatelet user add --admin root
+  gatelet user list --role admin
+  gatelet user list --json | jq -r .username
+  gatelet user set-password anna < FILE";
+
 /// Manage users.
 #[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
 pub enum UserCommand {
     /// Add a user; the password is asked for, or read from standard input
     Add {
@@ -27,25 +43,300 @@ pub enum UserCommand {
         /// Where the store is.
         #[command(flatten)]
         data: DataDirArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: OutputArgs,
     },
+    /// List users in order of creation
+    ///
+    /// Names that could fool the eye are quoted and escaped. With --json, each user is a line of its own.
+    List {
+        /// Only users of this role
+        #[arg(long, value_name = "ROLE", value_parser = role())]
+        role: Option<Role>,
+        /// Only users who are disabled
+        #[arg(long)]
+        disabled: bool,
+        /// Where the store is.
+        #[command(flatten)]
+        data: DataDirArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Show a user
+    Show(UserArgs),
+    /// Make a user an administrator, or an administrator a user
+    SetRole {
+        /// Whom.
+        #[command(flatten)]
+        user: UserArgs,
+        /// What the user is to be
+        #[arg(value_name = "ROLE", value_parser = role())]
+        role: Role,
+    },
+    /// Keep a user from logging in and end all their sessions
+    Disable(UserArgs),
+    /// Let a user who was disabled log in again
+    Enable(UserArgs),
+    /// Give a user another password, asked for or read from standard input, and end all their sessions
+    SetPassword(UserArgs),
+    /// Delete a user for good
+    Delete {
+        /// Whom.
+        #[command(flatten)]
+        user: UserArgs,
+        /// Do not ask; needed where there is no terminal
+        #[arg(long)]
+        yes: bool,
+    },
+    /// End all sessions of a user: log them out everywhere
+    EndSessions(UserArgs),
+}
+
+/// Whom a command is about.
+#[derive(Clone, Debug, Args)]
+pub struct UserArgs {
+    /// Name or id of the user; what has the form of an id is never taken for a name
+    #[arg(value_name = "USER")]
+    user: Who,
+    /// Where the store is.
+    #[command(flatten)]
+    data: DataDirArgs,
+    /// How to print.
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// A user, as somebody names them on the command line.
+#[derive(Clone, Debug)]
+enum Who {
+    Id(UserId),
+    Name(String),
+}
+
+impl FromStr for Who {
+    type Err = Infallible;
+
+    /// An id wherever it has the form of one: anybody may register a name that is somebody's id, or was.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Id))
+    }
+}
+
+fn role() -> impl TypedValueParser<Value = Role> {
+    PossibleValuesParser::new(["user", "admin"])
+        .try_map(|text| text.parse().map_err(|UnknownRole| "neither user nor admin"))
 }
 
 /// Does what `command` says.
 pub fn run(command: UserCommand) -> Exit {
-    match command {
-        UserCommand::Add { name, admin, data } => finish(add(&name, admin, &data)),
+    finish(match command {
+        UserCommand::Add { name, admin, data, output } => add(name, admin, &data, output),
+        UserCommand::List { role, disabled, data, output } => list(role, disabled, &data, output),
+        UserCommand::Show(user) => user.with(|_, found| Ok(describe(found))),
+        UserCommand::SetRole { user, role } => user.update(&json!({ "role": role }), &role.to_string()),
+        UserCommand::Disable(user) => user.update(&json!({ "disabled": true }), "disabled"),
+        UserCommand::Enable(user) => user.update(&json!({ "disabled": false }), "enabled"),
+        UserCommand::SetPassword(user) => set_password(&user),
+        UserCommand::Delete { user, yes } => delete(&user, yes),
+        UserCommand::EndSessions(user) => user.with(|console, found| {
+            console.ask(Method::DELETE, &path(found, "/sessions"), None)?;
+            Ok(format!("all sessions of {} have ended", described(found)))
+        }),
+    })
+}
+
+fn add(name: String, admin: bool, data: &DataDirArgs, output: OutputArgs) -> Result<(), CommandError> {
+    let settings = Settings::from_environment(data)?;
+    let password = read_password()?;
+    let role = if admin { Role::Admin } else { Role::User };
+    let body = json!({ "username": name, "password": *password, "role": role });
+    let user = with_console(&settings, WhereNone::Make, |console| {
+        console.ask(Method::POST, "/user", Some(&body))?;
+        Who::Name(name).find(console)
+    })?;
+    output.print(&user, |user| format!("{} added", described(user)))
+}
+
+/// Page by page, so that any number of users takes as much memory as one page.
+fn list(
+    role: Option<Role>,
+    disabled: bool,
+    data: &DataDirArgs,
+    output: OutputArgs,
+) -> Result<(), CommandError> {
+    let settings = Settings::from_environment(data)?;
+    let is_wanted = |user: &&Value| {
+        role.is_none_or(|role| text(user, "role") == role.to_string()) && (!disabled || is_disabled(user))
+    };
+    with_console(&settings, WhereNone::Refuse, |console| {
+        let mut table = Table::new(["NAME", "ID", "ROLE", "STATE", "CREATED"]);
+        let (mut next, mut is_empty) = ("/user".to_owned(), true);
+        loop {
+            let page = console.ask(Method::GET, &next, None)?;
+            let users = page.as_array().map_or(&[][..], Vec::as_slice);
+            let Some(last) = users.last() else {
+                break;
+            };
+            next = format!("/user?after={}", text(last, "id"));
+            let wanted: Vec<_> = users.iter().filter(is_wanted).collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            is_empty = false;
+            if output.json {
+                print(wanted.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+            } else {
+                wanted.into_iter().for_each(|user| add_row(&mut table, user));
+                print(table.part())?;
+            }
+        }
+        if is_empty && !output.json {
+            say("no users");
+        }
+        Ok(())
+    })
+}
+
+fn set_password(user: &UserArgs) -> Result<(), CommandError> {
+    // Before there is a console, which may hold the store: nobody else can open it while somebody types.
+    let body = json!({ "new_password": *read_password()? });
+    user.with(|console, found| {
+        console.ask(Method::POST, &path(found, "/password"), Some(&body))?;
+        Ok(format!("password of {} changed; all their sessions have ended", described(found)))
+    })
+}
+
+fn delete(user: &UserArgs, yes: bool) -> Result<(), CommandError> {
+    if !yes {
+        confirm(&format!("Delete the user {} for good?", user.user))?; // likewise before
+    }
+    user.with(|console, found| {
+        console.ask(Method::DELETE, &path(found, ""), None)?;
+        Ok(format!("{} deleted", described(found)))
+    })
+}
+
+impl UserArgs {
+    /// Finds the user, lets `act` do something to them and prints what it says, or the user as JSON.
+    fn with(
+        &self,
+        act: impl FnOnce(&mut Console<'_>, &Value) -> Result<String, CommandError>,
+    ) -> Result<(), CommandError> {
+        let settings = Settings::from_environment(&self.data)?;
+        let (said, user) = with_console(&settings, WhereNone::Refuse, |console| {
+            let found = self.user.find(console)?;
+            let said = act(console, &found)?;
+            if !self.output.json {
+                return Ok((said, found));
+            }
+            match console.ask(Method::GET, &path(&found, ""), None) {
+                Err(CommandError::Refused(StatusCode::NOT_FOUND, _)) => Ok((said, found)), // as they were
+                user => user.map(|user| (said, user)),
+            }
+        })
+        .map_err(|error| match error {
+            CommandError::Refused(status @ StatusCode::NOT_FOUND, _) => {
+                CommandError::Refused(status, format!("there is no user {}", self.user))
+            }
+            other => other,
+        })?;
+        self.output.print(&user, |_| said)
+    }
+
+    /// Makes a change after which the user is `state`.
+    fn update(&self, change: &Value, state: &str) -> Result<(), CommandError> {
+        self.with(|console, found| {
+            let now = console.ask(Method::PATCH, &path(found, ""), Some(change))?;
+            let is_same = ["role", "disabled"].iter().all(|field| now[field] == found[field]);
+            let since = if is_same { "already" } else { "now" };
+            Ok(format!("{} is {since} {state}", described(found)))
+        })
     }
 }
 
-fn add(name: &str, admin: bool, data: &DataDirArgs) -> Result<(), CommandError> {
-    let settings =
-        Settings::from_environment(data).map_err(|error| CommandError::Input(error.to_string()))?;
-    let password = read_password()?;
-    let role = if admin { "admin" } else { "user" };
-    let body = json!({ "username": name, "password": *password, "role": role });
-    call(&settings, WhereNone::Make, Method::POST, "/user", Some(&body))?;
-    print(format!("{role} {name:?} added"));
-    Ok(())
+impl Who {
+    fn find(&self, console: &mut Console<'_>) -> Result<Value, CommandError> {
+        match self {
+            Self::Id(id) => console.ask(Method::GET, &format!("/user/{id}"), None),
+            Self::Name(name) => {
+                let query =
+                    form_urlencoded::Serializer::new(String::new()).append_pair("username", name).finish();
+                let mut found = console.ask(Method::GET, &format!("/user?{query}"), None)?;
+                match found.get_mut(0) {
+                    Some(user) => Ok(user.take()),
+                    None => {
+                        Err(CommandError::Refused(StatusCode::NOT_FOUND, format!("there is no user {self}")))
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "with the id {id}"),
+            Self::Name(name) => f.write_str(&quoted(name)),
+        }
+    }
+}
+
+/// Where the console has this user, or something of theirs.
+fn path(user: &Value, below: &str) -> String {
+    format!("/user/{}{below}", text(user, "id"))
+}
+
+fn text<'a>(user: &'a Value, field: &str) -> &'a str {
+    user[field].as_str().unwrap_or("-")
+}
+
+fn is_disabled(user: &Value) -> bool {
+    user["disabled"] == true
+}
+
+fn state(user: &Value) -> &'static str {
+    if is_disabled(user) { "disabled" } else { "enabled" }
+}
+
+/// A user within a sentence: `admin "root"`.
+fn described(user: &Value) -> String {
+    format!("{} {}", text(user, "role"), quoted(text(user, "username")))
+}
+
+fn add_row(table: &mut Table, user: &Value) {
+    let style = if is_disabled(user) { Style::new().dimmed() } else { Style::new() };
+    let name = cell(text(user, "username"));
+    let [id, role, created] = ["id", "role", "created_at"].map(|field| text(user, field).to_owned());
+    table.styled_row(style, [name, id, role, state(user).to_owned(), created]);
+}
+
+fn describe(user: &Value) -> String {
+    let name = cell(text(user, "username"));
+    let lines = [
+        ("name", name.as_str()),
+        ("id", text(user, "id")),
+        ("role", text(user, "role")),
+        ("state", state(user)),
+        ("created", text(user, "created_at")),
+        ("password", text(user, "password_scheme")),
+    ];
+    lines.map(|(label, value)| format!("{label:<8}  {value}")).join("\n")
+}
+
+/// Asks whoever sits at the terminal.
+fn confirm(question: &str) -> Result<(), CommandError> {
+    if !io::stdin().is_terminal() {
+        return Err(CommandError::Input("there is no terminal to ask at: give --yes if you mean it".into()));
+    }
+    let mut prompt = anstream::stderr();
+    write!(prompt, "{question} [y/N] ").and_then(|()| prompt.flush())?;
+    match read_line()?.as_slice() {
+        b"y" | b"Y" | b"yes" => Ok(()),
+        _ => Err(CommandError::NotConfirmed),
+    }
 }
 
 /// From the terminal without echo, twice; otherwise the first line of standard input.
@@ -56,13 +347,21 @@ fn read_password() -> Result<Zeroizing<String>, CommandError> {
         let again = Zeroizing::new(rpassword::prompt_password("Again: ")?);
         return if password == again { Ok(password) } else { Err(input("the passwords differ")) };
     }
-    let mut line = Zeroizing::new(Vec::with_capacity(LINE_MAX));
-    io::stdin().lock().take(LINE_MAX as u64).read_until(b'\n', &mut line)?;
-    let line = line.strip_suffix(b"\n").unwrap_or(&line);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    match std::str::from_utf8(line) {
+    match std::str::from_utf8(&read_line()?) {
         Ok("") => Err(input("no password on standard input")),
         Ok(line) => Ok(Zeroizing::new(line.to_owned())),
         Err(_) => Err(input("the password on standard input is not UTF-8")),
     }
+}
+
+/// The next line of standard input, without its end.
+fn read_line() -> Result<Zeroizing<Vec<u8>>, CommandError> {
+    let mut line = Zeroizing::new(Vec::with_capacity(LINE_MAX));
+    io::stdin().lock().take(LINE_MAX as u64).read_until(b'\n', &mut line)?;
+    for end in [b'\n', b'\r'] {
+        if line.last() == Some(&end) {
+            line.pop();
+        }
+    }
+    Ok(line)
 }

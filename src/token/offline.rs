@@ -12,8 +12,8 @@ use ct_codecs::{Base64UrlSafeNoPadding, Decoder};
 use pasetors::keys::AsymmetricPublicKey;
 use pasetors::token::{Public, UntrustedToken};
 use pasetors::version4::{PublicToken, V4};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::claims::{self, AccessPayload};
@@ -127,7 +127,8 @@ impl fmt::Display for NoToken {
 }
 
 /// What a token is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Purpose {
     /// Signed: everybody can read it.
     Public,
@@ -136,7 +137,8 @@ pub enum Purpose {
 }
 
 /// What is known about a token's signature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Signature {
     /// It has none that could be checked here: it is encrypted, or of another version.
     NotOurs,

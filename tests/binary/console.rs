@@ -173,7 +173,7 @@ fn slow_clients_block_nobody_and_do_not_delay_the_end() {
 fn what_the_console_does_not_know_is_refused_as_on_the_front() {
     let dir = temporary();
     let server = start(dir.path());
-    for path in ["/", "/keys/private", "/keys/public/x", "/user/me", "/login", "/register", "/healthz"] {
+    for path in ["/", "/keys/private", "/keys/public/x", "/user/x", "/login", "/register", "/healthz"] {
         for method in ["GET", "POST", "DELETE"] {
             let (status, allow, body) = ask(dir.path(), method, path, None);
             assert_eq!((status, allow), (404, None), "{method} {path}");
@@ -183,9 +183,12 @@ fn what_the_console_does_not_know_is_refused_as_on_the_front() {
     for (path, allowed) in [
         ("/keys", "DELETE, GET, POST"),
         ("/keys/public", "GET"),
-        ("/user", "POST"),
         ("/import", "POST"),
         ("/export", "GET"),
+        ("/user", "GET, POST"),
+        ("/user/me", "DELETE, GET, PATCH"),
+        ("/user/me/password", "POST"),
+        ("/user/me/sessions", "DELETE"),
     ] {
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
             if allowed.contains(method) {
@@ -195,6 +198,22 @@ fn what_the_console_does_not_know_is_refused_as_on_the_front() {
             assert_eq!((status, allow.as_deref()), (405, Some(allowed)), "{method} {path}");
             assert_eq!(body, json!({"code": 405, "status": "Method Not Allowed"}), "{method} {path}");
         }
+    }
+    stop_well(server);
+}
+
+#[test]
+fn at_the_console_me_is_nobody() {
+    let dir = temporary();
+    let server = start(dir.path());
+    for (method, path, body) in [
+        ("GET", "/user/me", None),
+        ("PATCH", "/user/me", Some(r#"{"role":"admin"}"#)),
+        ("DELETE", "/user/me", None),
+        ("POST", "/user/me/password", Some(r#"{"new_password":"a quiet pony"}"#)),
+        ("DELETE", "/user/me/sessions", None),
+    ] {
+        assert_eq!(ask(dir.path(), method, path, body).0, 404, "{method} {path}");
     }
     stop_well(server);
 }

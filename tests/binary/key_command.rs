@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use crate::support::{Process, TestServer, Tokens, gatelet, settings, start, temporary};
-use crate::{PASSWORD, complaints, get, log_in, post, register, run, stop_well};
+use crate::{PASSWORD, complaints, get, log_in, post, register, run, stop_well, with};
 
 /// Every command that looks at a data directory.
 const COMMANDS: [&[&str]; 5] =
@@ -106,17 +106,6 @@ fn expect_unknown(server: &Process, tokens: &Tokens, case: &str) {
     ] {
         assert_eq!((reply.status, &reply.json()["error"]), (401, &json!("invalid_token")), "{case}: {what}");
     }
-}
-
-/// Runs `act` while the server runs, or while it is stopped.
-fn with<T>(server: Process, dir: &Path, running: bool, act: impl FnOnce() -> T) -> (Process, T) {
-    if running {
-        let done = act();
-        return (server, done);
-    }
-    stop_well(server);
-    let done = act();
-    (Process::start(dir, &[]), done)
 }
 
 /// A server with a user and that user's tokens. It has answered, so its console listens.
@@ -409,6 +398,18 @@ fn pruning_removes_keys_whose_time_is_over_and_names_them() {
     assert!(left.len() == 2 && !left.iter().any(|id| over.contains(id)), "{left:?}");
     assert_eq!(rows(&key(dir.path(), &["list"])).len(), 2);
     assert_eq!(key(dir.path(), &["prune"]), "nothing to remove\n");
+}
+
+#[test]
+fn pruning_names_them_in_json_as_well() {
+    let dir = temporary();
+    let over = retire_keys_long_ago(dir.path());
+    for expected in [over, Vec::new()] {
+        let said: Value = serde_json::from_str(&key(dir.path(), &["prune", "--json"])).unwrap();
+        let mut removed: Vec<String> = serde_json::from_value(said["removed"].clone()).unwrap();
+        removed.sort();
+        assert_eq!(removed, expected);
+    }
 }
 
 #[test]

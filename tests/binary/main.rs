@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod completions;
 mod console;
 mod disk;
 mod first_admin;
@@ -15,12 +16,15 @@ mod keys;
 mod log;
 mod log_secrets;
 mod settings;
+mod settings_command;
 mod start;
 mod stop;
 mod store;
+mod terminal;
 mod token_command;
 mod upgrade;
 mod user_command;
+mod users;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -96,6 +100,17 @@ fn stop_well(server: Process) -> String {
     let ended = stop(server);
     assert_eq!(ended.code(), 0, "{ended:?}");
     ended.log
+}
+
+/// Runs `act` while the server runs, or while it is stopped.
+fn with<T>(server: Process, dir: &Path, running: bool, act: impl FnOnce() -> T) -> (Process, T) {
+    if running {
+        let done = act();
+        return (server, done);
+    }
+    stop_well(server);
+    let done = act();
+    (Process::start(dir, &[]), done)
 }
 
 fn register(server: &Process, name: &str) -> String {

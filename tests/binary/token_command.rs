@@ -154,3 +154,22 @@ fn explaining_shows_what_a_token_says_and_whether_to_believe_it() {
     let (code, out, err) = token(&["explain"], "eyJhbGciOiJIUzI1NiJ9.e30.c2ln");
     assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
 }
+
+#[test]
+fn explaining_says_the_same_in_json() {
+    let desk = desk(&[]);
+    let (kid, _) = public_key(desk.dir.path());
+    let keys = desk.set.to_str().unwrap();
+    for (args, input, signature, sub, flaws) in [
+        (&[][..], &desk.tokens.access, "not_checked", json!(desk.id), 0),
+        (&["--keys", keys], &desk.tokens.access, "good", json!(desk.id), 0),
+        (&["--keys", keys], &desk.tokens.refresh, "not_ours", Value::Null, 0),
+    ] {
+        let (code, out, err) = token(&[&["explain", "--json"], args].concat(), input);
+        assert_eq!((code, err.as_str()), (Some(0), ""));
+        let said: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((&said["version"], &said["signature"]), (&json!("v4"), &json!(signature)), "{out}");
+        assert_eq!((&said["claims"]["sub"], said["flaws"].as_array().unwrap().len()), (&sub, flaws), "{out}");
+        assert_eq!(said["key"] == kid.as_str(), said["purpose"] == "public", "{out}");
+    }
+}

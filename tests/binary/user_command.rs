@@ -1,7 +1,7 @@
 //! `gatelet user add`: the same whether a server runs or not.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Pid;
 
 use crate::support::{CHEAP, Process, Reply, Tokens, credentials, gatelet, temporary};
-use crate::{WATCHDOG, get, register, stop_well, watched};
+use crate::terminal::Terminal;
+use crate::{get, register, stop_well, watched};
 
 const PASSWORD: &str = "tr0ub4dor-and-3";
 
@@ -342,74 +343,12 @@ fn a_directory_whose_server_cannot_be_reached_is_in_use() {
     stop_well(server);
 }
 
-/// `gatelet user add` at a terminal: `script` makes one and passes on what is typed.
-struct Terminal {
-    script: Child,
-    shown: String,
-}
-
-impl Terminal {
-    fn open(dir: &Path) -> Self {
-        let typed =
-            format!("exec {} user add --data-dir {} anna", env!("CARGO_BIN_EXE_gatelet"), dir.display());
-        let script = Command::new("script")
-            .args(["--quiet", "--return", "--flush", "--command", &typed, "/dev/null"])
-            .env_clear()
-            .env("GATELET_SCRYPT", CHEAP)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { script, shown: String::new() }
-    }
-
-    /// Waits for a prompt and for the terminal to show no longer what is typed, and types a line.
-    fn answer(&mut self, prompt: &str, line: &str) {
-        while !self.shown.ends_with(prompt) {
-            let mut byte = [0];
-            self.script.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap_or_else(|_| self.fail());
-            self.shown.push(char::from(byte[0]));
-        }
-        let begun = Instant::now();
-        while self.echoes() {
-            assert!(begun.elapsed() < WATCHDOG, "the terminal goes on showing what is typed");
-            thread::yield_now();
-        }
-        let input = self.script.stdin.as_mut().unwrap();
-        input.write_all(format!("{line}\n").as_bytes()).unwrap();
-    }
-
-    fn fail(&self) -> ! {
-        panic!("it ended and had shown {:?}", self.shown);
-    }
-
-    fn echoes(&self) -> bool {
-        let id = self.script.id();
-        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
-        let terminal = format!("/proc/{}/fd/0", children.trim());
-        let output = Command::new("stty").args(["-a", "-F", &terminal]).output().unwrap();
-        let settings = String::from_utf8_lossy(&output.stdout);
-        assert!(settings.contains("echo"), "{output:?}");
-        !settings.split_whitespace().any(|setting| setting == "-echo")
-    }
-
-    /// Waits for the end. Answers the exit code and all that has been on the screen.
-    fn end(mut self) -> (Option<i32>, String) {
-        self.script.stdout.take().unwrap().read_to_string(&mut self.shown).unwrap();
-        let status =
-            watched(Pid::from_child(&self.script), move || self.script.wait().map(|s| (s, self.shown)));
-        let (status, shown) = status.unwrap();
-        (status.code(), shown)
-    }
-}
-
 #[test]
 fn at_a_terminal_the_password_is_asked_for_twice_and_not_shown() {
     let dir = temporary();
-    let mut terminal = Terminal::open(dir.path());
-    terminal.answer("Password: ", PASSWORD);
-    terminal.answer("Again: ", PASSWORD);
+    let mut terminal = Terminal::open(dir.path(), &["user", "add", "anna"]);
+    terminal.answer_unseen("Password: ", PASSWORD);
+    terminal.answer_unseen("Again: ", PASSWORD);
     let (code, shown) = terminal.end();
     assert_eq!(code, Some(0), "{shown}");
     assert!(shown.contains("user \"anna\" added") && !shown.contains(PASSWORD), "{shown}");
@@ -422,9 +361,9 @@ fn at_a_terminal_the_password_is_asked_for_twice_and_not_shown() {
 fn at_a_terminal_two_passwords_that_differ_end_with_2_before_anything_is_made() {
     let dir = temporary();
     let data = dir.path().join("data");
-    let mut terminal = Terminal::open(&data);
-    terminal.answer("Password: ", PASSWORD);
-    terminal.answer("Again: ", "something else");
+    let mut terminal = Terminal::open(&data, &["user", "add", "anna"]);
+    terminal.answer_unseen("Password: ", PASSWORD);
+    terminal.answer_unseen("Again: ", "something else");
     let (code, shown) = terminal.end();
     assert_eq!(code, Some(2), "{shown}");
     assert!(shown.contains("the passwords differ"), "{shown}");

@@ -1,0 +1,96 @@
+//! Commands at a terminal.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use rustix::process::Pid;
+
+use crate::support::CHEAP;
+use crate::{WATCHDOG, watched};
+
+/// A command at a terminal: `script` makes one and passes on what is typed.
+pub(crate) struct Terminal {
+    script: Child,
+    shown: String,
+}
+
+impl Terminal {
+    /// Runs `gatelet` with these arguments on the data directory `dir`.
+    pub(crate) fn open(dir: &Path, args: &[&str]) -> Self {
+        Self::open_with(dir, args, &[])
+    }
+
+    /// The same with further variables in the environment.
+    pub(crate) fn open_with(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
+        let typed = format!("exec {} {}", env!("CARGO_BIN_EXE_gatelet"), args.join(" "));
+        let script = Command::new("script")
+            .args(["--quiet", "--return", "--flush", "--command", &typed, "/dev/null"])
+            .env_clear()
+            .env("GATELET_DATA_DIR", dir)
+            .env("GATELET_SCRYPT", CHEAP)
+            .envs(variables.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { script, shown: String::new() }
+    }
+
+    /// Waits for a prompt and for the terminal to show no longer what is typed, and types a line.
+    pub(crate) fn answer_unseen(&mut self, prompt: &str, line: &str) {
+        self.await_prompt(prompt);
+        let begun = Instant::now();
+        while self.echoes() {
+            assert!(begun.elapsed() < WATCHDOG, "the terminal goes on showing what is typed");
+            thread::yield_now();
+        }
+        self.type_line(line);
+    }
+
+    /// Waits for a prompt and types a line.
+    pub(crate) fn answer(&mut self, prompt: &str, line: &str) {
+        self.await_prompt(prompt);
+        self.type_line(line);
+    }
+
+    pub(crate) fn await_prompt(&mut self, prompt: &str) {
+        while !self.shown.ends_with(prompt) {
+            let mut byte = [0];
+            self.script.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap_or_else(|_| self.fail());
+            self.shown.push(char::from(byte[0]));
+        }
+    }
+
+    pub(crate) fn type_line(&mut self, line: &str) {
+        let input = self.script.stdin.as_mut().unwrap();
+        input.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    fn fail(&self) -> ! {
+        panic!("it ended and had shown {:?}", self.shown);
+    }
+
+    fn echoes(&self) -> bool {
+        let id = self.script.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        let terminal = format!("/proc/{}/fd/0", children.trim());
+        let output = Command::new("stty").args(["-a", "-F", &terminal]).output().unwrap();
+        let settings = String::from_utf8_lossy(&output.stdout);
+        assert!(settings.contains("echo"), "{output:?}");
+        !settings.split_whitespace().any(|setting| setting == "-echo")
+    }
+
+    /// Waits for the end. Answers the exit code and all that has been on the screen.
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
+        self.script.stdout.take().unwrap().read_to_string(&mut self.shown).unwrap();
+        let status =
+            watched(Pid::from_child(&self.script), move || self.script.wait().map(|s| (s, self.shown)));
+        let (status, shown) = status.unwrap();
+        (status.code(), shown)
+    }
+}
