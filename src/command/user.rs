@@ -167,8 +167,9 @@ fn list(
     output: OutputArgs,
 ) -> Result<(), CommandError> {
     let settings = Settings::from_environment(data)?;
+    let role = role.map(|role| role.to_string());
     let is_wanted = |user: &&Value| {
-        role.is_none_or(|role| text(user, "role") == role.to_string()) && (!disabled || is_disabled(user))
+        role.as_deref().is_none_or(|role| text(user, "role") == role) && (!disabled || is_disabled(user))
     };
     with_console(&settings, WhereNone::Refuse, |console| {
         let mut table = Table::new(["NAME", "ID", "ROLE", "STATE", "CREATED"]);
@@ -237,9 +238,7 @@ impl UserArgs {
             }
         })
         .map_err(|error| match error {
-            CommandError::Refused(status @ StatusCode::NOT_FOUND, _) => {
-                CommandError::Refused(status, format!("there is no user {}", self.user))
-            }
+            CommandError::Refused(StatusCode::NOT_FOUND, _) => self.user.missing(),
             other => other,
         })?;
         self.output.print(&user, |_| said)
@@ -264,14 +263,13 @@ impl Who {
                 let query =
                     form_urlencoded::Serializer::new(String::new()).append_pair("username", name).finish();
                 let mut found = console.ask(Method::GET, &format!("/user?{query}"), None)?;
-                match found.get_mut(0) {
-                    Some(user) => Ok(user.take()),
-                    None => {
-                        Err(CommandError::Refused(StatusCode::NOT_FOUND, format!("there is no user {self}")))
-                    }
-                }
+                found.get_mut(0).map(Value::take).ok_or_else(|| self.missing())
             }
         }
+    }
+
+    fn missing(&self) -> CommandError {
+        CommandError::Refused(StatusCode::NOT_FOUND, format!("there is no user {self}"))
     }
 }
 

@@ -181,6 +181,22 @@ fn help_lists_every_setting_and_its_variable() {
 }
 
 #[test]
+fn help_begins_with_the_commands_and_ends_with_examples() {
+    for flag in ["-h", "--help"] {
+        let help = output(&[flag]);
+        let places = ["\nCommands:\n", "\nOptions:\n", "\nSettings:\n", "--listen <", "\nExamples:\n"];
+        let places = places.map(|part| help.find(part).unwrap_or_else(|| panic!("{part}: {help}")));
+        assert!(places.is_sorted(), "{help}");
+    }
+    let commands = [&["user", "add"][..], &["user"], &["settings"], &["key", "prune"], &["completions"]];
+    for command in commands {
+        let asked = output(&[&["help"], command].concat());
+        assert_eq!(asked, output(&[command, &["--help"]].concat()));
+        assert!(asked.contains("Usage: gatelet "), "{asked}");
+    }
+}
+
+#[test]
 fn the_version_is_told() {
     assert_eq!(output(&["--version"]), format!("gatelet {}\n", env!("CARGO_PKG_VERSION")));
 }
