@@ -48,8 +48,7 @@ fn export(args: &ExportArgs) -> Result<(), CommandError> {
         None => write_users(console, format, &mut io::stdout().lock()).map(drop),
         Some(path) => {
             let users = durable_file::replace(path, |file: &mut File| write_users(console, format, file))?;
-            print(format!("{} users written to {}", HumanCount(users), path.display()));
-            Ok(())
+            print(format!("{} users written to {}", HumanCount(users), path.display()))
         }
     })
 }

@@ -53,10 +53,8 @@ pub fn run(args: &ImportArgs) -> Exit {
     let mut report = Report::new(args.apply);
     let done = import(args, &mut report);
     report.problems.sort_by_key(|problem| problem.line);
-    if report.lines > 0 {
-        args.output.print(&report, ToString::to_string);
-    }
-    match done {
+    let printed = if report.lines > 0 { args.output.print(&report, ToString::to_string) } else { Ok(()) };
+    match done.and(printed) {
         Ok(()) if report.problems.is_empty() => Exit::Stopped,
         Ok(()) => Exit::Other,
         Err(error) => finish(Err(error)),

@@ -96,10 +96,7 @@ impl PasswordHash {
 
     /// What it was made with, for people: `scrypt ln=15,r=8,p=3`, never salt or hash.
     pub fn scheme(&self) -> String {
-        match cost_of(self) {
-            Ok(cost) => format!("scrypt {cost}"),
-            Err(_) => "unknown".to_owned(),
-        }
+        Stored::parse(&self.0).map_or_else(|_| "unknown".to_owned(), |stored| stored.scheme())
     }
 }
 

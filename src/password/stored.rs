@@ -97,6 +97,15 @@ impl Digest {
     }
 }
 
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sha256 => "pbkdf2-sha256",
+            Self::Sha512 => "pbkdf2-sha512",
+        })
+    }
+}
+
 impl<'a> Stored<'a> {
     /// Takes `text` apart; computes nothing.
     pub(super) fn parse(text: &'a str) -> Result<Self, HashError> {
@@ -114,6 +123,16 @@ impl<'a> Stored<'a> {
             "pbkdf2-sha256" => pbkdf2(Digest::Sha256, fields),
             "pbkdf2-sha512" => pbkdf2(Digest::Sha512, fields),
             _ => Err(HashError::UnknownAlgorithm),
+        }
+    }
+
+    /// What it was made with, for people: never salt or hash.
+    pub(super) fn scheme(&self) -> String {
+        match self {
+            Self::Scrypt(_, cost) => format!("scrypt {cost}"),
+            Self::Argon2(hash, _) => format!("{} {}", hash.algorithm, hash.params),
+            Self::Bcrypt(text, _) => format!("bcrypt cost={}", text.split('$').nth(2).unwrap_or_default()),
+            Self::Pbkdf2(Pbkdf2 { digest, iterations, .. }) => format!("{digest} i={iterations}"),
         }
     }
 
@@ -310,6 +329,19 @@ mod tests {
             for wrong in ["", "correct hors", "correct horse ", "Correct horse", "correct horse\0"] {
                 assert!(!is_of(hash, wrong), "{hash} is of {wrong:?}");
             }
+        }
+    }
+
+    #[test]
+    fn how_a_hash_was_made_is_told_without_the_hash() {
+        for (hash, scheme) in [
+            (HASHES[0], "pbkdf2-sha256 i=29000"),
+            (HASHES[6], "pbkdf2-sha512 i=1000"),
+            (HASHES[7], "scrypt ln=4,r=8,p=1"),
+            (HASHES[8], "argon2id m=64,t=2,p=1"),
+            (HASHES[14], "bcrypt cost=04"),
+        ] {
+            assert_eq!(Stored::parse(hash).unwrap().scheme(), scheme);
         }
     }
 
