@@ -1,4 +1,4 @@
-//! The audit log: one line per account event, on target `gatelet::audit`.
+//! The audit log: one line per account event, on target `gatelet::audit`; and how many there have been of each.
 //!
 //! All lines are written here, so that this is the one place to look for what they may hold: ids, names of
 //! users that exist, reasons. Never a password, token or hash, and never a name that nobody has: people type
@@ -8,7 +8,11 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::OnceLock;
 
+use log::kv::Value;
+
 use crate::key::KeyId;
+use crate::logging::{self, Field};
+use crate::metrics::Events;
 use crate::session::SessionId;
 use crate::throttle;
 use crate::token::TokenRefusal;
@@ -122,54 +126,111 @@ pub enum Event<'a> {
     TokenRefused(TokenRefusal, Option<UserId>),
 }
 
-/// Writes the line.
-pub fn record(origin: &Origin, event: Event<'_>) {
-    log::info!(target: TARGET, "{event} peer={} request={}", origin.peer, origin.request_id);
+impl<'a> Event<'a> {
+    /// The event's word, and what there is to say about it, in order. A text that somebody has chosen is a `str`; all
+    /// else is ours.
+    fn describe(&'a self) -> (&'static str, Vec<Field<'a>>) {
+        let by = |by: &'a By| ("by", Value::from_display(by));
+        let reason = |reason: &'a dyn fmt::Display| ("reason", Value::from_dyn_display(reason));
+        let user = |id: &'a UserId| ("user", Value::from_display(id));
+        let session = |id: &'a SessionId| ("session", Value::from_display(id));
+        let name = |user: &'a User| ("name", Value::from(user.name.as_str()));
+        let role = |user: &'a User| ("role", Value::from_display(&user.role));
+        match self {
+            Self::Registered(who, made) => {
+                ("registered", vec![user(&made.id), name(made), role(made), by(who)])
+            }
+            Self::LoggedIn(who, id) => ("login_ok", vec![user(&who.id), name(who), session(id)]),
+            Self::WrongPassword(whose) => {
+                ("login_refused", vec![reason(&"wrong_password"), user(&whose.id), name(whose)])
+            }
+            Self::DisabledUser(who) => ("login_refused", vec![reason(&"disabled"), user(&who.id), name(who)]),
+            Self::UnknownUser => ("login_refused", vec![reason(&"unknown_user")]),
+            Self::LoginThrottled(by) => {
+                ("login_refused", vec![reason(&"throttled"), ("by", Value::from_display(by))])
+            }
+            Self::RegistrationThrottled => ("registration_refused", vec![reason(&"throttled")]),
+            Self::LoginUnavailable(why) => ("login_refused", vec![reason(why)]),
+            Self::Refreshed(whose, id) => ("refreshed", vec![user(whose), session(id)]),
+            Self::LoggedOut(who, id) => ("logged_out", vec![user(who), session(id)]),
+            Self::RefreshReused(whose, id) => ("refresh_token_reused", vec![user(whose), session(id)]),
+            Self::SessionsEnded(who, whose) => ("sessions_ended", vec![user(whose), by(who)]),
+            Self::PasswordChanged(who, whose) => ("password_changed", vec![user(whose), by(who)]),
+            Self::Updated(who, now) => {
+                ("updated", vec![user(&now.id), role(now), ("disabled", now.disabled.into()), by(who)])
+            }
+            Self::Deleted(who, whom) => ("deleted", vec![user(whom), by(who)]),
+            Self::Exported(who) => ("users_exported", vec![by(who)]),
+            Self::KeysRotated(who) => ("keys_rotated", vec![by(who)]),
+            Self::KeysRemoved(who, keys) => {
+                let keys = keys.iter().map(|key| ("key", Value::from_display(key)));
+                ("keys_removed", keys.chain([by(who)]).collect())
+            }
+            Self::TokenRefused(why, whose) => {
+                ("token_refused", [reason(why)].into_iter().chain(whose.iter().map(user)).collect())
+            }
+        }
+    }
 }
 
+/// As in the log: `login_refused reason=wrong_password user=… name="…"`.
 impl fmt::Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Registered(by, user) => {
-                write!(f, "registered user={} name={:?}", user.id, user.name.as_str())?;
-                write!(f, " role={} by={by}", user.role)
+        let (word, fields) = self.describe();
+        f.write_str(word)?;
+        for (name, value) in fields {
+            match value.to_borrowed_str() {
+                Some(text) => write!(f, " {name}={text:?}")?,
+                None => write!(f, " {name}={value}")?,
             }
-            Self::LoggedIn(user, session) => {
-                write!(f, "login_ok user={} name={:?} session={session}", user.id, user.name.as_str())
-            }
-            Self::WrongPassword(user) => write!(
-                f,
-                "login_refused reason=wrong_password user={} name={:?}",
-                user.id,
-                user.name.as_str()
-            ),
-            Self::DisabledUser(user) => {
-                write!(f, "login_refused reason=disabled user={} name={:?}", user.id, user.name.as_str())
-            }
-            Self::UnknownUser => f.write_str("login_refused reason=unknown_user"),
-            Self::LoginThrottled(by) => write!(f, "login_refused reason=throttled by={by}"),
-            Self::RegistrationThrottled => f.write_str("registration_refused reason=throttled"),
-            Self::LoginUnavailable(reason) => write!(f, "login_refused reason={reason}"),
-            Self::Refreshed(user, session) => write!(f, "refreshed user={user} session={session}"),
-            Self::LoggedOut(user, session) => write!(f, "logged_out user={user} session={session}"),
-            Self::RefreshReused(user, session) => {
-                write!(f, "refresh_token_reused user={user} session={session}: the session was ended")
-            }
-            Self::SessionsEnded(by, user) => write!(f, "sessions_ended user={user} by={by}"),
-            Self::PasswordChanged(by, user) => write!(f, "password_changed user={user} by={by}"),
-            Self::Updated(by, user) => {
-                write!(f, "updated user={} role={} disabled={} by={by}", user.id, user.role, user.disabled)
-            }
-            Self::Deleted(by, user) => write!(f, "deleted user={user} by={by}"),
-            Self::Exported(by) => write!(f, "users_exported by={by}"),
-            Self::KeysRotated(by) => write!(f, "keys_rotated by={by}"),
-            Self::KeysRemoved(by, keys) => {
-                f.write_str("keys_removed")?;
-                keys.iter().try_for_each(|key| write!(f, " key={key}"))?;
-                write!(f, " by={by}")
-            }
-            Self::TokenRefused(reason, Some(user)) => write!(f, "token_refused reason={reason} user={user}"),
-            Self::TokenRefused(reason, None) => write!(f, "token_refused reason={reason}"),
+        }
+        if let Self::RefreshReused(..) = self {
+            f.write_str(": the session was ended")?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the audit log, and count. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Audit {
+    /// What has been recorded so far.
+    pub events: Events,
+}
+
+impl Audit {
+    /// Writes the event's line and counts it.
+    pub fn record(&self, origin: &Origin, event: Event<'_>) {
+        self.count(&event);
+        let (word, mut fields) = event.describe();
+        fields.push(("peer", Value::from_display(&origin.peer)));
+        fields.push(("request", Value::from_display(&origin.request_id)));
+        let text = format_args!("{event} peer={} request={}", origin.peer, origin.request_id);
+        logging::inform(TARGET, text, &word, &fields);
+    }
+
+    fn count(&self, event: &Event<'_>) {
+        let Events { logins, refreshes, logouts, registrations, token_refusals, changes } = &self.events;
+        match event {
+            Event::Registered(..) => registrations.count("ok"),
+            Event::RegistrationThrottled => registrations.count("throttled"),
+            Event::LoggedIn(..) => logins.count("ok"),
+            Event::WrongPassword(_) => logins.count("wrong_password"),
+            Event::DisabledUser(_) => logins.count("disabled"),
+            Event::UnknownUser => logins.count("unknown_user"),
+            Event::LoginThrottled(_) => logins.count("throttled"),
+            Event::LoginUnavailable(reason) => logins.count(reason),
+            Event::Refreshed(..) => refreshes.count("ok"),
+            Event::RefreshReused(..) => refreshes.count("reused"),
+            Event::LoggedOut(..) => logouts.count(),
+            Event::SessionsEnded(..) => changes.count("sessions_ended"),
+            Event::PasswordChanged(..) => changes.count("password_changed"),
+            Event::Updated(..) => changes.count("updated"),
+            Event::Deleted(..) => changes.count("deleted"),
+            Event::Exported(_) => changes.count("users_exported"),
+            Event::KeysRotated(_) => changes.count("keys_rotated"),
+            Event::KeysRemoved(..) => changes.count("keys_removed"),
+            Event::TokenRefused(reason, _) => token_refusals.count(reason.code()),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The map, from the edge inwards; an arrow never points back:
 //!
 //! ```text
-//! main ─▶ command ─▶ server ─▶ http ─▶ service ─▶ audit ─▶ store, password, token, throttle ─▶ user, session, key, clock
+//! main ─▶ command ─▶ server ─▶ http ─▶ service ─▶ audit ─▶ store, password, token, throttle ─▶ metrics, user, session, key, clock
 //! ```
 //!
 //! What holds everywhere:
@@ -25,6 +25,7 @@ pub mod http;
 pub mod key;
 pub mod logging;
 mod machine;
+pub mod metrics;
 pub mod password;
 mod random;
 pub mod server;

@@ -1,18 +1,54 @@
 //! Where log lines go: to standard error, by a thread of its own, so that a reader who stalls holds up nobody.
 
+mod json;
+
+use std::fmt;
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
+use log::kv::Value;
+
+use crate::metrics::Counter;
+
 /// How many lines may wait to be written, some 200 bytes each. Beyond it lines are dropped and counted.
 const WAITING: usize = 8192;
+
+/// What a line looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people: time, level, target, text.
+    Text,
+    /// For machines: the same as an object, and the fields of access and audit lines one by one.
+    Json,
+}
+
+/// A name and what it stands for.
+pub(crate) type Field<'a> = (&'static str, Value<'a>);
+
+/// Logs, at level info, what is `text` to people, and a `message` with `fields` to machines.
+pub(crate) fn inform(
+    target: &str,
+    text: fmt::Arguments<'_>,
+    message: &dyn fmt::Display,
+    fields: &[Field<'_>],
+) {
+    let level = log::Level::Info;
+    if log::log_enabled!(target: target, level) {
+        let said = (json::MESSAGE, Value::from_dyn_display(message));
+        let fields = [&[said][..], fields];
+        let record =
+            log::Record::builder().target(target).level(level).args(text).key_values(&fields).build();
+        log::logger().log(&record);
+    }
+}
 
 /// The running log. [`Logging::finish`] writes what is left.
 pub struct Logging {
     lines: SyncSender<Line>,
+    lost: Counter,
     /// Disconnected once the writer has ended.
     writer: Receiver<()>,
 }
@@ -61,27 +97,37 @@ impl Logging {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(filter: &str) -> io::Result<Self> {
+    pub fn start(filter: &str, format: Format) -> io::Result<Self> {
         let (lines, waiting) = sync_channel(WAITING);
-        let lost = Arc::new(AtomicU64::new(0));
-        let queue = Queue { lines: lines.clone(), lost: Arc::clone(&lost) };
+        let lost = Counter::default();
+        let queue = Queue { lines: lines.clone(), lost: lost.clone() };
         let (running, writer) = channel();
+        let lost_so_far = lost.clone();
         thread::Builder::new().name("log".into()).spawn(move || {
-            write_lines(&waiting, &lost);
+            write_lines(&waiting, &lost_so_far, format);
             drop(running);
         })?;
-        let logger = env_logger::Builder::new()
+        let mut logger = env_logger::Builder::new();
+        logger
             .parse_filters(filter)
             .format_timestamp_millis()
-            .target(env_logger::Target::Pipe(Box::new(queue)))
-            .build();
+            .target(env_logger::Target::Pipe(Box::new(queue)));
+        if format == Format::Json {
+            logger.format(|out, record| out.write_all(&json::line(record)));
+        }
+        let logger = logger.build();
         log::set_max_level(logger.filter());
         log::set_boxed_logger(Box::new(Discreet(logger))).map_err(io::Error::other)?;
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map_or_else(String::new, |at| format!(" at {at}"));
             log::error!("a thread panicked{place}");
         }));
-        Ok(Self { lines, writer })
+        Ok(Self { lines, lost, writer })
+    }
+
+    /// Counts the lines that were dropped.
+    pub fn lost(&self) -> Counter {
+        self.lost.clone()
     }
 
     /// Writes what is waiting, as far as standard error takes it within a second or two. What is logged later is lost.
@@ -100,16 +146,14 @@ impl Logging {
 /// Where the logger writes to: one call of `write_all` a line.
 struct Queue {
     lines: SyncSender<Line>,
-    lost: Arc<AtomicU64>,
+    lost: Counter,
 }
 
 impl Write for Queue {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.lines.try_send(Line::Text(bytes.to_vec())) {
             Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.lost.fetch_add(1, Ordering::Relaxed);
-            }
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.lost.count(),
         }
         Ok(bytes.len())
     }
@@ -120,7 +164,8 @@ impl Write for Queue {
 }
 
 /// Writes all lines that are waiting with as few system calls as it takes.
-fn write_lines(waiting: &Receiver<Line>, lost: &AtomicU64) {
+fn write_lines(waiting: &Receiver<Line>, lost: &Counter, format: Format) {
+    let mut said_lost = 0;
     let mut out = io::stderr(); // not locked: others may write to it too
     let mut block = Vec::with_capacity(16 * 1024);
     while let Ok(first) = waiting.recv() {
@@ -134,11 +179,10 @@ fn write_lines(waiting: &Receiver<Line>, lost: &AtomicU64) {
                 break;
             }
         }
-        let lost = lost.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            block.extend_from_slice(
-                format!("[{lost} log lines were lost: standard error is too slow]\n").as_bytes(),
-            );
+        let lost = lost.get();
+        if lost > said_lost {
+            block.extend_from_slice(&notice(lost - said_lost, format));
+            said_lost = lost;
         }
         let _ = out.write_all(&block);
         block.clear();
@@ -146,5 +190,20 @@ fn write_lines(waiting: &Receiver<Line>, lost: &AtomicU64) {
             return;
         }
         thread::sleep(REST);
+    }
+}
+
+/// The line that stands for those that were dropped. It does not go through the logger, which might drop it as well.
+fn notice(lost: u64, format: Format) -> Vec<u8> {
+    let text = format!("{lost} log lines were lost: standard error is too slow");
+    match format {
+        Format::Text => format!("[{text}]\n").into_bytes(),
+        Format::Json => json::line(
+            &log::Record::builder()
+                .level(log::Level::Warn)
+                .target(module_path!())
+                .args(format_args!("{text}"))
+                .build(),
+        ),
     }
 }

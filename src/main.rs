@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ use gatelet::command;
 use gatelet::exit::Exit;
 use gatelet::healthcheck;
 use gatelet::logging::Logging;
-use gatelet::server::Server;
+use gatelet::metrics::Counter;
+use gatelet::server::{MetricsListener, Server};
 use gatelet::settings::{self, Command, Settings};
 
 fn main() -> ExitCode {
@@ -45,7 +47,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(settings: &Settings) -> ExitCode {
-    let logging = match Logging::start(&settings.log) {
+    let logging = match Logging::start(&settings.log, settings.log_format) {
         Ok(logging) => logging,
         Err(error) => {
             complain(&format!("cannot start: {error}"));
@@ -54,7 +56,7 @@ fn serve(settings: &Settings) -> ExitCode {
     };
     let exit = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
-            let exit = runtime.block_on(run(settings));
+            let exit = runtime.block_on(run(settings, logging.lost()));
             runtime.shutdown_background(); // a thread that hangs on a broken disk is not waited for
             exit
         }
@@ -65,7 +67,7 @@ fn serve(settings: &Settings) -> ExitCode {
     std::process::exit(exit.code().into())
 }
 
-async fn run(settings: &Settings) -> Exit {
+async fn run(settings: &Settings, lost_lines: Counter) -> Exit {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return refuse(Exit::Other, &error),
@@ -82,14 +84,11 @@ async fn run(settings: &Settings) -> Exit {
         Ok(server) => ManuallyDrop::new(server),
         Err(error) => return refuse(error.exit(), &error),
     };
-    let listener = match TcpListener::bind(settings.listen()).await {
-        Ok(listener) => listener,
-        Err(error) => {
+    let (listener, metrics) = match listen(settings, lost_lines).await {
+        Ok(bound) => bound,
+        Err(reason) => {
             server.close().await;
-            return refuse(
-                Exit::Unavailable,
-                &format!("cannot listen on {}: {error} (--listen)", settings.listen()),
-            );
+            return refuse(Exit::Unavailable, &reason);
         }
     };
     let address = listener.local_addr().unwrap_or(settings.listen());
@@ -105,10 +104,27 @@ async fn run(settings: &Settings) -> Exit {
         log::warn!("{signal} received again: stopping at once");
     };
     tokio::select! {
-        () = server.run(listener, ready, async { drop(stopped.await) }) => {}
+        () = server.run(listener, metrics, ready, async { drop(stopped.await) }) => {}
         () = hurried => {}
     }
     server.close().await
+}
+
+/// Listens wherever the settings say. The error names the setting.
+async fn listen(
+    settings: &Settings,
+    lost_lines: Counter,
+) -> Result<(TcpListener, Option<MetricsListener>), String> {
+    let bind = async |address: SocketAddr, setting: &str| {
+        let listener = TcpListener::bind(address).await;
+        listener.map_err(|error| format!("cannot listen on {address}: {error} ({setting})"))
+    };
+    let listener = bind(settings.listen(), "--listen").await?;
+    let Some(address) = settings.metrics_listen else {
+        return Ok((listener, None));
+    };
+    let metrics = MetricsListener { listener: bind(address, "--metrics-listen").await?, lost_lines };
+    Ok((listener, Some(metrics)))
 }
 
 struct Signals {

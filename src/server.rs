@@ -13,8 +13,9 @@ use tokio::task::spawn_blocking;
 use crate::clock::{Clock, ClockBehind};
 use crate::exit::Exit;
 use crate::http::console::{self, Console};
-use crate::http::{App, Front, Limits};
+use crate::http::{self, App, Front, Limits, Page};
 use crate::machine;
+use crate::metrics::{Backups, Connections, Counter, Metrics};
 use crate::password::{Cost, HashPool, Password, Policy, PoolStartError};
 use crate::random;
 use crate::service::{Parts, Refusal, Rules, Service, Unavailable};
@@ -102,10 +103,19 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+/// Where Prometheus asks.
+pub struct MetricsListener {
+    /// Listens already.
+    pub listener: TcpListener,
+    /// Log lines that were dropped.
+    pub lost_lines: Counter,
+}
+
 /// A server that is ready to run.
 pub struct Server {
     app: Arc<App>,
     limits: Limits,
+    backups: Backups,
     data_dir: PathBuf,
 }
 
@@ -151,13 +161,25 @@ impl Server {
                 trusted_proxies: settings.trusted_proxies.clone(),
                 cors_origins: settings.cors_origins.clone(),
             },
+            backups: Backups::default(),
             data_dir: settings.data_dir().to_owned(),
         })
     }
 
-    /// Serves on `listener`, and in the data directory, until `stop` is done or the store fails, and finishes the
-    /// requests under way. Calls `ready` once clients and commands can connect.
-    pub async fn run(&self, listener: TcpListener, ready: impl FnOnce(), stop: impl Future<Output = ()>) {
+    /// For whoever makes backups to say how they go.
+    pub fn backups(&self) -> &Backups {
+        &self.backups
+    }
+
+    /// Serves on `listener`, for Prometheus on `metrics`, and in the data directory, until `stop` is done or the store
+    /// fails, and finishes the requests under way. Calls `ready` once clients and commands can connect.
+    pub async fn run(
+        &self,
+        listener: TcpListener,
+        metrics: Option<MetricsListener>,
+        ready: impl FnOnce(),
+        stop: impl Future<Output = ()>,
+    ) {
         let (stopping, stopped) = watch::channel(false);
         let told = || {
             let mut stopped = stopped.clone();
@@ -177,10 +199,24 @@ impl Server {
             let _ = stopping.send(true);
         };
         let seed = random::bytes().map_or(0, u32::from_be_bytes);
-        let front = Front::new(Arc::clone(&self.app), self.limits.clone(), seed).serve(listener, told());
-        tokio::join!(stop, front, OptionFuture::from(console));
+        let mut front = Front::new(http::routes(Arc::clone(&self.app)), self.limits.clone(), seed);
+        let metrics = metrics.map(|MetricsListener { listener, lost_lines }| {
+            self.metrics_front(&mut front, lost_lines, seed).serve(listener, told())
+        });
+        let front = front.serve(listener, told());
+        tokio::join!(stop, front, OptionFuture::from(metrics), OptionFuture::from(console));
         housekeeping.abort();
         failure.abort();
+    }
+
+    /// A front that shows what `front` and everybody behind it do: as hard to tire out, and smaller.
+    fn metrics_front(&self, front: &mut Front, lost_lines: Counter, seed: u32) -> Front {
+        let metrics =
+            Metrics::new(self.app.service.instruments(), front.count_requests(), &self.backups, lost_lines);
+        let (open, max) = (front.open_connections(), self.limits.max_connections);
+        let page = Page::new(Arc::clone(&self.app), metrics, move || Connections { open: open(), max });
+        let limits = Limits { max_connections: SCRAPERS_MAX, ..Limits::default() };
+        Front::new(http::metrics_routes(Arc::new(page)), limits, !seed)
     }
 
     /// The console in the data directory. Without it there is still a server, which commands cannot reach.
@@ -322,6 +358,9 @@ async fn keep_house(app: Arc<App>) {
         app.service.keep_house().await;
     }
 }
+
+/// Connections to the listener of metrics: two Prometheus servers, somebody with `curl`, and some that hang.
+const SCRAPERS_MAX: usize = 8;
 
 /// The fewest characters that a password should have (NIST SP 800-63B-4, 3.1.1.2, together with throttling).
 const LEAST_CHARS: usize = 8;

@@ -23,6 +23,7 @@ use crate::command::settings::SettingsArgs;
 use crate::command::token::TokenCommand;
 use crate::command::user::UserCommand;
 use crate::http::{CorsOrigins, TrustedProxies};
+use crate::logging::Format;
 use crate::password::{Cost, Policy};
 use crate::throttle::Allowance;
 
@@ -119,6 +120,10 @@ pub struct Settings {
     #[arg(long, env = "GATELET_MAX_CONNECTIONS", default_value = "1024", value_name = "N")]
     pub max_connections: NonZeroU32,
 
+    /// Address and port on which Prometheus finds /metrics; nowhere unless given
+    #[arg(long, env = "GATELET_METRICS_LISTEN", value_name = "ADDR:PORT")]
+    pub metrics_listen: Option<SocketAddr>,
+
     /// Name of the issuer in tokens
     #[arg(long, env = "GATELET_ISSUER", default_value = "gatelet", value_name = "NAME", value_parser = issuer)]
     pub issuer: String,
@@ -198,6 +203,16 @@ pub struct Settings {
     /// Log filter: a level (error, warn, info, debug, trace) or target=level pairs
     #[arg(long, env = "RUST_LOG", default_value = "info", value_name = "FILTER", value_parser = log_filter)]
     pub log: String,
+
+    /// What a log line looks like: text for people, json for machines
+    #[arg(
+        long,
+        env = "GATELET_LOG_FORMAT",
+        default_value = "text",
+        value_name = "text|json",
+        hide_possible_values = true
+    )]
+    pub log_format: Format,
 
     /// Believe the system clock once, though the store has seen a later time
     #[arg(long)]
@@ -436,6 +451,8 @@ mod tests {
             (&["--cache-mib", "0"], "--cache-mib"),
             (&["--password-min-length", "0"], "--password-min-length"),
             (&["--log", "gatelet=loud"], "--log"),
+            (&["--log-format", "xml"], "--log-format"),
+            (&["--metrics-listen", "9100"], "--metrics-listen"),
             (&["--password-blocklist", "no"], "--password-blocklist"),
             (&["--registration", "off"], "--registration"),
             (&["--refresh-rotation", "yes"], "--refresh-rotation"),

@@ -37,7 +37,9 @@ pub(super) enum ApiError {
     NotJson,
     Fields(FieldErrors),
     Query(FieldErrors),
-    TooLarge { max: usize },
+    TooLarge {
+        max: usize,
+    },
     NotDeclaredJson,
     BodyTooSlow,
     UnknownPath,
@@ -71,6 +73,11 @@ fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// 200 with a text of this type.
+pub(super) fn text(content_type: &'static str, text: String) -> Response {
+    with(Response::new(text.into()), CONTENT_TYPE, content_type)
 }
 
 /// `{"message": …}` with 200.

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -16,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use log::kv::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
@@ -23,11 +25,16 @@ use warp::reply::Response;
 
 use super::answer::Route;
 use super::connection::{Activity, Watched};
-use super::{App, CorsOrigins, TrustedProxies, routes};
+use super::{CorsOrigins, Routes, TrustedProxies};
 use crate::audit::Origin;
+use crate::logging;
+use crate::metrics::Requests;
 
 /// The log target of the access log: one line a request.
 const ACCESS: &str = "gatelet::access";
+
+/// The route of a request that met none, or whose client was gone before that was known.
+const NO_ROUTE: &str = "-";
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -51,7 +58,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const GRACE: Duration = Duration::from_millis(100);
 
 /// What the front allows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Limits {
     /// Connections held open at the same time.
     pub max_connections: usize,
@@ -61,28 +68,41 @@ pub struct Limits {
     pub cors_origins: CorsOrigins,
 }
 
-/// Serves an [`App`] on a listener.
+/// Serves routes on a listener.
 pub struct Front {
-    app: Arc<App>,
+    routes: Routes,
     connections: Arc<Connections>,
     request_ids: RequestIds,
     limits: Limits,
+    requests: Option<Requests>,
 }
 
 impl Front {
-    /// A front for `app`. `seed` makes the ids of this process's requests differ from those of others.
-    pub fn new(app: Arc<App>, limits: Limits, seed: u32) -> Self {
+    /// A front for `routes`. `seed` makes the ids of its requests differ from those of others.
+    pub fn new(routes: Routes, limits: Limits, seed: u32) -> Self {
         Self {
-            app,
+            routes,
             connections: Arc::default(),
             request_ids: RequestIds { seed, count: AtomicU64::new(0) },
             limits,
+            requests: None,
         }
+    }
+
+    /// Counts requests from now on.
+    pub fn count_requests(&mut self) -> Requests {
+        self.requests.get_or_insert_with(|| Requests::new(&self.routes.names)).clone()
+    }
+
+    /// Tells how many connections are open.
+    pub fn open_connections(&self) -> impl Fn() -> usize + Send + Sync + use<> {
+        let connections = Arc::clone(&self.connections);
+        move || connections.lock().len()
     }
 
     /// Serves until `stop` is done, then finishes the requests under way, for eight seconds at the most.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
-        let service = warp::service(routes(Arc::clone(&self.app)));
+        let service = warp::service(self.routes.filter.clone());
         let front = Arc::new(self);
         let (stopping, watch) = watch::channel(false);
         let accept = |stream, peer| front.accept(stream, peer, service.clone(), watch.clone());
@@ -211,6 +231,7 @@ impl Front {
         let client = self.limits.trusted_proxies.client(peer.ip(), request.headers());
         let origin = Arc::new(Origin::new(client, self.request_ids.of(request.headers())));
         let mut line = AccessLine {
+            requests: self.requests.as_ref(),
             origin: Arc::clone(&origin),
             method: request.method().clone(),
             started: Instant::now(),
@@ -229,15 +250,16 @@ impl Front {
         if let Ok(id) = HeaderValue::try_from(&origin.request_id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
-        let route = response.extensions().get().map_or("-", |Route(name)| name);
+        let route = response.extensions().get().map_or(NO_ROUTE, |Route(name)| name);
         line.answered = Some((route, response.status().as_u16()));
         response
     }
 }
 
-/// Writes a request's line to the access log when it is dropped: also where the client has hung up, or was closed,
-/// before there was an answer.
-struct AccessLine {
+/// Counts a request and writes its line to the access log when it is dropped: also where the client has hung up, or was
+/// closed, before there was an answer.
+struct AccessLine<'a> {
+    requests: Option<&'a Requests>,
     origin: Arc<Origin>,
     method: Method,
     started: Instant,
@@ -245,25 +267,35 @@ struct AccessLine {
     answered: Option<(&'static str, u16)>,
 }
 
-impl Drop for AccessLine {
+impl Drop for AccessLine<'_> {
     fn drop(&mut self) {
+        let took = self.started.elapsed();
+        let (route, status) = self.answered.unzip();
+        let route = route.unwrap_or(NO_ROUTE);
+        if let Some(requests) = self.requests {
+            requests.count(self.method.as_str(), route, status, took);
+        }
         if !log::log_enabled!(target: ACCESS, log::Level::Info) {
             return;
         }
         let Self { origin, method, .. } = self;
-        let micros = self.started.elapsed().as_micros();
-        let user = origin.user().map_or_else(|| "-".to_owned(), |user| user.to_string());
-        let (peer, id) = (origin.peer, &origin.request_id);
-        match self.answered {
-            Some((route, status)) => log::info!(
-                target: ACCESS,
-                "{method} {route} {status} duration_us={micros} user={user} peer={peer} request={id}",
-            ),
-            None => log::info!(
-                target: ACCESS,
-                "{method} - unanswered duration_us={micros} user={user} peer={peer} request={id}",
-            ),
-        }
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let id = origin.user();
+        let user = id.map_or_else(|| "-".to_owned(), |user| user.to_string());
+        let (peer, request) = (origin.peer, &origin.request_id);
+        let answer: &dyn Display = status.as_ref().map_or(&"unanswered", |status| status);
+        let what = format_args!("{method} {route} {answer}");
+        let text = format_args!("{what} duration_us={micros} user={user} peer={peer} request={request}");
+        let fields = [
+            ("method", Value::from(method.as_str())),
+            ("route", route.into()),
+            ("status", status.map_or_else(Value::null, Value::from)),
+            ("duration_us", micros.into()),
+            ("user", id.map_or_else(Value::null, |_| Value::from(user.as_str()))),
+            ("peer", Value::from_display(&peer)),
+            ("request", Value::from(request.as_str())),
+        ];
+        logging::inform(ACCESS, text, &what, &fields);
     }
 }
 

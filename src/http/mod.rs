@@ -14,6 +14,7 @@ mod health;
 mod keys;
 mod login;
 mod logout;
+mod metrics;
 mod password;
 mod refresh;
 mod register;
@@ -37,6 +38,7 @@ use answer::{ApiError, Route};
 pub use cors::CorsOrigins;
 pub use forwarded::TrustedProxies;
 pub use front::{Front, Limits};
+pub use metrics::Page;
 use request::{bearer, document, no_document, origin, query, raw_query};
 use user::Target;
 
@@ -50,11 +52,23 @@ pub struct App {
 
 type Answer = Result<Response, ApiError>;
 
+/// What a front serves.
+pub struct Routes {
+    filter: BoxedFilter<(Response,)>,
+    /// As in the access log.
+    names: Vec<&'static str>,
+}
+
 /// All routes. Path first, then method: a known path with another method answers 405 with `Allow`, and
 /// `OPTIONS` 204; what is left is an unknown path. Each route is boxed: unboxed, their types grow into each other
 /// until the compiler takes minutes.
 #[rustfmt::skip] // one line a method
-fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
+pub fn routes(app: Arc<App>) -> Routes {
+    let mut names = Vec::new();
+    let mut named = |route| {
+        names.push(route);
+        named(route)
+    };
     let app = warp::any().map(move || Arc::clone(&app));
     let call = || origin().and(app.clone());
     let get = || warp::get().or(warp::head()).unify();
@@ -107,7 +121,7 @@ fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
         .map(named("/readyz")).boxed();
 
     // The token check comes first: it is what is asked most.
-    user.or(verify).unify()
+    let filter = user.or(verify).unify()
         .or(session).unify()
         .or(refresh).unify()
         .or(login).unify()
@@ -120,7 +134,25 @@ fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
         .or(healthz).unify()
         .or(readyz).unify()
         .recover(unknown_path).unify()
-        .boxed()
+        .boxed();
+    Routes { filter, names }
+}
+
+/// What Prometheus is served.
+pub fn metrics_routes(page: Arc<Page>) -> Routes {
+    let page = warp::any().map(move || Arc::clone(&page));
+    let metrics = path!("metrics")
+        .and(
+            warp::get()
+                .or(warp::head())
+                .unify()
+                .and(page)
+                .then(metrics::show)
+                .or(other("GET, HEAD, OPTIONS"))
+                .unify(),
+        )
+        .map(named("/metrics"));
+    Routes { filter: metrics.recover(unknown_path).unify().boxed(), names: vec!["/metrics"] }
 }
 
 /// A known path, asked with a method that it has no handler for.

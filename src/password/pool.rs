@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use crate::metrics::Histogram;
+
 use super::{Checked, Cost, HashFailure, Password, PasswordHash, check, decoy, hash, work_of};
 
 /// How much work may wait. A person waits about this long for a login; what comes later is refused at once.
@@ -84,11 +86,13 @@ struct Shared {
     state: Mutex<State>,
     wake: Condvar,
     slots: u32,
+    durations: Histogram,
 }
 
 struct State {
     queue: VecDeque<Job>,
     queued_work: u64,
+    running: usize,
     nanos_per_work: f64,
     closed: bool,
 }
@@ -113,11 +117,13 @@ impl HashPool {
             state: Mutex::new(State {
                 queue: VecDeque::new(),
                 queued_work: 0,
+                running: 0,
                 nanos_per_work: FIRST_GUESS_NANOS,
                 closed: false,
             }),
             wake: Condvar::new(),
             slots,
+            durations: Histogram::of_durations(),
         });
         // Made first: should a thread fail to start, its drop ends those that did.
         let pool = Self { shared, cost, decoy };
@@ -163,6 +169,17 @@ impl HashPool {
             (checked, work + renewal)
         })
         .await
+    }
+
+    /// How many hashes are being computed, and how many are waiting.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        let state = self.shared.lock();
+        (state.running, state.queue.len())
+    }
+
+    /// How long hashes have taken.
+    pub(crate) fn durations(&self) -> Histogram {
+        self.shared.durations.clone()
     }
 
     async fn run<T: Send + 'static>(
@@ -219,9 +236,7 @@ impl Shared {
             let started = Instant::now();
             // A panic must not cost a slot; its requester learns that the channel is gone.
             let work = catch_unwind(AssertUnwindSafe(job.run)).unwrap_or(0);
-            if work > 0 {
-                self.learn(work, started.elapsed());
-            }
+            self.finished(work, started.elapsed());
         }
     }
 
@@ -233,18 +248,23 @@ impl Shared {
             }
             if let Some(job) = state.queue.pop_front() {
                 state.queued_work -= job.work;
+                state.running += 1;
                 return Some(job);
             }
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// A moving average: an eighth of the newest measurement.
+    /// Learns from how long the work took, if there was any: a moving average, an eighth of the newest measurement.
     #[allow(clippy::cast_precision_loss)] // an estimate
-    fn learn(&self, work: u64, took: Duration) {
-        let measured = took.as_nanos() as f64 / work as f64;
+    fn finished(&self, work: u64, took: Duration) {
         let mut state = self.lock();
-        state.nanos_per_work += (measured - state.nanos_per_work) / 8.0;
+        state.running -= 1;
+        if work > 0 {
+            let measured = took.as_nanos() as f64 / work as f64;
+            state.nanos_per_work += (measured - state.nanos_per_work) / 8.0;
+            self.durations.took(took);
+        }
     }
 }
 

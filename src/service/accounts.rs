@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::audit::{self, By, Event, Origin};
+use crate::audit::{By, Event, Origin};
 use crate::password::{Checked, Password, PasswordHash};
 use crate::session::{SessionId, Sessions};
 use crate::store::{NewUser, Outcome, Replaced, UserChange};
@@ -33,7 +33,7 @@ impl Service {
         self.demand_open_registration()?;
         let now = self.clock.now()?;
         let place = self.throttle.registration(origin.peer, now).map_err(|throttled| {
-            audit::record(origin, Event::RegistrationThrottled);
+            self.audit.record(origin, Event::RegistrationThrottled);
             Refusal::Throttled(throttled)
         })?;
         let made = self.make_user(origin, By::Themselves, name, password, Role::User).await;
@@ -91,10 +91,10 @@ impl Service {
         }
         let hash = self.hashes.hash(password).await?;
         let new = NewUser::new(name, role, hash, self.clock.now()?)?;
-        let (store, origin) = (Arc::clone(&self.store), Arc::clone(origin));
+        let (store, audit, origin) = (Arc::clone(&self.store), self.audit.clone(), Arc::clone(origin));
         see_through(async move {
             let user = store.create_user(new).await?.ok_or(Refusal::NameTaken)?;
-            audit::record(&origin, Event::Registered(by, &user));
+            audit.record(&origin, Event::Registered(by, &user));
             Ok(user)
         })
         .await
@@ -173,11 +173,12 @@ impl Service {
     ) -> Result<User, Refusal> {
         let FreshAdmin(actor) = admin;
         let id = actor.target(id)?;
-        let (store, by, event_origin) = (Arc::clone(&self.store), admin.by(), Arc::clone(origin));
+        let (store, audit) = (Arc::clone(&self.store), self.audit.clone());
+        let (by, event_origin) = (admin.by(), Arc::clone(origin));
         let updated = see_through(async move {
             let updated = store.update_user(id, change).await?;
             if let Outcome::Done(user) = &updated {
-                audit::record(&event_origin, Event::Updated(by, user));
+                audit.record(&event_origin, Event::Updated(by, user));
             }
             Ok(updated)
         });
@@ -213,11 +214,12 @@ impl Service {
         id: Option<UserId>,
     ) -> Result<(), Refusal> {
         let id = self.fresh_target(origin, actor, id)?;
-        let (store, by, event_origin) = (Arc::clone(&self.store), actor.by(), Arc::clone(origin));
+        let (store, audit) = (Arc::clone(&self.store), self.audit.clone());
+        let (by, event_origin) = (actor.by(), Arc::clone(origin));
         let deleted = see_through(async move {
             let deleted = store.delete_user(id).await?;
             if deleted == Outcome::Done(()) {
-                audit::record(&event_origin, Event::Deleted(by, id));
+                audit.record(&event_origin, Event::Deleted(by, id));
             }
             Ok(deleted)
         });
@@ -246,7 +248,7 @@ impl Service {
             return self.accepted(origin, Err(TokenRefusal::Revoked));
         };
         if let Checked::Wrong = self.guess(origin, user.name.as_str(), current, Some(hash)).await? {
-            audit::record(origin, Event::WrongPassword(user));
+            self.audit.record(origin, Event::WrongPassword(user));
             return Err(Refusal::InvalidCredentials);
         }
         let hash = self.hashes.hash(new).await?;
@@ -285,11 +287,11 @@ impl Service {
         hash: PasswordHash,
         kept: Kept,
     ) -> Result<Replaced, Refusal> {
-        let (store, origin) = (Arc::clone(&self.store), Arc::clone(origin));
+        let (store, audit, origin) = (Arc::clone(&self.store), self.audit.clone(), Arc::clone(origin));
         see_through(async move {
             let replaced = store.set_password(id, hash, kept.since, kept.session).await?;
             if replaced == Replaced::Done {
-                audit::record(&origin, Event::PasswordChanged(by, id));
+                audit.record(&origin, Event::PasswordChanged(by, id));
             }
             Ok(replaced)
         })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-use crate::audit::{self, By, Event, Origin};
+use crate::audit::{By, Event, Origin};
 use crate::clock::{Clock, Timestamp};
 use crate::key::{KeyId, KeyRecord};
 use crate::store::Store;
@@ -80,16 +80,17 @@ impl Service {
         admin: FreshAdmin<'_>,
         revoke: bool,
     ) -> Result<Vec<KeyRecord>, Refusal> {
-        let (keys, origin, by) = (Arc::clone(&self.keys), Arc::clone(origin), admin.by());
+        let (keys, audit) = (Arc::clone(&self.keys), self.audit.clone());
+        let (origin, by) = (Arc::clone(origin), admin.by());
         see_through(async move {
             let change = move |ring: &KeyRing, dir: &Path, now| {
                 let rotated = ring.rotated(dir, now)?;
                 Ok(if revoke { rotated.only_active() } else { (rotated, Vec::new()) })
             };
             let gone = keys.replace(change).await?;
-            audit::record(&origin, Event::KeysRotated(by));
+            audit.record(&origin, Event::KeysRotated(by));
             if !gone.is_empty() {
-                audit::record(&origin, Event::KeysRemoved(by, &gone));
+                audit.record(&origin, Event::KeysRemoved(by, &gone));
             }
             Ok(keys.tokens.ring().records())
         })
@@ -112,11 +113,11 @@ impl Service {
         if self.tokens.ring().pruned(self.clock.now()?).1.is_empty() {
             return Ok(Vec::new());
         }
-        let (keys, origin) = (Arc::clone(&self.keys), Arc::clone(origin));
+        let (keys, audit, origin) = (Arc::clone(&self.keys), self.audit.clone(), Arc::clone(origin));
         see_through(async move {
             let gone = keys.replace(|ring, _, now| Ok(ring.pruned(now))).await?;
             if !gone.is_empty() {
-                audit::record(&origin, Event::KeysRemoved(by, &gone));
+                audit.record(&origin, Event::KeysRemoved(by, &gone));
             }
             Ok(gone)
         })

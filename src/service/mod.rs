@@ -10,8 +10,10 @@ mod sessions;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::audit::{self, By, Event, Origin};
-use crate::clock::Clock;
+use crate::audit::{Audit, By, Event, Origin};
+use crate::clock::{Clock, Timestamp};
+use crate::key::KeyState;
+use crate::metrics::{Instruments, Readings};
 use crate::password::HashPool;
 use crate::store::{Store, StoreError};
 use crate::throttle::Throttle;
@@ -57,7 +59,9 @@ pub struct Service {
     keys: Arc<KeyKeeper>,
     hashes: HashPool,
     throttle: Throttle,
+    audit: Audit,
     clock: Arc<Clock>,
+    started: Timestamp,
     rules: Rules,
 }
 
@@ -68,7 +72,8 @@ impl Service {
         let (store, tokens) = (Arc::new(store), Arc::new(tokens));
         let keys =
             Arc::new(KeyKeeper::new(Arc::clone(&store), Arc::clone(&tokens), key_dir, Arc::clone(&clock)));
-        Self { store, tokens, keys, hashes, throttle, clock, rules }
+        let started = clock.reading();
+        Self { store, tokens, keys, hashes, throttle, audit: Audit::default(), clock, started, rules }
     }
 
     /// Whether reads and durable writes work now. Writes.
@@ -102,6 +107,36 @@ impl Service {
         }
     }
 
+    /// What it is measured with.
+    pub fn instruments(&self) -> Instruments {
+        Instruments {
+            events: self.audit.events.clone(),
+            hashes: self.hashes.durations(),
+            commits: self.store.commits(),
+        }
+    }
+
+    /// How things stand. Asks the file system: blocks.
+    pub fn readings(&self) -> Readings {
+        let (hashes_running, hashes_queued) = self.hashes.load();
+        let extent = self.store.extent();
+        let keys = self.tokens.ring().records();
+        let in_state = |state| keys.iter().filter(|key| key.state() == state).count();
+        Readings {
+            started: self.started,
+            hashes_running,
+            hashes_queued,
+            users: extent.users,
+            ended_sessions: extent.ended_sessions,
+            store_bytes: extent.bytes,
+            free_bytes: extent.free_bytes,
+            min_free_bytes: extent.min_free_bytes,
+            active_keys: in_state(KeyState::Active),
+            retiring_keys: in_state(KeyState::Retiring),
+            clock_behind: self.clock.now().is_err(),
+        }
+    }
+
     /// Returns once the store has failed.
     pub async fn store_failure(&self) {
         self.store.failure().await;
@@ -118,7 +153,7 @@ impl Service {
     /// Records a token that was not accepted.
     fn accepted<T>(&self, origin: &Origin, token: Result<T, TokenRefusal>) -> Result<T, Refusal> {
         token.map_err(|reason| {
-            audit::record(origin, Event::TokenRefused(reason, origin.user()));
+            self.audit.record(origin, Event::TokenRefused(reason, origin.user()));
             Refusal::Token(reason)
         })
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{self, By, Event, Origin};
+use crate::audit::{Audit, By, Event, Origin};
 use crate::clock::Timestamp;
 use crate::password::PasswordHash;
 use crate::store::{NewUser, Store};
@@ -53,10 +53,11 @@ impl Service {
         apply: bool,
     ) -> Result<Vec<Arrival>, Refusal> {
         let applied_at = if apply { Some(self.clock.now()?) } else { None };
-        let (store, by, origin) = (Arc::clone(&self.store), admin.by(), Arc::clone(origin));
+        let (store, by) = (Arc::clone(&self.store), admin.by());
+        let (audit, origin) = (self.audit.clone(), Arc::clone(origin));
         see_through(async move {
             // At once, so that they share a sync; all to their end, so that each has its line in the audit log.
-            let arrivals = users.iter().map(|user| arrive(&store, &origin, by, user, applied_at));
+            let arrivals = users.iter().map(|user| arrive(&store, &audit, &origin, by, user, applied_at));
             join_all(arrivals).await.into_iter().collect()
         })
         .await
@@ -74,7 +75,7 @@ impl Service {
         limit: usize,
     ) -> Result<Vec<(User, PasswordHash)>, Refusal> {
         if after.is_none() {
-            audit::record(origin, Event::Exported(admin.by()));
+            self.audit.record(origin, Event::Exported(admin.by()));
         }
         Ok(self.store.users_with_hashes_after(after, limit).await?)
     }
@@ -82,6 +83,7 @@ impl Service {
 
 async fn arrive(
     store: &Store,
+    audit: &Audit,
     origin: &Origin,
     by: By,
     user: &Newcomer,
@@ -91,7 +93,7 @@ async fn arrive(
         if let Some(now) = applied_at {
             let new = NewUser::new(user.name.clone(), user.role, user.hash.clone(), now)?;
             if let Some(added) = store.create_user(new.disabled(user.disabled)).await? {
-                audit::record(origin, Event::Registered(by, &added));
+                audit.record(origin, Event::Registered(by, &added));
                 return Ok(Arrival::Added);
             }
         }

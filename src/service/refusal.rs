@@ -80,7 +80,7 @@ impl fmt::Display for Unavailable {
 pub struct Fault(String);
 
 impl Fault {
-    pub(super) fn new(what: String) -> Self {
+    pub(crate) fn new(what: String) -> Self {
         Self(what)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::audit::{self, Event, Origin};
+use crate::audit::{Event, Origin};
 use crate::clock::Timestamp;
 use crate::password::{Checked, Password, PasswordHash};
 use crate::session::{SessionId, TokenId};
@@ -44,7 +44,7 @@ impl Service {
     ) -> Result<NewSession, Refusal> {
         let session = self.begin_session(origin, name, password).await;
         if let Err(Refusal::Unavailable(reason)) = &session {
-            audit::record(origin, Event::LoginUnavailable(reason.code()));
+            self.audit.record(origin, Event::LoginUnavailable(reason.code()));
         }
         session
     }
@@ -90,7 +90,7 @@ impl Service {
         // Should all sessions have been ended, or the password changed, while this was hashing, the user as read
         // before makes a session that has ended already.
         let session = self.tokens.begin_session(&user, self.clock.now()?, self.store.era())?;
-        audit::record(origin, Event::LoggedIn(&user, session.id));
+        self.audit.record(origin, Event::LoggedIn(&user, session.id));
         Ok(session)
     }
 
@@ -107,7 +107,7 @@ impl Service {
     ) -> Result<Checked, Refusal> {
         let now = self.clock.now()?;
         let attempt = self.throttle.login(origin.peer, name, now).map_err(|throttled| {
-            audit::record(origin, Event::LoginThrottled(throttled.by));
+            self.audit.record(origin, Event::LoginThrottled(throttled.by));
             Refusal::Throttled(throttled)
         })?;
         match self.hashes.check(password, hash).await {
@@ -127,7 +127,7 @@ impl Service {
     }
 
     fn refuse_login(&self, origin: &Origin, event: Event<'_>) -> Refusal {
-        audit::record(origin, event);
+        self.audit.record(origin, event);
         Refusal::InvalidCredentials
     }
 
@@ -151,7 +151,7 @@ impl Service {
             None
         };
         let access = self.tokens.continue_session(&presented, user.role, now)?;
-        audit::record(origin, Event::Refreshed(user.id, presented.session));
+        self.audit.record(origin, Event::Refreshed(user.id, presented.session));
         Ok(Renewed { access, refresh })
     }
 
@@ -164,13 +164,14 @@ impl Service {
         now: Timestamp,
     ) -> Result<Result<Successor, TokenRefusal>, Refusal> {
         let next = TokenId::generate()?;
-        let (store, origin, user) = (Arc::clone(&self.store), Arc::clone(origin), user.id);
+        let (store, audit) = (Arc::clone(&self.store), self.audit.clone());
+        let (origin, user) = (Arc::clone(origin), user.id);
         see_through(async move {
             Ok(match store.rotate(session, presented, next, now).await? {
                 Rotation::Advanced(successor) | Rotation::Again(successor) => Ok(successor),
                 Rotation::Ended => Err(TokenRefusal::Revoked),
                 Rotation::Reused => {
-                    audit::record(&origin, Event::RefreshReused(user, session));
+                    audit.record(&origin, Event::RefreshReused(user, session));
                     Err(TokenRefusal::Revoked)
                 }
             })
@@ -189,10 +190,10 @@ impl Service {
         let token = self.accepted(origin, verified)?;
         let live = self.live(origin, token.user, &token.session).await?;
         let user = self.accepted(origin, live)?;
-        let (store, origin) = (Arc::clone(&self.store), Arc::clone(origin));
+        let (store, audit, origin) = (Arc::clone(&self.store), self.audit.clone(), Arc::clone(origin));
         see_through(async move {
             if store.end_session(token.session).await? {
-                audit::record(&origin, Event::LoggedOut(user.id, token.session));
+                audit.record(&origin, Event::LoggedOut(user.id, token.session));
             }
             Ok(())
         })
@@ -210,11 +211,12 @@ impl Service {
         id: Option<UserId>,
     ) -> Result<(), Refusal> {
         let id = self.fresh_target(origin, actor, id)?;
-        let (store, event_origin, by) = (Arc::clone(&self.store), Arc::clone(origin), actor.by());
+        let (store, audit) = (Arc::clone(&self.store), self.audit.clone());
+        let (by, event_origin) = (actor.by(), Arc::clone(origin));
         let ended = see_through(async move {
             let ended = store.end_sessions(id).await?;
             if ended {
-                audit::record(&event_origin, Event::SessionsEnded(by, id));
+                audit.record(&event_origin, Event::SessionsEnded(by, id));
             }
             Ok(ended)
         });

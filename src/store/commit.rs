@@ -8,9 +8,10 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::watch;
 
@@ -18,6 +19,7 @@ use super::StoreError;
 use super::ledger::Ledger;
 use super::seal::Acknowledged;
 use super::space::Space;
+use crate::metrics::Commits;
 use crate::user::UserId;
 
 /// The most changes that share one sync: at 4 KiB each far below the space that is kept free.
@@ -44,6 +46,10 @@ pub(super) struct Progress {
     /// Counts batches: odd while one is under way.
     batches: watch::Sender<u64>,
     failed: AtomicBool,
+    /// How many users there are.
+    pub(super) users: AtomicU64,
+    /// How many ended sessions are remembered.
+    pub(super) ended_sessions: AtomicU64,
 }
 
 impl Progress {
@@ -53,6 +59,8 @@ impl Progress {
             unsettled_count: AtomicUsize::new(0),
             batches: watch::Sender::new(0),
             failed: AtomicBool::new(false),
+            users: AtomicU64::new(0),
+            ended_sessions: AtomicU64::new(0),
         }
     }
 
@@ -131,6 +139,7 @@ pub(super) struct Committer {
     pub(super) progress: Arc<Progress>,
     pub(super) ledger: Ledger,
     pub(super) acknowledged: Acknowledged,
+    pub(super) measured: Commits,
 }
 
 impl Committer {
@@ -168,13 +177,17 @@ impl Committer {
     fn commit(&mut self, batch: Vec<Change>) -> Result<(), sled::Error> {
         self.ledger.begin(self.space.check().is_ok());
         self.progress.begin();
+        let changes = batch.len();
         let mut answers = Vec::with_capacity(batch.len());
         for change in batch {
             answers.push(change(&mut self.ledger)?);
         }
         if self.ledger.has_changed() {
             self.ledger.keep_time()?;
+            let began = Instant::now();
             self.sync()?;
+            self.measured.sync.took(began.elapsed());
+            self.measured.batch.held(changes);
         }
         self.progress.end();
         for answer in answers {

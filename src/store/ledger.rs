@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use sled::IVec;
 use sled::Transactional;
@@ -136,13 +137,17 @@ impl Edits {
     }
 }
 
-/// What has been found among the users while opening.
+/// What has been found among the records while opening.
 #[derive(Default)]
 pub(super) struct Found {
     /// The enabled administrators.
     pub(super) admins: HashSet<UserId>,
     /// The user created last.
     pub(super) last_id: Option<UserId>,
+    /// How many users there are.
+    pub(super) users: u64,
+    /// How many ended sessions are remembered.
+    pub(super) ended_sessions: u64,
 }
 
 /// What changes read and write: the store as its only writer sees it.
@@ -170,7 +175,9 @@ impl Ledger {
         clock: Arc<Clock>,
         progress: Arc<Progress>,
     ) -> Self {
-        let Found { admins, last_id } = found;
+        let Found { admins, last_id, users, ended_sessions } = found;
+        progress.users.store(users, Ordering::Relaxed);
+        progress.ended_sessions.store(ended_sessions, Ordering::Relaxed);
         Self {
             trees,
             admins,
@@ -209,7 +216,24 @@ impl Ledger {
         }
         self.seal = edits.apply(&self.trees, self.seal)?;
         self.has_changed = true;
+        self.count(edits);
         Ok(())
+    }
+
+    /// Keeps count of what nobody could count later without reading all of it.
+    fn count(&self, edits: &Edits) {
+        for edit in &edits.edits {
+            let count = match edit.tree {
+                In::Users => &self.progress.users,
+                In::Revoked => &self.progress.ended_sessions,
+                In::Usernames | In::Rotations | In::Keys => continue,
+            };
+            match (&edit.before, &edit.after) {
+                (None, Some(_)) => count.fetch_add(1, Ordering::Relaxed),
+                (Some(_), None) => count.fetch_sub(1, Ordering::Relaxed),
+                (Some(_), Some(_)) | (None, None) => continue,
+            };
+        }
     }
 
     /// Sees to it that this batch is synced and carries the clock's mark, if that has not been done within the

@@ -20,7 +20,8 @@ mod space;
 
 use std::fmt;
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -30,6 +31,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Timestamp};
 use crate::key::KeyRecord;
+use crate::metrics::Commits;
 use crate::password::PasswordHash;
 use crate::random;
 use crate::session::{Era, SessionId, Sessions, TokenId};
@@ -189,6 +191,21 @@ pub enum Rotation {
     Ended,
 }
 
+/// How much the store holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Users there are.
+    pub users: u64,
+    /// Ended sessions that are remembered.
+    pub ended_sessions: u64,
+    /// Bytes of its files; nothing where they cannot be looked at.
+    pub bytes: Option<u64>,
+    /// Bytes that are free beside them, likewise.
+    pub free_bytes: Option<u64>,
+    /// Bytes of free space below which nothing is written.
+    pub min_free_bytes: u64,
+}
+
 /// The open store.
 pub struct Store {
     trees: Trees,
@@ -201,6 +218,9 @@ pub struct Store {
     db: sled::Db,
     /// Disconnected once the committer has ended.
     committer: Mutex<Receiver<()>>,
+    commits: Commits,
+    dir: PathBuf,
+    min_free: u64,
     /// Held for as long as the store is open.
     _lock: std::fs::File,
 }
@@ -224,6 +244,7 @@ impl Store {
         let (queue, orders) = mpsc::channel();
         let Engine { config, db, trees, seal, found } = opened.engine;
         let ledger = Ledger::new(trees.clone(), found, seal, resumed.kept_mark, clock, Arc::clone(&progress));
+        let commits = Commits::default();
         let committer = Committer {
             db: db.clone(),
             log: opened.log,
@@ -231,6 +252,7 @@ impl Store {
             progress: Arc::clone(&progress),
             ledger,
             acknowledged: opened.acknowledged,
+            measured: commits.clone(),
         };
         let committer = spawn(committer, orders).map_err(|error| OpenError::Io(dir.to_owned(), error))?;
         Ok(Self {
@@ -242,6 +264,9 @@ impl Store {
             engine: config,
             db,
             committer: Mutex::new(committer),
+            commits,
+            dir: dir.to_owned(),
+            min_free: options.min_free,
             _lock: opened.lock,
         })
     }
@@ -480,6 +505,22 @@ impl Store {
             Ok(ended) => Ok(ended),
             Err(error) => Err(self.failed(&error)),
         }
+    }
+
+    /// How much there is in the store, visible changes included. Asks the file system: blocks.
+    pub fn extent(&self) -> Extent {
+        Extent {
+            users: self.progress.users.load(Ordering::Relaxed),
+            ended_sessions: self.progress.ended_sessions.load(Ordering::Relaxed),
+            bytes: self.db.size_on_disk().ok(),
+            free_bytes: space::free(&self.dir).ok(),
+            min_free_bytes: self.min_free,
+        }
+    }
+
+    /// What its commits have been measured with.
+    pub fn commits(&self) -> Commits {
+        self.commits.clone()
     }
 
     /// Returns once the store has failed: the process should end then.

@@ -328,7 +328,11 @@ fn open_whole(store: &Path, options: &StoreOptions, expected: Expected) -> Resul
     let mut found = Found::default();
     let mut unreadable = 0_u64;
     let visit = |tree, key: &[u8], value: &[u8]| {
+        if tree == In::Revoked {
+            found.ended_sessions += 1;
+        }
         if tree == In::Users {
+            found.users += 1;
             match user_id(key).and_then(|id| record::decode_user(id, value)) {
                 Ok(user) => {
                     found.last_id = Some(user.id); // they come in order

@@ -15,6 +15,12 @@ use crate::durable_file;
 /// Bytes of ballast: several times what sled needs to open and to write the snapshot of a large store.
 const BALLAST: u64 = 8 << 20;
 
+/// Bytes that are free where `dir` lies. Blocks.
+pub(super) fn free(dir: &Path) -> io::Result<u64> {
+    let stat = statvfs(dir)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// Watches the file system that holds the data directory.
 pub(super) struct Space {
     dir: PathBuf,
@@ -37,8 +43,7 @@ impl Space {
     }
 
     fn free(&self) -> io::Result<u64> {
-        let stat = statvfs(&self.dir)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        free(&self.dir)
     }
 
     /// Gives the ballast back if the store would have too little room to open.

@@ -58,15 +58,22 @@ pub enum TokenRefusal {
 }
 
 /// What the audit log says of it.
-impl fmt::Display for TokenRefusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl TokenRefusal {
+    /// One word for the log.
+    pub fn code(self) -> &'static str {
+        match self {
             Self::Missing => "missing",
             Self::Invalid => "invalid",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
             Self::NotFresh => "not_fresh",
-        })
+        }
+    }
+}
+
+impl fmt::Display for TokenRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
     }
 }
 

@@ -24,6 +24,7 @@ mod health;
 mod login;
 mod logout;
 mod matrix;
+mod metrics;
 mod overload;
 mod paseto_keys;
 mod password;

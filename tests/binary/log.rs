@@ -1,6 +1,7 @@
 //! What the log says: one line a request, one line an account event, and none that a client can forge.
 
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
@@ -230,14 +231,18 @@ fn the_last_line_says_how_it_ended() {
     assert!(log.trim_end().ends_with("ended with exit code 0"), "{log}");
 }
 
+/// Where a server listens that has just been started.
+pub(super) fn address(child: &mut Child) -> SocketAddr {
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    line.trim_end().strip_prefix("gatelet listening on http://").unwrap().parse().unwrap()
+}
+
 /// A server whose log goes into a pipe, and so many requests that the pipe is full by far.
 fn with_a_log_that_nobody_reads(dir: &Path) -> (Child, Client) {
     let mut child =
         serve(dir, &["--log", "trace"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim_end().strip_prefix("gatelet listening on http://").unwrap().parse().unwrap();
-    let mut client = Client::connect(address).unwrap();
+    let mut client = Client::connect(address(&mut child)).unwrap();
     for _ in 0..20_000 {
         assert_eq!(client.call("GET", "/healthz", None, None).status, 200);
     }

@@ -37,9 +37,9 @@ fn key_material(dir: &Path) -> Vec<String> {
 }
 
 /// A whole life with mistakes; answers the secrets used and the log.
-fn life(filter: &str) -> (Vec<String>, String) {
+fn life(args: &[&str]) -> (Vec<String>, String) {
     let dir = temporary();
-    let server = Process::start(dir.path(), &["--log", filter]);
+    let server = Process::start(dir.path(), args);
     let mut secrets = vec![FIRST.to_owned(), WRONG.to_owned(), AS_NAME.to_owned()];
     let say =
         |path: &str, name: &str, password: &str| server.client().post(path, &credentials(name, password));
@@ -91,17 +91,17 @@ fn life(filter: &str) -> (Vec<String>, String) {
     let first = stop_well(server);
 
     // Once more, with hashes to renew and a log to read through.
-    let server = Process::start(dir.path(), &["--log", filter]);
+    let server = Process::start(dir.path(), args);
     register(&server, "carl");
     server.kill();
-    let server = Process::start(dir.path(), &["--log", filter, "--scrypt", "ln=2,r=8,p=1"]);
+    let server = Process::start(dir.path(), &[args, &["--scrypt", "ln=2,r=8,p=1"]].concat());
     let tokens = log_in(&server, "carl");
     secrets.extend([tokens.access, tokens.refresh, crate::PASSWORD.to_owned()]);
     (secrets, first + &stop_well(server))
 }
 
-fn assert_holds_none(filter: &str) {
-    let (secrets, log) = life(filter);
+fn assert_holds_none(args: &[&str]) {
+    let (secrets, log) = life(args);
     assert!(log.contains("gatelet::audit"), "{log}");
     let mut found = Vec::new();
     for secret in secrets.iter().map(String::as_str).chain(["$scrypt$"]) {
@@ -113,25 +113,30 @@ fn assert_holds_none(filter: &str) {
             found.extend(line.map(|line| format!("{secret:?} as {spelling:?} in {line:.300}")));
         }
     }
-    assert!(found.is_empty(), "{filter} shows:\n{}", found.join("\n"));
+    assert!(found.is_empty(), "{args:?} shows:\n{}", found.join("\n"));
 }
 
 #[test]
 fn no_secret_is_logged_by_default() {
-    assert_holds_none("info");
+    assert_holds_none(&["--log", "info"]);
 }
 
 #[test]
 fn no_secret_is_logged_at_any_level() {
-    assert_holds_none("trace");
+    assert_holds_none(&["--log", "trace"]);
 }
 
 #[test]
 fn no_secret_is_logged_even_when_somebody_asks_the_store_engine_to_talk() {
-    assert_holds_none("info,sled=trace");
+    assert_holds_none(&["--log", "info,sled=trace"]);
 }
 
 #[test]
 fn no_secret_is_logged_even_when_somebody_asks_a_part_of_the_store_engine_to_talk() {
-    assert_holds_none("info,sled::tree=trace,sled::pagecache=trace,sled::transaction=trace");
+    assert_holds_none(&["--log", "info,sled::tree=trace,sled::pagecache=trace,sled::transaction=trace"]);
+}
+
+#[test]
+fn no_secret_is_logged_as_json() {
+    assert_holds_none(&["--log", "trace", "--log-format", "json"]);
 }

@@ -14,6 +14,7 @@ const SETTINGS: &[(&str, Option<&str>, &[&str])] = &[
     ("--scrypt", Some("GATELET_SCRYPT"), &["ln=30,r=8,p=1", "ln=15", "ln=0,r=8,p=1", "fast", ""]),
     ("--hash-slots", Some("GATELET_HASH_SLOTS"), &["0", "-1", "two", ""]),
     ("--max-connections", Some("GATELET_MAX_CONNECTIONS"), &["0", "many", "99999999999"]),
+    ("--metrics-listen", Some("GATELET_METRICS_LISTEN"), &["9100", "nowhere:1", "127.0.0.1:70000", ""]),
     ("--issuer", Some("GATELET_ISSUER"), &["", "a\nb"]),
     ("--cache-mib", Some("GATELET_CACHE_MIB"), &["0", "65537", "16M"]),
     ("--min-free-mib", Some("GATELET_MIN_FREE_MIB"), &["0", "3", "-16"]),
@@ -22,6 +23,7 @@ const SETTINGS: &[(&str, Option<&str>, &[&str])] = &[
     ("--dev", Some("GATELET_DEV"), &["maybe"]),
     ("--dev-anywhere", Some("GATELET_DEV_ANYWHERE"), &["maybe"]),
     ("--log", Some("RUST_LOG"), &["gatelet=loud"]),
+    ("--log-format", Some("GATELET_LOG_FORMAT"), &["xml", "JSON", ""]),
     ("--accept-clock", None, &["maybe"]),
     ("--replace-keys", None, &["maybe"]),
 ];

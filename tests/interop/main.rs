@@ -6,8 +6,8 @@
 mod support;
 
 mod cors;
-mod proxies;
 mod migration;
+mod proxies;
 mod tokens;
 mod yaml;
 

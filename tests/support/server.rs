@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use gatelet::clock::{Clock, Timestamp};
 use gatelet::exit::Exit;
-use gatelet::server::{Server, StartError};
+use gatelet::metrics::{Backups, Counter};
+use gatelet::server::{MetricsListener, Server, StartError};
 use gatelet::settings::{self, Command, Settings};
 use gatelet::store::{Store, StoreOptions};
 use serde_json::Value;
@@ -28,6 +29,9 @@ pub fn start() -> Timestamp {
 
 pub struct TestServer {
     pub address: SocketAddr,
+    /// Where metrics are, with `--metrics-listen`.
+    pub metrics: Option<SocketAddr>,
+    pub backups: Backups,
     pub clock: Arc<Clock>,
     dir: Arc<TempDir>,
     args: Vec<String>,
@@ -55,19 +59,27 @@ impl TestServer {
         let server = runtime.block_on(Server::open(&settings, Arc::clone(&clock)))?;
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
+        let metrics = settings.metrics_listen.map(|address| {
+            let listener = runtime.block_on(TcpListener::bind(address)).unwrap();
+            MetricsListener { listener, lost_lines: Counter::default() }
+        });
+        let backups = server.backups().clone();
+        let metrics_address = metrics.as_ref().map(|metrics| metrics.listener.local_addr().unwrap());
         secrets::keys(dir.path());
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
         let thread = thread::spawn(move || {
             runtime.block_on(async {
                 let ready = || ready.send(()).unwrap();
-                server.run(listener, ready, async { drop(stopped.await) }).await;
+                server.run(listener, metrics, ready, async { drop(stopped.await) }).await;
                 assert_eq!(server.close().await, Exit::Stopped);
             });
         });
         is_ready.recv().unwrap();
         Ok(Self {
             address,
+            metrics: metrics_address,
+            backups,
             clock,
             dir,
             args: args.iter().map(ToString::to_string).collect(),

@@ -1,0 +1,71 @@
+//! What Prometheus is told: what each room has counted, and readings that are taken when it asks.
+//!
+//! The only folder that names `prometheus_client`. Each room owns the instruments that it counts with, whether anybody
+//! looks or not; here they get their names. Labels have few values, all of them ours: never a name, an id or a path.
+//!
+//! The page is in Prometheus's own text format, version 0.0.4, which every scraper and `promtool check metrics` read;
+//! the library writes OpenMetrics, which differs in the names of counters (see [`Counter`]) and in its last line.
+
+mod instruments;
+mod readings;
+mod requests;
+
+use prometheus_client::encoding::text::encode_registry;
+use prometheus_client::registry::Registry;
+
+pub use instruments::{Backups, Commits, Counter, Counters, Events, Histogram};
+pub use readings::{Connections, Readings};
+pub use requests::Requests;
+
+/// What a page of metrics is declared as.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The instruments of the service.
+#[derive(Clone, Debug)]
+pub struct Instruments {
+    /// The audit log's.
+    pub events: Events,
+    /// How long password hashes took.
+    pub hashes: Histogram,
+    /// The store's.
+    pub commits: Commits,
+}
+
+/// All instruments, with their names.
+#[derive(Debug)]
+pub struct Metrics(Registry);
+
+impl Metrics {
+    /// Names the instruments.
+    #[rustfmt::skip] // one line a metric
+    pub fn new(instruments: Instruments, requests: Requests, backups: &Backups, lost_lines: Counter) -> Self {
+        let Instruments { events, hashes, commits } = instruments;
+        let mut all = Registry::default();
+        all.register_collector(Box::new(requests));
+        all.register("gatelet_logins_total", "Logins by what became of them", events.logins);
+        all.register("gatelet_refreshes_total", "Refresh tokens taken, or found to be copies", events.refreshes);
+        all.register("gatelet_logouts_total", "Sessions ended by their users", events.logouts);
+        all.register("gatelet_registrations_total", "Users made, and registrations that came too fast", events.registrations);
+        all.register("gatelet_token_refusals_total", "Tokens not accepted, by reason", events.token_refusals);
+        all.register("gatelet_account_changes_total", "Other changes to accounts and keys", events.changes);
+        all.register("gatelet_password_hash_duration_seconds", "How long password hashes took", hashes);
+        all.register("gatelet_store_batch_changes", "How many changes shared a sync", commits.batch);
+        all.register("gatelet_store_sync_duration_seconds", "How long changes took to reach the disk", commits.sync);
+        all.register("gatelet_backup_last_success_timestamp_seconds", "When a backup last succeeded, 0 if none has", backups.last_success.clone());
+        all.register("gatelet_backup_failed", "1 if the last backup failed", backups.last_failed.clone());
+        all.register("gatelet_log_lines_lost_total", "Log lines dropped because standard error was too slow", lost_lines);
+        Self(all)
+    }
+
+    /// The page: what has been counted, and how things stand.
+    pub fn page(&self, connections: Connections, readings: Readings) -> String {
+        let mut now = Registry::default();
+        now.register_collector(Box::new(connections));
+        now.register_collector(Box::new(readings));
+        let mut page = String::new();
+        for registry in [&self.0, &now] {
+            let _ = encode_registry(&mut page, registry); // a String takes everything
+        }
+        page
+    }
+}

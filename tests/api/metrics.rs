@@ -1,0 +1,362 @@
+//! What Prometheus is told, on a listener of its own.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::time::Duration;
+
+use gatelet::clock::Timestamp;
+use serde_json::json;
+
+use crate::support::{Client, Reply, TestServer, credentials, request, start};
+
+const PASSWORD: &str = "correct horse";
+
+/// A server with metrics, and the page that was read last.
+struct Watched {
+    server: TestServer,
+    last: BTreeMap<String, f64>,
+}
+
+impl Watched {
+    fn start() -> Self {
+        Self::watch(TestServer::start_with(&["--metrics-listen", "127.0.0.1:0"]))
+    }
+
+    fn watch(server: TestServer) -> Self {
+        let mut watched = Self { server, last: BTreeMap::new() };
+        watched.last = watched.page();
+        watched
+    }
+
+    fn scraper(&self) -> Client {
+        Client::connect(self.server.metrics.unwrap()).unwrap()
+    }
+
+    fn scrape(&self) -> String {
+        let reply = self.scraper().call("GET", "/metrics", None, None);
+        assert_eq!(reply.status, 200, "{reply:?}");
+        assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+        String::from_utf8(reply.body).unwrap()
+    }
+
+    /// All series by name and labels.
+    fn page(&self) -> BTreeMap<String, f64> {
+        let text = self.scrape();
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let samples = samples.map(|line| line.rsplit_once(' ').unwrap());
+        samples.map(|(series, value)| (series.to_owned(), value.parse().unwrap())).collect()
+    }
+
+    fn value(&self, series: &str) -> f64 {
+        *self.last.get(series).unwrap_or_else(|| panic!("no {series}: {:#?}", self.last))
+    }
+
+    /// Asserts that since the last time these counters, and none beside them, have moved, and by how much.
+    fn assert_moved(&mut self, expected: &[(&str, f64)]) {
+        let now = self.page();
+        let counters =
+            now.iter().filter(|(series, _)| series.contains("_total") || series.contains("_count"));
+        let moved: BTreeMap<_, _> = counters
+            .map(|(series, value)| (series.as_str(), value - self.last.get(series).unwrap_or(&0.0)))
+            .filter(|(_, by)| *by != 0.0)
+            .collect();
+        assert_eq!(moved, expected.iter().copied().collect());
+        self.last = now;
+    }
+}
+
+fn requests(method: &str, route: &str, status: &str) -> String {
+    format!("gatelet_http_requests_total{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}}")
+}
+
+fn durations(route: &str) -> String {
+    format!("gatelet_http_request_duration_seconds_count{{route=\"{route}\"}}")
+}
+
+#[test]
+fn every_series_is_there_from_the_start() {
+    let watched = Watched::start();
+    let text = watched.scrape();
+    for name in [
+        "gatelet_build_info",
+        "process_start_time_seconds",
+        "gatelet_http_requests_total",
+        "gatelet_http_request_duration_seconds",
+        "gatelet_http_connections",
+        "gatelet_http_connections_max",
+        "gatelet_logins_total",
+        "gatelet_refreshes_total",
+        "gatelet_logouts_total",
+        "gatelet_registrations_total",
+        "gatelet_token_refusals_total",
+        "gatelet_account_changes_total",
+        "gatelet_password_hash_duration_seconds",
+        "gatelet_password_hashes_running",
+        "gatelet_password_hashes_queued",
+        "gatelet_store_batch_changes",
+        "gatelet_store_sync_duration_seconds",
+        "gatelet_store_size_bytes",
+        "gatelet_disk_free_bytes",
+        "gatelet_disk_free_min_bytes",
+        "gatelet_users",
+        "gatelet_ended_sessions",
+        "gatelet_keys",
+        "gatelet_clock_behind",
+        "gatelet_backup_last_success_timestamp_seconds",
+        "gatelet_backup_failed",
+        "gatelet_log_lines_lost_total",
+    ] {
+        assert!(text.contains(&format!("\n# TYPE {name} ")), "no {name}: {text}");
+    }
+    for series in [
+        "gatelet_logins_total{outcome=\"unknown_user\"}",
+        "gatelet_token_refusals_total{reason=\"missing\"}",
+        "gatelet_http_request_duration_seconds_bucket{le=\"0.0001\",route=\"/user/<id>\"}",
+        "gatelet_log_lines_lost_total",
+    ] {
+        assert_eq!(watched.value(series), 0.0);
+    }
+    assert_eq!(
+        watched.value(concat!("gatelet_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")),
+        1.0
+    );
+    assert_eq!(watched.value("process_start_time_seconds"), 1_767_225_600.0);
+    assert_eq!(watched.value("gatelet_keys{state=\"active\"}"), 2.0);
+    for something in ["gatelet_store_size_bytes", "gatelet_disk_free_bytes", "gatelet_disk_free_min_bytes"] {
+        assert!(watched.value(something) > 1000.0, "{something}");
+    }
+}
+
+#[test]
+fn counters_move_by_what_has_happened_and_no_others_do() {
+    let mut watched = Watched::start();
+    let server = &watched.server;
+    server.register("anna", PASSWORD);
+    let tokens = server.log_in("anna", PASSWORD);
+    watched.assert_moved(&[
+        (&requests("POST", "/register", "201"), 1.0),
+        (&durations("/register"), 1.0),
+        (&requests("POST", "/login", "200"), 1.0),
+        (&durations("/login"), 1.0),
+        ("gatelet_registrations_total{outcome=\"ok\"}", 1.0),
+        ("gatelet_logins_total{outcome=\"ok\"}", 1.0),
+        ("gatelet_password_hash_duration_seconds_count", 2.0),
+        ("gatelet_store_batch_changes_count", 1.0),
+        ("gatelet_store_sync_duration_seconds_count", 1.0),
+    ]);
+    assert_eq!(watched.value("gatelet_users"), 1.0);
+
+    let server = &watched.server;
+    for (name, password) in [("anna", "wrong horse"), ("nobody", PASSWORD), ("nobody", PASSWORD)] {
+        assert_eq!(server.client().post("/login", &credentials(name, password)).status, 401);
+    }
+    watched.assert_moved(&[
+        (&requests("POST", "/login", "401"), 3.0),
+        (&durations("/login"), 3.0),
+        ("gatelet_logins_total{outcome=\"wrong_password\"}", 1.0),
+        ("gatelet_logins_total{outcome=\"unknown_user\"}", 2.0),
+        ("gatelet_password_hash_duration_seconds_count", 3.0),
+    ]);
+
+    let server = &watched.server;
+    let mut client = server.client();
+    for _ in 0..5 {
+        assert_eq!(client.call("GET", "/user/me", Some(&tokens.access), None).status, 200);
+    }
+    assert_eq!(client.call("GET", "/user/me", None, None).status, 401);
+    assert_eq!(client.call("GET", "/user/me", Some("v4.public.x"), None).status, 401);
+    server.refresh(&tokens);
+    assert_eq!(client.call("GET", "/no/such/path", None, None).status, 404);
+    assert_eq!(client.call("BREW", "/user/me", None, None).status, 405);
+    watched.assert_moved(&[
+        (&requests("GET", "/user/<id>", "200"), 5.0),
+        (&requests("GET", "/user/<id>", "401"), 2.0),
+        (&requests("other", "/user/<id>", "405"), 1.0),
+        (&durations("/user/<id>"), 8.0),
+        (&requests("POST", "/refresh", "200"), 1.0),
+        (&durations("/refresh"), 1.0),
+        (&requests("GET", "-", "404"), 1.0),
+        (&durations("-"), 1.0),
+        ("gatelet_token_refusals_total{reason=\"missing\"}", 1.0),
+        ("gatelet_token_refusals_total{reason=\"invalid\"}", 1.0),
+        ("gatelet_refreshes_total{outcome=\"ok\"}", 1.0),
+    ]);
+
+    assert_eq!(watched.server.call("POST", "/logout", Some(&tokens.refresh), None).status, 200);
+    watched.assert_moved(&[
+        (&requests("POST", "/logout", "200"), 1.0),
+        (&durations("/logout"), 1.0),
+        ("gatelet_logouts_total", 1.0),
+        ("gatelet_store_batch_changes_count", 1.0),
+        ("gatelet_store_sync_duration_seconds_count", 1.0),
+    ]);
+    assert_eq!(watched.value("gatelet_ended_sessions"), 1.0);
+}
+
+#[test]
+fn a_copied_refresh_token_a_throttled_login_and_changes_are_counted() {
+    let args = ["--metrics-listen", "127.0.0.1:0", "--refresh-rotation", "on", "--account-limit", "1,1h"];
+    let mut watched = Watched::watch(TestServer::start_with(&args));
+    let server = &watched.server;
+    server.add_admin("root", PASSWORD);
+    let stolen = server.log_in("root", PASSWORD).refresh;
+    let refresh = || server.call("POST", "/refresh", Some(&stolen), None).status;
+    assert_eq!(refresh(), 200);
+    server.advance(Duration::from_secs(31));
+    assert_eq!(refresh(), 401);
+    let admin = server.log_in("root", PASSWORD).access;
+    let id = server.register("anna", PASSWORD);
+    let path = format!("/user/{id}");
+    let change = json!({ "disabled": true });
+    assert_eq!(server.call("PATCH", &path, Some(&admin), Some(&change)).status, 200);
+    assert_eq!(server.client().post("/login", &credentials("anna", PASSWORD)).status, 401);
+    assert_eq!(server.client().post("/login", &credentials("anna", PASSWORD)).status, 429);
+    assert_eq!(server.call("DELETE", &path, Some(&admin), None).status, 200);
+    assert_eq!(server.console("POST", "/keys", Some(&json!({}))).0, 200);
+    watched.last = watched.page();
+    for (series, value) in [
+        ("gatelet_refreshes_total{outcome=\"reused\"}", 1.0),
+        ("gatelet_token_refusals_total{reason=\"revoked\"}", 1.0),
+        ("gatelet_logins_total{outcome=\"disabled\"}", 1.0),
+        ("gatelet_logins_total{outcome=\"throttled\"}", 1.0),
+        ("gatelet_account_changes_total{change=\"updated\"}", 1.0),
+        ("gatelet_account_changes_total{change=\"deleted\"}", 1.0),
+        ("gatelet_account_changes_total{change=\"keys_rotated\"}", 1.0),
+        ("gatelet_keys{state=\"active\"}", 2.0),
+        ("gatelet_keys{state=\"retiring\"}", 2.0),
+        ("gatelet_users", 1.0),
+        ("gatelet_ended_sessions", 1.0),
+    ] {
+        assert_eq!(watched.value(series), value, "{series}");
+    }
+}
+
+#[test]
+fn users_and_ended_sessions_are_counted_across_restarts_and_until_they_are_pruned() {
+    let watched = Watched::start();
+    let server = &watched.server;
+    for name in ["anna", "bert", "carl"] {
+        server.register(name, PASSWORD);
+    }
+    for _ in 0..2 {
+        let tokens = server.log_in("anna", PASSWORD);
+        assert_eq!(server.call("POST", "/logout", Some(&tokens.access), None).status, 200);
+    }
+    let bert = server.log_in("bert", PASSWORD);
+    assert_eq!(server.call("DELETE", "/user/me", Some(&bert.access), None).status, 200);
+    let watched = Watched::watch(watched.server.restart());
+    assert_eq!((watched.value("gatelet_users"), watched.value("gatelet_ended_sessions")), (2.0, 2.0));
+    assert_eq!(watched.value("gatelet_registrations_total{outcome=\"ok\"}"), 0.0);
+    // Pruned when a start keeps house, with a clock by which all of them are over.
+    watched.server.advance(Duration::from_secs(31 * 24 * 3600));
+    let mut watched = Watched::watch(watched.server.restart());
+    while watched.value("gatelet_ended_sessions") > 0.0 {
+        watched.last = watched.page();
+    }
+}
+
+#[test]
+fn a_clock_that_is_behind_shows() {
+    let watched = Watched::start();
+    watched.server.register("anna", PASSWORD);
+    watched.server.clock.set(start().before(Duration::from_secs(3600)));
+    assert_eq!(watched.page()["gatelet_clock_behind"], 1.0);
+    watched.server.clock.set(start());
+    assert_eq!(watched.page()["gatelet_clock_behind"], 0.0);
+}
+
+#[test]
+fn backups_show_when_they_last_succeeded_and_whether_the_last_one_did() {
+    let watched = Watched::start();
+    let state = || {
+        let page = watched.page();
+        (page["gatelet_backup_last_success_timestamp_seconds"], page["gatelet_backup_failed"])
+    };
+    assert_eq!(state(), (0.0, 0.0));
+    watched.server.backups.done(Timestamp::from_unix_secs(1_767_225_700));
+    assert_eq!(state(), (1_767_225_700.0, 0.0));
+    watched.server.backups.failed();
+    assert_eq!(state(), (1_767_225_700.0, 1.0));
+    watched.server.backups.done(Timestamp::from_unix_secs(1_767_225_800));
+    assert_eq!(state(), (1_767_225_800.0, 0.0));
+}
+
+#[test]
+fn connections_are_those_of_clients_and_not_of_prometheus() {
+    let watched = Watched::start();
+    let mut clients: Vec<_> = (0..3).map(|_| watched.server.client()).collect();
+    for client in &mut clients {
+        assert_eq!(client.call("GET", "/healthz", None, None).status, 200);
+    }
+    let page = watched.page();
+    assert_eq!((page["gatelet_http_connections"], page["gatelet_http_connections_max"]), (3.0, 1024.0));
+    assert_eq!(page[&requests("GET", "/healthz", "200")], 3.0);
+    assert!(!page.keys().any(|series| series.contains("/metrics")), "{page:?}");
+}
+
+#[test]
+fn nothing_of_it_is_on_the_public_port_and_nothing_else_on_this_one() {
+    let watched = Watched::start();
+    let server = &watched.server;
+    for path in ["/metrics", "/metrics/", "//metrics"] {
+        let reply = server.call("GET", path, None, None);
+        assert_eq!((reply.status, reply.json()["status"].as_str()), (404, Some("Not Found")), "{path}");
+    }
+    let ask = |method: &str, path: &str| -> Reply { watched.scraper().call(method, path, None, None) };
+    assert_eq!(ask("HEAD", "/metrics").status, 200);
+    let refused = ask("POST", "/metrics");
+    assert_eq!((refused.status, refused.header("allow")), (405, Some("GET, HEAD, OPTIONS")));
+    for path in ["/", "/user/me", "/healthz", "/keys", "/.well-known/paseto-keys"] {
+        assert_eq!(ask("GET", path).status, 404, "{path}");
+    }
+    assert_eq!(TestServer::start().metrics, None);
+}
+
+#[test]
+fn labels_hold_no_names_ids_or_tokens_and_nothing_that_clients_choose() {
+    let watched = Watched::start();
+    let server = &watched.server;
+    let (anna, longer) = ("annabella", "a secret and long enough password");
+    let id = server.register(anna, longer);
+    let tokens = server.log_in(anna, longer);
+    let path = format!("/user/{id}");
+    server.call("GET", &path, Some(&tokens.access), None);
+    server.call("GET", &format!("/{anna}?{longer}=1").replace(' ', "+"), Some(&tokens.access), None);
+    server.call("ANNABELLA", &path, Some(&tokens.refresh), None);
+    server.client().post("/login", &credentials("somebodyelse", "not the password"));
+    server.client().send("GET", "/user/me", &[("X-Request-Id", "annabella-1")], None);
+    server.call("POST", "/logout", Some(&tokens.access), None);
+    let page = watched.scrape();
+    for harm in [anna, &anna.to_uppercase(), &id, "secret", "somebodyelse", "127.0.0.1", "v4.", "k4."] {
+        assert!(!page.contains(harm), "{harm}: {page}");
+    }
+    let series = page.lines().filter(|line| !line.starts_with('#')).count();
+    for n in 0..50 {
+        server.call(&format!("M{n}"), &format!("/path/{n}"), Some(&n.to_string()), None);
+    }
+    let more = watched.scrape().lines().filter(|line| !line.starts_with('#')).count();
+    assert!(more <= series + 2, "{series} became {more}");
+}
+
+/// Waits until the server closes the connection.
+fn assert_closed(client: &Client) {
+    let mut stream = client.socket().try_clone().unwrap();
+    let _ = stream.read_to_end(&mut Vec::new()); // an error is a timeout, or a reset
+    assert!(matches!(stream.read(&mut [0]), Ok(0)), "still open");
+}
+
+#[test]
+fn scrapers_that_hang_make_room_for_those_that_do_not_and_are_closed_in_the_end() {
+    let watched = Watched::start();
+    let mut hanging: Vec<_> = (0..8).map(|_| watched.scraper()).collect();
+    for client in hanging.iter_mut().step_by(2) {
+        client.send_raw(b"GET /metrics HTTP/1.1\r\nX-Slow: ").unwrap();
+    }
+    for _ in 0..3 {
+        let mut client = watched.scraper();
+        client.send_raw(&request("GET", "/metrics", &[], None)).unwrap();
+        assert_eq!(client.receive(false).unwrap().status, 200);
+    }
+    hanging.iter().for_each(assert_closed);
+    assert_eq!(watched.server.call("GET", "/healthz", None, None).status, 200);
+}
