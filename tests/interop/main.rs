@@ -7,6 +7,7 @@ mod support;
 
 mod cors;
 mod migration;
+mod promtool;
 mod proxies;
 mod tokens;
 mod yaml;
