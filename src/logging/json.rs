@@ -98,7 +98,7 @@ struct Visible;
 impl Formatter for Visible {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
         for letter in fragment.chars() {
-            let visible = letter.escape_debug().len() == 1;
+            let visible = letter == '\'' || letter.escape_debug().len() == 1;
             let mut units = [0; 2];
             for unit in letter.encode_utf16(&mut units).iter().filter(|_| !visible) {
                 write!(out, "\\u{unit:04x}")?;
@@ -108,5 +108,42 @@ impl Formatter for Visible {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_line_of_what_can_be_seen_and_reads_as_it_was() {
+        let text = "it's \"quoted\" \\ \r\n\t\u{7f}\u{85}\u{9b}31m \u{202e}\u{2028}\u{feff}\u{e0001} Zo\u{eb} e\u{301} \u{1f600}";
+        let line = line(&Record::builder().args(format_args!("{text}")).target("gatelet").build());
+        let line = String::from_utf8(line).unwrap();
+        let (line, rest) = line.split_once('\n').unwrap();
+        assert_eq!(rest, "");
+        let harmful = |c: char| c.is_control() || "\u{202e}\u{2028}\u{feff}\u{e0001}".contains(c);
+        assert!(!line.contains(harmful), "{line:?}");
+        assert!(line.contains("it's") && line.contains("Zo\u{eb}") && line.contains('\u{1f600}'), "{line}");
+        assert_eq!(serde_json::from_str::<Json>(line).unwrap()["message"], text);
+    }
+
+    #[test]
+    fn fields_keep_their_types_and_order_and_a_message_takes_the_place_of_the_text() {
+        let fields = [
+            ("message", Value::from("said")),
+            ("number", 7_u64.into()),
+            ("yes", true.into()),
+            ("nothing", Value::null()),
+            ("key", Value::from("one")),
+        ];
+        let line = |fields: &[(&str, Value<'_>)]| {
+            let line = line(&Record::builder().args(format_args!("text")).key_values(&fields).build());
+            let line = String::from_utf8(line).unwrap();
+            line.split_once("\"message\":").unwrap().1.to_owned()
+        };
+        assert_eq!(line(&fields), "\"said\",\"number\":7,\"yes\":true,\"nothing\":null,\"key\":[\"one\"]}\n");
+        let two = [("key", Value::from("one")), ("key", Value::from("two")), ("by", Value::from("me"))];
+        assert_eq!(line(&two), "\"text\",\"key\":[\"one\",\"two\"],\"by\":\"me\"}\n");
     }
 }
