@@ -1,12 +1,14 @@
 //! What is counted with. Clones count together; counting never waits for long and never fails.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::{MetricType, TypedMetric, counter, histogram};
+use prometheus_client::metrics::{MetricType, TypedMetric, counter};
 
 use crate::clock::Timestamp;
 
@@ -78,42 +80,73 @@ impl EncodeMetric for Counters {
     }
 }
 
-/// How often something was how large.
+/// How often something was how large. Without a lock, which the library's has: each token check counts here.
 #[derive(Clone, Debug)]
-pub struct Histogram(histogram::Histogram);
+pub struct Histogram {
+    /// The upper end of each bucket, in ascending order.
+    bounds: &'static [u64],
+    /// How many of what is counted make one of what is shown.
+    per_unit: f64,
+    /// The sum; then how many are in each bucket, and how many beyond them. Side by side, as they change together.
+    cells: Arc<[AtomicU64]>,
+}
 
 impl Histogram {
-    /// From 100 µs, a token check, to 10 s, which is longer than a client waits, in steps of 1, 2 and 5.
-    const DURATIONS: [f64; 16] =
-        [1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+    /// In nanoseconds, from 100 µs, a token check, to 10 s, longer than a client waits, in steps of 1, 2 and 5.
+    #[rustfmt::skip] // one line a power of ten
+    const DURATIONS: [u64; 16] = [
+        100_000, 200_000, 500_000,
+        1_000_000, 2_000_000, 5_000_000,
+        10_000_000, 20_000_000, 50_000_000,
+        100_000_000, 200_000_000, 500_000_000,
+        1_000_000_000, 2_000_000_000, 5_000_000_000,
+        10_000_000_000,
+    ];
 
     /// Powers of two up to the largest batch.
-    const BATCHES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+    const BATCHES: [u64; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 
-    /// A histogram of durations.
+    /// A histogram of durations, shown in seconds.
     pub fn of_durations() -> Self {
-        Self(histogram::Histogram::new(Self::DURATIONS))
+        Self::new(&Self::DURATIONS, 1e9)
     }
 
     /// A histogram of sizes of batches.
     pub fn of_batches() -> Self {
-        Self(histogram::Histogram::new(Self::BATCHES))
+        Self::new(&Self::BATCHES, 1.0)
+    }
+
+    fn new(bounds: &'static [u64], per_unit: f64) -> Self {
+        let cells = 1 + bounds.len() + 1;
+        Self { bounds, per_unit, cells: (0..cells).map(|_| AtomicU64::new(0)).collect() }
     }
 
     /// Something took so long.
     pub fn took(&self, time: Duration) {
-        self.0.observe(time.as_secs_f64());
+        self.count(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// Something had so many parts.
     pub fn held(&self, parts: usize) {
-        self.0.observe(f64::from(u32::try_from(parts).unwrap_or(u32::MAX)));
+        self.count(u64::try_from(parts).unwrap_or(u64::MAX));
+    }
+
+    fn count(&self, value: u64) {
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
+        self.cells[0].fetch_add(value, Ordering::Relaxed);
+        self.cells[1 + bucket].fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl EncodeMetric for Histogram {
-    fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
-        self.0.encode(encoder)
+    #[allow(clippy::cast_precision_loss)] // for people
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let mut cells = self.cells.iter().map(|cell| cell.load(Ordering::Relaxed));
+        let sum = cells.next().unwrap_or_default() as f64 / self.per_unit;
+        let bounds = self.bounds.iter().map(|bound| *bound as f64 / self.per_unit).chain([f64::INFINITY]);
+        let buckets: Vec<_> = bounds.zip(cells).collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
     }
 
     fn metric_type(&self) -> MetricType {
@@ -190,5 +223,37 @@ impl Backups {
     /// A backup was tried in vain.
     pub fn failed(&self) {
         self.last_failed.set(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode_registry;
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    #[test]
+    fn a_histogram_counts_each_value_in_its_bucket_and_all_above() {
+        let histogram = Histogram::of_durations();
+        for micros in [0, 100, 101, 300_000, 11_000_000] {
+            histogram.took(Duration::from_micros(micros));
+        }
+        let mut registry = Registry::default();
+        registry.register("took_seconds", "Help", histogram);
+        let mut text = String::new();
+        encode_registry(&mut text, &registry).unwrap();
+        for line in [
+            "took_seconds_sum 11.300201",
+            "took_seconds_count 5",
+            "took_seconds_bucket{le=\"0.0001\"} 2",
+            "took_seconds_bucket{le=\"0.0002\"} 3",
+            "took_seconds_bucket{le=\"0.2\"} 3",
+            "took_seconds_bucket{le=\"0.5\"} 4",
+            "took_seconds_bucket{le=\"10.0\"} 4",
+            "took_seconds_bucket{le=\"+Inf\"} 5",
+        ] {
+            assert!(text.lines().any(|found| found == line), "no {line}: {text}");
+        }
     }
 }
