@@ -188,12 +188,15 @@ impl HashPool {
         compute: impl FnOnce() -> (Result<T, HashFailure>, u64) + Send + 'static,
     ) -> Result<T, PoolError> {
         let (answer, wait) = oneshot::channel();
+        let durations = self.durations();
         let run = move || {
             // Whoever asked may have gone while this waited.
             if answer.is_closed() {
                 return 0;
             }
+            let began = Instant::now();
             let (computed, work) = compute();
+            durations.took(began.elapsed()); // counted before anybody can know of it
             let _ = answer.send(computed);
             work
         };
@@ -263,7 +266,6 @@ impl Shared {
         if work > 0 {
             let measured = took.as_nanos() as f64 / work as f64;
             state.nanos_per_work += (measured - state.nanos_per_work) / 8.0;
-            self.durations.took(took);
         }
     }
 }
