@@ -4,6 +4,7 @@ mod json;
 
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +16,16 @@ use crate::metrics::Counter;
 
 /// How many lines may wait to be written, some 200 bytes each. Beyond it lines are dropped and counted.
 const WAITING: usize = 8192;
+
+/// How many lines are waiting. There is one log in a process.
+static PENDING: AtomicUsize = AtomicUsize::new(0);
+
+/// Returns once so many lines fit in, however long the reader takes: for those who can wait and have many to write.
+pub(crate) async fn room_for(lines: usize) {
+    while PENDING.load(Ordering::Relaxed) + lines > WAITING {
+        tokio::time::sleep(REST).await;
+    }
+}
 
 /// What a line looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -151,9 +162,13 @@ struct Queue {
 
 impl Write for Queue {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        PENDING.fetch_add(1, Ordering::Relaxed);
         match self.lines.try_send(Line::Text(bytes.to_vec())) {
             Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.lost.count(),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                PENDING.fetch_sub(1, Ordering::Relaxed);
+                self.lost.count();
+            }
         }
         Ok(bytes.len())
     }
@@ -169,10 +184,13 @@ fn write_lines(waiting: &Receiver<Line>, lost: &Counter, format: Format) {
     let mut out = io::stderr(); // not locked: others may write to it too
     let mut block = Vec::with_capacity(16 * 1024);
     while let Ok(first) = waiting.recv() {
-        let mut last = false;
+        let (mut last, mut written) = (false, 0);
         for line in std::iter::once(first).chain(waiting.try_iter()) {
             match line {
-                Line::Text(text) => block.extend_from_slice(&text),
+                Line::Text(text) => {
+                    block.extend_from_slice(&text);
+                    written += 1;
+                }
                 Line::Last => last = true,
             }
             if block.len() > 64 * 1024 {
@@ -185,6 +203,7 @@ fn write_lines(waiting: &Receiver<Line>, lost: &Counter, format: Format) {
             said_lost = lost;
         }
         let _ = out.write_all(&block);
+        PENDING.fetch_sub(written, Ordering::Relaxed);
         block.clear();
         if last {
             return;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::{Audit, By, Event, Origin};
 use crate::clock::Timestamp;
+use crate::logging;
 use crate::password::PasswordHash;
 use crate::store::{NewUser, Store};
 use crate::user::{Role, User, UserId, Username};
@@ -53,6 +54,8 @@ impl Service {
         apply: bool,
     ) -> Result<Vec<Arrival>, Refusal> {
         let applied_at = if apply { Some(self.clock.now()?) } else { None };
+        // A million lines in a minute are more than logs are made for; none of them may get lost.
+        logging::room_for(users.len()).await;
         let (store, by) = (Arc::clone(&self.store), admin.by());
         let (audit, origin) = (self.audit.clone(), Arc::clone(origin));
         see_through(async move {

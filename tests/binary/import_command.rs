@@ -7,6 +7,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 use serde_json::{Value, json};
@@ -62,7 +64,7 @@ fn import(dir: &Path, args: &[&str], users: &str) -> Said {
     let mut input = child.stdin.take().unwrap();
     let users = users.to_owned();
     // It may end before it has read all.
-    let writer = std::thread::spawn(move || drop(input.write_all(users.as_bytes())));
+    let writer = thread::spawn(move || drop(input.write_all(users.as_bytes())));
     let said = end(child);
     writer.join().unwrap();
     assert!(!format!("{}{}", said.out, said.err).contains("$argon2id$v"), "{said:?}");
@@ -370,6 +372,26 @@ fn expect_completion(dir: &Path, told: &BTreeSet<String>) {
     assert_eq!((said.code, said.counts()), (Some(0), [MANY as u64 - there, there, 0, 0]));
     assert_eq!(names(dir).len(), MANY);
     assert_eq!(said.err.matches("registered ").count() as u64, MANY as u64 - there, "a line each");
+}
+
+/// While nobody reads standard error, some 9,000 lines fit: in our memory and in the pipe.
+#[test]
+fn an_import_waits_for_whoever_reads_its_audit_log() {
+    let dir = temporary();
+    let file = dir.path().join("users.csv");
+    fs::write(&file, many() + &many().replace("user", "other")).unwrap();
+    let data = dir.path().join("data");
+    let mut child = command("import", &data, &["--apply", file.to_str().unwrap()]).spawn().unwrap();
+    let begun = Instant::now();
+    // Long enough to have made them all.
+    while begun.elapsed() < Duration::from_secs(3) {
+        assert!(child.try_wait().unwrap().is_none(), "it has not waited");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let said = end(child);
+    assert_eq!(said.code, Some(0), "{:?}", said.out);
+    assert_eq!(said.err.matches("registered ").count(), 2 * MANY);
+    assert!(!said.err.contains("lost"));
 }
 
 #[test]
