@@ -20,7 +20,7 @@ use crate::settings::{DataDirArgs, Settings};
 /// Write all users with the hashes of their passwords.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// File to write, or - for standard output
+    /// File to write; - is standard output
     file: Option<PathBuf>,
     /// How to write [default: by the file's name, or CSV]
     #[arg(long)]
@@ -44,7 +44,12 @@ fn export(args: &ExportArgs) -> Result<(), CommandError> {
         let why = "password hashes are not for a terminal: give a file, or - if you mean it";
         return Err(CommandError::Input(why.into()));
     }
-    with_console(&settings, WhereNone::Refuse, |console| match file.filter(|path| *path != Path::new("-")) {
+    let file = file.filter(|path| *path != Path::new("-"));
+    if let Some(path) = file.filter(|path| path.symlink_metadata().is_ok_and(|there| !there.is_file())) {
+        // It would be replaced as a whole: a device, or a link to one.
+        return Err(CommandError::Input(format!("{} is no file; - is standard output", path.display())));
+    }
+    with_console(&settings, WhereNone::Refuse, |console| match file {
         None => write_users(console, format, &mut io::stdout().lock()).map(drop),
         Some(path) => {
             let users = durable_file::replace(path, |file: &mut File| write_users(console, format, file))?;

@@ -29,7 +29,7 @@ const LISTED: usize = 20;
 /// Add users of another service with the hashes of their passwords.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// File of usernames and password hashes, or - for standard input
+    /// File of username, password_hash and, with a line of column names, role and disabled; - is standard input
     file: Option<PathBuf>,
     /// How the file is written [default: by its name or its first character]
     #[arg(long)]

@@ -1,7 +1,7 @@
 //! Passwords: what they may be, how they are hashed, and where the hashing runs.
 //!
 //! scrypt by RustCrypto, stored as PHC strings; hashes that others made are checked and replaced. This is the only folder
-//! that names algorithms.
+//! that names `scrypt` and its like.
 
 mod cost;
 mod policy;

@@ -301,6 +301,14 @@ fn an_export_to_a_file_is_whole_and_its_owners_alone() {
     let said = import(&dir.path().join("new"), &["--apply", "--json", path], "");
     assert_eq!((said.code, said.counts()), (Some(0), [4, 0, 0, 0]), "{said:?}");
     let before = fs::read(&file).unwrap();
+    let link = dir.path().join("link");
+    symlink("/dev/null", &link).unwrap();
+    for no_file in [link.as_path(), dir.path()] {
+        let said = end(command("export", &data, &[no_file.to_str().unwrap()]).spawn().unwrap());
+        assert_eq!(said.code, Some(2), "{said:?}");
+        assert!(said.err.contains("is no file"), "{said:?}");
+    }
+    assert_eq!(fs::read_link(&link).unwrap(), Path::new("/dev/null"));
     let said = end(command("export", &dir.path().join("nowhere"), &[path]).spawn().unwrap());
     assert_eq!(said.code, Some(73), "{said:?}");
     assert_eq!(fs::read(&file).unwrap(), before);
