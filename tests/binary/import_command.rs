@@ -60,6 +60,7 @@ fn end(child: Child) -> Said {
 
 /// Imports from standard input. It never says a hash.
 fn import(dir: &Path, args: &[&str], users: &str) -> Said {
+    [PBKDF2, ARGON2, BCRYPT, SCRYPT].iter().for_each(|hash| secrets::password(hash)); // no log may hold them
     let mut child = command("import", dir, args).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     let users = users.to_owned();

@@ -28,7 +28,7 @@ fn people() -> Vec<(&'static str, String)> {
         ("名前", "パスワード"),
         ("👩‍🚀", "🚀"),
         ("=1+1", "x"),
-        ("username", "password"),
+        ("username", "open sesame"),
     ];
     let mut people: Vec<_> = people.map(|(name, password)| (name, password.to_owned())).into();
     people.push(("long", "all four thousand characters of it ".repeat(115)));
