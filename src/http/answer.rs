@@ -3,14 +3,16 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, LINK, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderName, HeaderValue, StatusCode};
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, LINK, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
-use serde_json::json;
+use utoipa::ToSchema;
 use warp::Reply;
 use warp::reply::Response;
 
+use super::etag::Tag;
 use crate::service::{Refusal, Unavailable};
 use crate::throttle::By;
 use crate::token::TokenRefusal;
@@ -26,6 +28,96 @@ pub(super) struct Route(pub(super) &'static str);
 
 /// What is wrong with a body's fields: texts by field.
 pub(super) type FieldErrors = BTreeMap<Cow<'static, str>, Vec<String>>;
+
+/// What was done, in words.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Message {
+    message: &'static str,
+}
+
+/// Why something was not done.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Error {
+    /// The status once more.
+    code: u16,
+    /// More about it, where there is more to say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false)]
+    message: Option<Cow<'static, str>>,
+    /// What the status is called.
+    status: &'static str,
+}
+
+/// Why a token was not accepted: in `message` or in `description`, as the original's clients know it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TokenError {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    description: Option<&'static str>,
+    error: TokenErrorCode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    message: Option<&'static str>,
+}
+
+/// For programs.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum TokenErrorCode {
+    AuthorizationRequired,
+    InvalidToken,
+    TokenExpired,
+    TokenRevoked,
+    FreshTokenRequired,
+}
+
+/// What is wrong with what was sent: all of it at once.
+#[derive(Serialize, ToSchema)]
+pub(super) struct InputError {
+    /// The status once more.
+    code: u16,
+    errors: Problems,
+    /// What the status is called.
+    status: &'static str,
+}
+
+/// By where it was sent.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Problems {
+    /// In the body.
+    Json(JsonProblems),
+    /// In the query, by parameter.
+    #[schema(value_type = BTreeMap<String, Vec<String>>)]
+    Query(FieldErrors),
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum JsonProblems {
+    /// It cannot be read.
+    Body(Vec<&'static str>),
+    /// By field; `_schema` where it is no object.
+    #[schema(value_type = BTreeMap<String, Vec<String>>)]
+    Fields(FieldErrors),
+}
+
+/// The body of any refusal.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum RefusalBody {
+    Error(Error),
+    Token(TokenError),
+    Input(InputError),
+}
+
+/// What a refusal looks like.
+pub(super) struct RefusalAnswer {
+    pub(super) status: StatusCode,
+    pub(super) body: RefusalBody,
+    /// The one header that says more.
+    pub(super) header: Option<(HeaderName, Cow<'static, str>)>,
+}
 
 /// Every answer that is not a success.
 #[derive(Debug)]
@@ -59,17 +151,24 @@ pub(super) fn ok<T: Serialize>(body: &T) -> Response {
     json(StatusCode::OK, body)
 }
 
-/// 201 with a body.
-pub(super) fn created<T: Serialize>(body: &T) -> Response {
-    json(StatusCode::CREATED, body)
+/// `{"message": …}` with 201, and where it is.
+pub(super) fn created(text: &'static str, location: &str) -> Response {
+    with(json(StatusCode::CREATED, &Message { message: text }), LOCATION, location)
 }
 
 fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
-    let Ok(body) = serde_json::to_vec(body) else {
-        log::error!("an answer could not be written as JSON");
-        return bare(StatusCode::INTERNAL_SERVER_ERROR);
-    };
-    let mut response = Response::new(body.into());
+    match serde_json::to_vec(body) {
+        Ok(body) => json_text(status, body),
+        Err(error) => {
+            log::error!("an answer could not be written as JSON: {error}");
+            bare(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+    }
+}
+
+/// A body that is JSON already.
+pub(super) fn json_text(status: StatusCode, body: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(body.into().into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
@@ -82,7 +181,7 @@ pub(super) fn text(content_type: &'static str, text: String) -> Response {
 
 /// `{"message": …}` with 200.
 pub(super) fn message(text: &'static str) -> Response {
-    ok(&json!({ "message": text }))
+    ok(&Message { message: text })
 }
 
 /// An answer that holds tokens: nothing on the way may keep it.
@@ -107,19 +206,25 @@ pub(super) fn options(allow: &'static str) -> Response {
     with(bare(StatusCode::NO_CONTENT), ALLOW, allow)
 }
 
-/// What anybody may keep for a while, and ask about again by its tag.
-pub(super) fn cacheable<T: Serialize>(body: &T, tag: &str) -> Response {
-    tagged(ok(body), tag)
+/// An answer that anybody may keep as long as `cache_control` says; or just that what the client has kept is still so.
+pub(super) fn cacheable(
+    headers: &HeaderMap,
+    tag: &Tag,
+    cache_control: &'static str,
+    response: impl FnOnce() -> Response,
+) -> Response {
+    let response = if tag.is_known(headers) { bare(StatusCode::NOT_MODIFIED) } else { response() };
+    with(with(response, CACHE_CONTROL, cache_control), ETAG, tag)
 }
 
-/// What was kept is still so.
-pub(super) fn not_modified(tag: &str) -> Response {
-    tagged(bare(StatusCode::NOT_MODIFIED), tag)
+/// Goes on elsewhere.
+pub(super) fn redirect(status: StatusCode, location: &'static str) -> Response {
+    with(bare(status), LOCATION, location)
 }
 
-fn tagged(response: Response, tag: &str) -> Response {
-    // Short, so that a revoked key is not trusted for long; whoever meets an unknown key asks again anyway.
-    with(with(response, CACHE_CONTROL, "public, max-age=60"), ETAG, tag)
+/// A file that is part of the binary.
+pub(super) fn file(content_type: &'static str, bytes: &'static [u8]) -> Response {
+    with(Response::new(Bytes::from_static(bytes).into()), CONTENT_TYPE, content_type)
 }
 
 /// One page of a list, and where the next one is (RFC 8288).
@@ -128,7 +233,7 @@ pub(super) fn with_next(page: Response, next: &str) -> Response {
 }
 
 /// The same answer with one header more.
-fn with(mut response: Response, name: HeaderName, value: impl ToString) -> Response {
+pub(super) fn with(mut response: Response, name: HeaderName, value: impl ToString) -> Response {
     // Whatever comes here is visible ASCII.
     if let Ok(value) = HeaderValue::try_from(value.to_string()) {
         response.headers_mut().insert(name, value);
@@ -142,111 +247,130 @@ fn bare(status: StatusCode) -> Response {
     response
 }
 
-/// The body for everything that has none of its own.
-fn generic(status: StatusCode, message: Option<&str>) -> Response {
-    let mut body = json!({
-        "code": status.as_u16(),
-        "status": status.canonical_reason().unwrap_or_default(),
-    });
-    if let Some(message) = message {
-        body["message"] = message.into();
-    }
-    json(status, &body)
-}
-
-fn invalid(status: StatusCode, errors: serde_json::Value) -> Response {
-    json(
-        status,
-        &json!({
-            "code": status.as_u16(),
-            "errors": errors,
-            "status": status.canonical_reason().unwrap_or_default(),
-        }),
-    )
-}
-
 impl Reply for ApiError {
     fn into_response(self) -> Response {
-        match self {
-            Self::Refused(refusal) => refused(&refusal),
-            Self::RefusedToProxy(refusal) => refused_to_proxy(&refusal),
-            Self::UnknownDemand => {
-                const TEXT: &str = "A parameter is unknown or malformed; there are fresh=1 and role=admin.";
-                log::warn!("a proxy asked /verify, and nobody may pass: {TEXT}");
-                generic(StatusCode::FORBIDDEN, Some(TEXT))
-            }
-            Self::NotJson => invalid(StatusCode::BAD_REQUEST, json!({ "json": ["Invalid JSON body."] })),
-            Self::Fields(errors) => invalid(StatusCode::UNPROCESSABLE_ENTITY, json!({ "json": errors })),
-            Self::Query(errors) => invalid(StatusCode::UNPROCESSABLE_ENTITY, json!({ "query": errors })),
-            Self::TooLarge { max } => generic(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                Some(&format!("A body may have {max} bytes at the most.")),
-            ),
-            Self::NotDeclaredJson => generic(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                Some("The body must be JSON (Content-Type: application/json)."),
-            ),
-            Self::BodyTooSlow => {
-                generic(StatusCode::REQUEST_TIMEOUT, Some("The body did not arrive in time."))
-            }
-            Self::UnknownPath => generic(StatusCode::NOT_FOUND, None),
-            Self::WrongMethod { allow } => with(generic(StatusCode::METHOD_NOT_ALLOWED, None), ALLOW, allow),
+        self.tell();
+        let RefusalAnswer { status, body, header } = self.into();
+        let response = json(status, &body);
+        match header {
+            Some((name, value)) => with(response, name, value),
+            None => response,
         }
     }
 }
 
-fn refused(refusal: &Refusal) -> Response {
-    match refusal {
-        Refusal::NameTaken => {
-            generic(StatusCode::CONFLICT, Some("A user with that username already exists."))
+impl ApiError {
+    /// Tells the log what the client is not told, or what whoever runs the proxy should hear.
+    fn tell(&self) {
+        match self {
+            Self::Refused(Refusal::Internal(fault)) => log::error!("a request failed: {fault}"),
+            Self::RefusedToProxy(Refusal::Internal(fault)) => {
+                log::error!("a proxy asked /verify, and nobody may pass: {fault}");
+            }
+            Self::RefusedToProxy(Refusal::Unavailable(reason)) => {
+                log::warn!("a proxy asked /verify, and nobody may pass: {reason}");
+            }
+            Self::UnknownDemand => log::warn!("a proxy asked /verify, and nobody may pass: {UNKNOWN_DEMAND}"),
+            _ => {}
         }
+    }
+}
+
+const UNKNOWN_DEMAND: &str = "A parameter is unknown or malformed; there are fresh=1 and role=admin.";
+
+impl From<ApiError> for RefusalAnswer {
+    fn from(error: ApiError) -> Self {
+        match error {
+            ApiError::Refused(refusal) => refused(&refusal),
+            ApiError::RefusedToProxy(refusal) => refused_to_proxy(&refusal),
+            ApiError::UnknownDemand => said(StatusCode::FORBIDDEN, UNKNOWN_DEMAND),
+            ApiError::NotJson => {
+                let problem = JsonProblems::Body(vec!["Invalid JSON body."]);
+                invalid(StatusCode::BAD_REQUEST, Problems::Json(problem))
+            }
+            ApiError::Fields(errors) => {
+                invalid(StatusCode::UNPROCESSABLE_ENTITY, Problems::Json(JsonProblems::Fields(errors)))
+            }
+            ApiError::Query(errors) => invalid(StatusCode::UNPROCESSABLE_ENTITY, Problems::Query(errors)),
+            ApiError::TooLarge { max } => generic(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                Some(format!("A body may have {max} bytes at the most.").into()),
+            ),
+            ApiError::NotDeclaredJson => said(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The body must be JSON (Content-Type: application/json).",
+            ),
+            ApiError::BodyTooSlow => said(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time."),
+            ApiError::UnknownPath => generic(StatusCode::NOT_FOUND, None),
+            ApiError::WrongMethod { allow } => {
+                generic(StatusCode::METHOD_NOT_ALLOWED, None).and(ALLOW, allow.into())
+            }
+        }
+    }
+}
+
+impl RefusalAnswer {
+    fn and(self, name: HeaderName, value: Cow<'static, str>) -> Self {
+        Self { header: Some((name, value)), ..self }
+    }
+}
+
+/// What everything is answered with that has no body of its own.
+fn generic(status: StatusCode, message: Option<Cow<'static, str>>) -> RefusalAnswer {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let body = RefusalBody::Error(Error { code: status.as_u16(), status: reason, message });
+    RefusalAnswer { status, body, header: None }
+}
+
+fn said(status: StatusCode, message: &'static str) -> RefusalAnswer {
+    generic(status, Some(message.into()))
+}
+
+fn invalid(status: StatusCode, errors: Problems) -> RefusalAnswer {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let body = RefusalBody::Input(InputError { code: status.as_u16(), status: reason, errors });
+    RefusalAnswer { status, body, header: None }
+}
+
+fn refused(refusal: &Refusal) -> RefusalAnswer {
+    match refusal {
+        Refusal::NameTaken => said(StatusCode::CONFLICT, "A user with that username already exists."),
         Refusal::InvalidCredentials => {
-            with(generic(StatusCode::UNAUTHORIZED, Some("Invalid credentials")), WWW_AUTHENTICATE, "Bearer")
+            said(StatusCode::UNAUTHORIZED, "Invalid credentials").and(WWW_AUTHENTICATE, "Bearer".into())
         }
         Refusal::Token(refusal) => refused_token(*refusal),
         Refusal::Forbidden => generic(StatusCode::FORBIDDEN, None),
         Refusal::NotFound => generic(StatusCode::NOT_FOUND, None),
-        Refusal::RegistrationClosed => generic(StatusCode::FORBIDDEN, Some("Registration is closed.")),
-        Refusal::LastAdmin => generic(
-            StatusCode::CONFLICT,
-            Some("The last administrator cannot be demoted, disabled or deleted."),
-        ),
+        Refusal::RegistrationClosed => said(StatusCode::FORBIDDEN, "Registration is closed."),
+        Refusal::LastAdmin => {
+            said(StatusCode::CONFLICT, "The last administrator cannot be demoted, disabled or deleted.")
+        }
         Refusal::Throttled(throttled) => {
             let text = match throttled.by {
                 By::Account | By::Network => "Too many failed logins.",
                 By::Registrations => "Too many registrations.",
             };
-            let answer = generic(StatusCode::TOO_MANY_REQUESTS, Some(text));
-            with(answer, RETRY_AFTER, throttled.retry_after.as_secs())
+            let seconds = throttled.retry_after.as_secs().to_string();
+            said(StatusCode::TOO_MANY_REQUESTS, text).and(RETRY_AFTER, seconds.into())
         }
-        Refusal::Unavailable(reason) => with(
-            generic(StatusCode::SERVICE_UNAVAILABLE, Some(&reason.to_string())),
-            RETRY_AFTER,
-            retry_after(*reason),
-        ),
-        Refusal::Internal(fault) => {
-            log::error!("a request failed: {fault}");
-            generic(StatusCode::INTERNAL_SERVER_ERROR, None)
+        Refusal::Unavailable(reason) => {
+            generic(StatusCode::SERVICE_UNAVAILABLE, Some(reason.to_string().into()))
+                .and(RETRY_AFTER, retry_after(*reason).into())
         }
+        Refusal::Internal(_) => generic(StatusCode::INTERNAL_SERVER_ERROR, None),
     }
 }
 
 /// Proxies know 401 and 403, and take other answers for failures or worse. So what keeps us from deciding is a 403
 /// with the reason and when to come back: 401 would make clients throw good tokens away.
-fn refused_to_proxy(refusal: &Refusal) -> Response {
+fn refused_to_proxy(refusal: &Refusal) -> RefusalAnswer {
     match refusal {
         Refusal::Token(_) | Refusal::Forbidden => refused(refusal),
-        Refusal::Unavailable(reason) => {
-            log::warn!("a proxy asked /verify, and nobody may pass: {reason}");
-            let answer = generic(StatusCode::FORBIDDEN, Some(&reason.to_string()));
-            with(answer, RETRY_AFTER, retry_after(*reason))
-        }
-        Refusal::Internal(fault) => {
-            log::error!("a proxy asked /verify, and nobody may pass: {fault}");
-            generic(StatusCode::FORBIDDEN, None)
-        }
-        // Nobody is answered so who shows an access token.
-        Refusal::NameTaken
+        Refusal::Unavailable(reason) => generic(StatusCode::FORBIDDEN, Some(reason.to_string().into()))
+            .and(RETRY_AFTER, retry_after(*reason).into()),
+        // Nobody is answered the others who shows an access token.
+        Refusal::Internal(_)
+        | Refusal::NameTaken
         | Refusal::InvalidCredentials
         | Refusal::NotFound
         | Refusal::RegistrationClosed
@@ -255,31 +379,29 @@ fn refused_to_proxy(refusal: &Refusal) -> Response {
     }
 }
 
-fn refused_token(refusal: TokenRefusal) -> Response {
+fn refused_token(refusal: TokenRefusal) -> RefusalAnswer {
     const INVALID: &str = r#"Bearer error="invalid_token""#;
     const NOT_FRESH: &str = r#"Bearer error="insufficient_user_authentication""#; // RFC 9470
+    let described = |error, text| TokenError { error, message: None, description: Some(text) };
+    let said = |error, text| TokenError { error, message: Some(text), description: None };
     let (body, challenge) = match refusal {
         TokenRefusal::Missing => (
-            json!({
-                "description": "Request does not contain an access token.",
-                "error": "authorization_required",
-            }),
+            described(TokenErrorCode::AuthorizationRequired, "Request does not contain an access token."),
             "Bearer",
         ),
         TokenRefusal::Invalid => {
-            (json!({ "message": "Signature verification failed.", "error": "invalid_token" }), INVALID)
+            (said(TokenErrorCode::InvalidToken, "Signature verification failed."), INVALID)
         }
-        TokenRefusal::Expired => {
-            (json!({ "message": "The token has expired.", "error": "token_expired" }), INVALID)
-        }
+        TokenRefusal::Expired => (said(TokenErrorCode::TokenExpired, "The token has expired."), INVALID),
         TokenRefusal::Revoked => {
-            (json!({ "description": "The token has been revoked", "error": "token_revoked" }), INVALID)
+            (described(TokenErrorCode::TokenRevoked, "The token has been revoked"), INVALID)
         }
         TokenRefusal::NotFresh => {
-            (json!({ "description": "The token is not fresh.", "error": "fresh_token_required" }), NOT_FRESH)
+            (described(TokenErrorCode::FreshTokenRequired, "The token is not fresh."), NOT_FRESH)
         }
     };
-    with(json(StatusCode::UNAUTHORIZED, &body), WWW_AUTHENTICATE, challenge)
+    let header = Some((WWW_AUTHENTICATE, challenge.into()));
+    RefusalAnswer { status: StatusCode::UNAUTHORIZED, body: RefusalBody::Token(body), header }
 }
 
 /// Seconds after which trying again makes sense.

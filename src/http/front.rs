@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::header::CONNECTION;
+use http::header::{CONNECTION, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -250,6 +250,8 @@ impl Front {
         if let Ok(id) = HeaderValue::try_from(&origin.request_id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
+        // Whatever opens an answer shall take it for what it is declared as.
+        response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let route = response.extensions().get().map_or(NO_ROUTE, |Route(name)| name);
         line.answered = Some((route, response.status().as_u16()));
         response

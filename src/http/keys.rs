@@ -1,26 +1,44 @@
 //! `GET /.well-known/paseto-keys`: the public keys, for services that check access tokens by themselves.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use http::HeaderMap;
-use http::header::IF_NONE_MATCH;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 use warp::reply::Response;
 
 use super::App;
 use super::answer::{self, ApiError};
+use super::etag::Tag;
+use super::openapi::refusals::Failures;
+use crate::token::PublishedKey;
 
+/// Short, so that a revoked key is not trusted for long; whoever meets an unknown key asks again anyway.
+const CACHE_CONTROL: &str = "public, max-age=60";
+
+/// The key set: the key that makes tokens comes first.
+#[derive(Serialize, ToSchema)]
+pub(super) struct KeySet {
+    pub(super) keys: Vec<PublishedKey>,
+}
+
+/// The public keys of access tokens
+///
+/// For services that check access tokens by themselves. Ask again when a token names a key that you do not know, once
+/// a minute at most.
+#[utoipa::path(
+    get, path = "/.well-known/paseto-keys", operation_id = "get_public_keys", tag = "server",
+    params(("If-None-Match" = Option<String>, Header, description = "The `ETag` of what is at hand")),
+    responses(
+        (status = 200, description = "The keys, good for a minute.", body = KeySet,
+            headers(("ETag" = String), ("Cache-Control" = String))),
+        (status = 304, description = "They are those of the tag.",
+            headers(("ETag" = String), ("Cache-Control" = String))),
+        Failures,
+    ),
+)]
 pub(super) async fn published(app: Arc<App>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let keys = app.service.published_keys();
-    let body = json!({ "keys": keys });
-    let mut hasher = DefaultHasher::new();
-    body.to_string().hash(&mut hasher);
-    let tag = format!("\"{:016x}\"", hasher.finish());
-    let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|tags| tags.to_str().ok());
-    let is_known = known.flat_map(|tags| tags.split(',')).any(|known| {
-        let known = known.trim();
-        known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag
-    });
-    Ok(if is_known { answer::not_modified(&tag) } else { answer::cacheable(&body, &tag) })
+    let keys = KeySet { keys: app.service.published_keys() };
+    let tag = Tag::of(&serde_json::to_vec(&keys).unwrap_or_default()); // nothing that could not be answered either
+    Ok(answer::cacheable(&headers, &tag, CACHE_CONTROL, || answer::ok(&keys)))
 }

@@ -2,15 +2,59 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 use warp::reply::Response;
 
 use super::App;
 use super::answer::{self, ApiError};
+use super::bodies::Credentials;
+use super::openapi::refusals::{Body, Failures, TooManyLogins, WrongCredentials};
 use super::request::Document;
 use crate::audit::Origin;
 use crate::password::Password;
+use crate::token::Token;
 
+/// The first tokens of a session.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TokenPair {
+    /// Fresh: good for everything.
+    #[schema(value_type = String, example = "v4.public.…", pattern = r"^v4\.public\.")]
+    access_token: Token,
+    /// For further access tokens.
+    #[schema(value_type = String, example = "v4.local.…", pattern = r"^v4\.local\.")]
+    refresh_token: Token,
+}
+
+/// Log in
+///
+/// Begins a session. A wrong password, an unknown name and a disabled user are answered alike.
+#[utoipa::path(
+    post, path = "/login", operation_id = "log_in", tag = "sessions", request_body = Credentials,
+    responses(
+        (status = 200, description = "The tokens of a new session.", body = TokenPair,
+            headers(("Cache-Control" = String, description = "`no-store`")),
+            links(
+                ("get_user" = (operation_id = "get_user",
+                    parameters(
+                        ("path.id" = "me"),
+                        ("header.Authorization" = "Bearer {$response.body#/access_token}"),
+                    ))),
+                ("get_session" = (operation_id = "get_session",
+                    parameters(("header.Authorization" = "Bearer {$response.body#/access_token}")))),
+                ("refresh" = (operation_id = "refresh",
+                    parameters(("header.Authorization" = "Bearer {$response.body#/refresh_token}")))),
+                ("log_out" = (operation_id = "log_out",
+                    parameters(("header.Authorization" = "Bearer {$response.body#/access_token}")))),
+                ("delete_user" = (operation_id = "delete_user",
+                    parameters(
+                        ("path.id" = "me"),
+                        ("header.Authorization" = "Bearer {$response.body#/access_token}"),
+                    ))),
+            )),
+        WrongCredentials, Body, TooManyLogins, Failures,
+    ),
+)]
 pub(super) async fn create(
     origin: Arc<Origin>,
     app: Arc<App>,
@@ -20,6 +64,5 @@ pub(super) async fn create(
     let (name, password) = (body.text("username"), body.text("password"));
     let (name, password) = body.finish(name.zip(password))?;
     let session = app.service.log_in(&origin, &name, Password::typed(&password)).await?;
-    let tokens = json!({ "access_token": session.access, "refresh_token": session.refresh });
-    Ok(answer::tokens(&tokens))
+    Ok(answer::tokens(&TokenPair { access_token: session.access, refresh_token: session.refresh }))
 }

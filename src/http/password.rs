@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use warp::reply::Response;
 
-use super::answer::{self, ApiError};
+use super::answer::{self, ApiError, Message};
+use super::bodies::PasswordChange;
+use super::openapi::refusals::{Body, Failures, TokenOrPasswordRefused, TooManyLogins, UserOutOfReach};
 use super::request::{Bearer, Document};
 use super::user::Target;
 use super::{App, fields};
@@ -13,6 +15,20 @@ use crate::password::Password;
 use crate::service::Actor;
 use crate::user::UserId;
 
+/// Set a password
+///
+/// Users change their own by giving the current one; all their other sessions end. Administrators set another's with
+/// a fresh token; all sessions of that user end.
+#[utoipa::path(
+    post, path = "/user/{id}/password", operation_id = "change_password", tag = "users",
+    params(("id" = inline(Target), Path, description = "Of the user, or `me`")),
+    security(("access_token" = [])), request_body = PasswordChange,
+    responses(
+        (status = 200, description = "The new password is set.", body = Message,
+            example = json!({ "message": "Password changed." })),
+        TokenOrPasswordRefused, UserOutOfReach, Body, TooManyLogins, Failures,
+    ),
+)]
 pub(super) async fn change(
     target: Target,
     origin: Arc<Origin>,

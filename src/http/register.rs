@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use http::HeaderValue;
-use http::header::LOCATION;
-use serde_json::json;
 use warp::reply::Response;
 
-use super::answer::{self, ApiError};
+use super::answer::{self, ApiError, Message};
+use super::bodies::{NewUser, NewUserOfRole};
+use super::openapi::refusals::{
+    Body, Failures, Forbidden, FreshTokenRefused, NameTaken, RegistrationClosed, TooManyRegistrations,
+};
 use super::request::{Bearer, Document};
 use super::{App, fields};
 use crate::audit::Origin;
@@ -15,6 +16,17 @@ use crate::password::{Password, Policy};
 use crate::service::Actor;
 use crate::user::{Role, UserId, Username};
 
+/// Register
+#[utoipa::path(
+    post, path = "/register", operation_id = "register", tag = "users", request_body = NewUser,
+    responses(
+        (status = 201, description = "There is a new user.", body = Message,
+            headers(("Location" = String, description = "`/user/<id>`")),
+            links(("log_in" = (operation_id = "log_in", request_body = "$request.body"))),
+            example = json!({ "message": "User created successfully." })),
+        RegistrationClosed, NameTaken, Body, TooManyRegistrations, Failures,
+    ),
+)]
 pub(super) async fn create(
     origin: Arc<Origin>,
     app: Arc<App>,
@@ -28,6 +40,19 @@ pub(super) async fn create(
     Ok(created(id))
 }
 
+/// Create a user
+///
+/// For administrators, with a fresh token.
+#[utoipa::path(
+    post, path = "/user", operation_id = "create_user", tag = "users", request_body = NewUserOfRole,
+    security(("access_token" = [])),
+    responses(
+        (status = 201, description = "There is a new user.", body = Message,
+            headers(("Location" = String, description = "`/user/<id>`")),
+            example = json!({ "message": "User created successfully." })),
+        FreshTokenRefused, Forbidden, NameTaken, Body, Failures,
+    ),
+)]
 pub(super) async fn create_by_admin(
     origin: Arc<Origin>,
     app: Arc<App>,
@@ -61,9 +86,5 @@ fn new_user(body: &mut Document, policy: &Policy) -> Option<(Username, Password)
 }
 
 fn created(id: UserId) -> Response {
-    let mut response = answer::created(&json!({ "message": "User created successfully." }));
-    if let Ok(location) = HeaderValue::try_from(format!("/user/{id}")) {
-        response.headers_mut().insert(LOCATION, location);
-    }
-    response
+    answer::created("User created successfully.", &format!("/user/{id}"))
 }

@@ -18,7 +18,7 @@ use super::connection::Activity;
 use crate::audit::Origin;
 
 /// The most bytes a body may have: names and passwords at their longest, escaped, fit several times.
-const BODY_MAX: usize = 16 * 1024;
+pub(super) const BODY_MAX: usize = 16 * 1024;
 
 /// How many bytes of a body that is too large are read and dropped before the answer. A client that has sent
 /// them hears 413; one that is told earlier may see its connection reset instead.

@@ -4,9 +4,16 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::Serialize;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 use warp::reply::Response;
 
-use super::answer::{self, ApiError, FieldErrors};
+use super::answer::{self, ApiError, FieldErrors, Message};
+use super::bodies::UserUpdate;
+use super::openapi::refusals::{
+    AccessTokenRefused, Body, Failures, Forbidden, FreshTokenRefused, LastAdmin, QueryRefused, UserOutOfReach,
+};
 use super::request::{Bearer, Document, Query};
 use super::{App, fields};
 use crate::audit::Origin;
@@ -37,6 +44,18 @@ impl FromStr for Target {
     }
 }
 
+impl PartialSchema for Target {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some("^(me|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})$"))
+            .examples(["me"])
+            .into()
+    }
+}
+
+impl ToSchema for Target {}
+
 impl Target {
     pub(super) fn id(self) -> Option<UserId> {
         match self {
@@ -47,9 +66,12 @@ impl Target {
 }
 
 /// What a user is to everybody who may see them.
-#[derive(Serialize)]
-struct UserBody<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = User)]
+pub(super) struct UserBody<'a> {
+    #[schema(value_type = String, format = "uuid")]
     id: UserId,
+    #[schema(example = "anna")]
     username: &'a str,
 }
 
@@ -60,12 +82,15 @@ impl<'a> From<&'a User> for UserBody<'a> {
 }
 
 /// What a user is to administrators.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = UserInFull)]
 pub(super) struct AdminsUserBody<'a> {
     #[serde(flatten)]
     user: UserBody<'a>,
     role: Role,
+    /// Whether they are kept from logging in.
     disabled: bool,
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
 
@@ -83,6 +108,18 @@ async fn admit(app: &App, origin: &Origin, bearer: &Bearer, target: Target) -> R
     })
 }
 
+/// Show a user
+///
+/// To that user and to administrators.
+#[utoipa::path(
+    get, path = "/user/{id}", operation_id = "get_user", tag = "users",
+    params(("id" = inline(Target), Path, description = "Of the user, or `me`")),
+    security(("access_token" = [])),
+    responses(
+        (status = 200, description = "The user.", body = UserBody<'_>),
+        AccessTokenRefused, UserOutOfReach, Failures,
+    ),
+)]
 pub(super) async fn show(
     target: Target,
     origin: Arc<Origin>,
@@ -94,6 +131,18 @@ pub(super) async fn show(
     Ok(answer::ok(&UserBody::from(&user)))
 }
 
+/// Change a user's role, disable or enable them
+///
+/// For administrators, with a fresh token.
+#[utoipa::path(
+    patch, path = "/user/{id}", operation_id = "update_user", tag = "users",
+    params(("id" = inline(Target), Path, description = "Of the user, or `me`")),
+    security(("access_token" = [])), request_body = UserUpdate,
+    responses(
+        (status = 200, description = "The user as they are now.", body = AdminsUserBody<'_>),
+        FreshTokenRefused, UserOutOfReach, LastAdmin, Body, Failures,
+    ),
+)]
 pub(super) async fn update(
     target: Target,
     origin: Arc<Origin>,
@@ -121,6 +170,19 @@ pub(super) async fn update_for(
     Ok(answer::ok(&AdminsUserBody::from(&user)))
 }
 
+/// Delete a user
+///
+/// For that user and for administrators, with a fresh token. All their sessions end.
+#[utoipa::path(
+    delete, path = "/user/{id}", operation_id = "delete_user", tag = "users",
+    params(("id" = inline(Target), Path, description = "Of the user, or `me`")),
+    security(("access_token" = [])),
+    responses(
+        (status = 200, description = "The user is gone.", body = Message,
+            example = json!({ "message": "User deleted." })),
+        FreshTokenRefused, UserOutOfReach, LastAdmin, Failures,
+    ),
+)]
 pub(super) async fn delete(
     target: Target,
     origin: Arc<Origin>,
@@ -142,6 +204,22 @@ pub(super) async fn delete_for(
     Ok(answer::message("User deleted."))
 }
 
+/// List users
+///
+/// For administrators, in order of creation.
+#[utoipa::path(
+    get, path = "/user", operation_id = "list_users", tag = "users",
+    params(
+        ("limit" = Option<usize>, Query, description = "The most users to answer", minimum = 1, maximum = 1000),
+        ("after" = Option<String>, Query, description = "The user after whom to begin", format = "uuid"),
+    ),
+    security(("access_token" = [])),
+    responses(
+        (status = 200, description = "Users.", body = Vec<AdminsUserBody<'_>>,
+            headers(("Link" = String, description = "The next page, where there is one, as `rel=\"next\"`"))),
+        AccessTokenRefused, Forbidden, QueryRefused, Failures,
+    ),
+)]
 pub(super) async fn list(
     origin: Arc<Origin>,
     app: Arc<App>,

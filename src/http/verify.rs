@@ -11,10 +11,30 @@ use warp::reply::Response;
 
 use super::App;
 use super::answer::{self, ApiError};
+use super::bodies::{DemandedFreshness, DemandedRole};
+use super::openapi::refusals::{FreshTokenRefused, NotLetPass};
 use super::request::Bearer;
 use crate::audit::Origin;
 use crate::service::Demands;
+use crate::user::Role;
 
+/// May this request pass?
+///
+/// For proxies, about requests of others. Every method is answered alike, `OPTIONS` included.
+#[utoipa::path(
+    get, path = "/verify", operation_id = "verify", tag = "sessions", security(("access_token" = [])),
+    params(
+        ("fresh" = Option<DemandedFreshness>, Query, description = "Only with a fresh token"),
+        ("role" = Option<DemandedRole>, Query, description = "Only an administrator"),
+    ),
+    responses(
+        (status = 200, description = "It may; whose it is stands in the headers.", headers(
+            ("Remote-User" = String, description = "The name, percent-encoded where it is not visible ASCII"),
+            ("Remote-User-Id" = String), ("Remote-Role" = Role), ("Cache-Control" = String),
+        )),
+        FreshTokenRefused, NotLetPass,
+    ),
+)]
 pub(super) async fn decide(
     origin: Arc<Origin>,
     app: Arc<App>,

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::key_files::{self, KeyError};
 use super::keys::{EncryptingKey, Key, SigningKey};
@@ -36,18 +37,21 @@ pub enum LostKeys {
 }
 
 /// A public key as others may see it, for those who check tokens offline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PublishedKey {
     /// The id that tokens carry in their footer.
     #[serde(rename = "kid")]
+    #[schema(value_type = String, pattern = r"^k4\.pid\.[A-Za-z0-9_-]{44}$")]
     pub id: KeyId,
+    /// When the last token that it made has expired.
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    pub not_after: Option<Timestamp>,
     /// The key: `k4.public.…`.
     #[serde(rename = "public_key")]
+    #[schema(pattern = r"^k4\.public\.[A-Za-z0-9_-]{43}$")]
     pub paserk: String,
     /// What it does at present.
     pub state: KeyState,
-    /// When the last token that it made has expired.
-    pub not_after: Option<Timestamp>,
 }
 
 /// All keys that tokens may be made or checked with.

@@ -8,7 +8,7 @@ use crate::support::{Reply, TestServer, credentials};
 const NOBODY: &str = "/user/01890a5d-ac96-774b-bcce-b302099a8057";
 
 /// Every path, and its methods as `Allow` names them.
-pub(crate) const PATHS: [(&str, &str); 13] = [
+pub(crate) const PATHS: [(&str, &str); 17] = [
     ("/register", "OPTIONS, POST"),
     ("/login", "OPTIONS, POST"),
     ("/refresh", "OPTIONS, POST"),
@@ -22,6 +22,10 @@ pub(crate) const PATHS: [(&str, &str); 13] = [
     ("/.well-known/paseto-keys", "GET, HEAD, OPTIONS"),
     ("/healthz", "GET, HEAD, OPTIONS"),
     ("/readyz", "GET, HEAD, OPTIONS"),
+    ("/", "GET, HEAD, OPTIONS"),
+    ("/openapi.json", "GET, HEAD, OPTIONS"),
+    ("/swagger-ui", "GET, HEAD, OPTIONS"),
+    ("/swagger-ui/start.js", "GET, HEAD, OPTIONS"),
 ];
 
 const METHODS: [&str; 9] =
@@ -63,7 +67,7 @@ fn an_unknown_path_is_not_found_whatever_the_method() {
     let server = TestServer::start();
     let mut client = server.client();
     for path in
-        ["/", "/nothing", "/users", "/register/me", "/login/x", "/user/me/tokens", "/Login", "/revoked"]
+        ["//", "/nothing", "/users", "/register/me", "/login/x", "/user/me/tokens", "/Login", "/revoked"]
     {
         for method in METHODS {
             let case = format!("{method} {path}");
@@ -94,7 +98,19 @@ fn head_answers_the_head_of_get_and_no_body() {
     let bearer = format!("Bearer {}", tokens.access);
     let own = format!("/user/{id}");
     let mut client = server.client();
-    for path in ["/user/me", &own, NOBODY, "/user", "/healthz", "/readyz", "/nothing"] {
+    for path in [
+        "/user/me",
+        &own,
+        NOBODY,
+        "/user",
+        "/healthz",
+        "/readyz",
+        "/nothing",
+        "/",
+        "/openapi.json",
+        "/swagger-ui",
+        "/swagger-ui/swagger-ui-bundle.js",
+    ] {
         for authorization in [None, Some(bearer.as_str()), Some("Bearer garbage")] {
             let mut headers = vec![("X-Request-Id", "same")];
             headers.extend(authorization.map(|value| ("Authorization", value)));
@@ -127,6 +143,8 @@ pub(crate) fn one_of_each(server: &TestServer, headers: &[(&str, &str)]) -> Vec<
         send(200, "GET", "/healthz", &[], ""),
         send(200, "GET", "/readyz", &[], ""),
         send(204, "OPTIONS", "/login", &[], ""),
+        send(303, "GET", "/", &[("Accept", "text/html")], ""),
+        send(308, "GET", "/swagger-ui/", &[], ""),
         send(400, "POST", "/login", &[], "{"),
         send(401, "GET", "/user/me", &[], ""),
         send(404, "GET", "/nothing", &[], ""),
@@ -183,12 +201,20 @@ fn is_request_id(text: &str) -> bool {
 fn every_body_is_declared_as_json() {
     let server = TestServer::start();
     for (status, reply) in one_of_each(&server, &[]) {
-        if status == 204 {
-            assert_eq!(reply.header("content-type"), None);
+        if [204, 303, 308].contains(&status) {
+            assert_eq!((reply.header("content-type"), reply.body.len()), (None, 0));
         } else {
             assert_eq!(reply.header("content-type"), Some("application/json"), "{status}");
             let _: Value = reply.json();
         }
+    }
+}
+
+#[test]
+fn no_answer_may_be_taken_for_something_else() {
+    let server = TestServer::start();
+    for (status, reply) in one_of_each(&server, &[]) {
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{status}");
     }
 }
 

@@ -10,6 +10,7 @@ mod refusal;
 
 mod addresses;
 mod admin;
+mod api_page;
 mod blocklist;
 mod bodies;
 mod claims;
@@ -25,6 +26,7 @@ mod login;
 mod logout;
 mod matrix;
 mod metrics;
+mod openapi;
 mod overload;
 mod paseto_keys;
 mod password;

@@ -5,6 +5,7 @@
 #![allow(unreachable_pub)]
 
 mod client;
+pub mod conformance;
 mod process;
 mod random;
 pub mod secrets;
