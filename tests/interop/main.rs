@@ -5,10 +5,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api_page;
 mod cors;
 mod migration;
 mod promtool;
 mod proxies;
+mod schemathesis;
 mod tokens;
 mod yaml;
 

@@ -1,0 +1,35 @@
+"""Who asks, for Schemathesis: every request comes from a user of its own, so that none spoils the next one by logging
+out, deleting or disabling. The variable ROLE says whether they are users or administrators."""
+
+import itertools
+import os
+
+import requests
+import schemathesis
+
+PASSWORD = "correct horse"
+numbers = itertools.count()
+
+
+def post(path: str, body: dict, token: str = "") -> dict:
+    headers = {"Authorization": f"Bearer {token}"}
+    reply = requests.post(os.environ["SERVER"] + path, json=body, headers=headers, timeout=10)
+    reply.raise_for_status()
+    return reply.json()
+
+
+def log_in(username: str) -> dict:
+    return post("/login", {"username": username, "password": PASSWORD})
+
+
+@schemathesis.auth(refresh_interval=None)
+class Somebody:
+    def get(self, case: schemathesis.Case, _: schemathesis.AuthContext) -> str:
+        username = f"somebody {next(numbers)}"
+        body = {"username": username, "password": PASSWORD, "role": os.environ["ROLE"]}
+        post("/user", body, token=log_in("root")["access_token"])
+        return log_in(username)["refresh_token" if case.operation.path == "/refresh" else "access_token"]
+
+    def set(self, case: schemathesis.Case, token: str, _: schemathesis.AuthContext) -> None:
+        if not str(case.headers.get("Authorization", "")).startswith("Bearer v4."):  # what came by a link stays
+            case.headers["Authorization"] = f"Bearer {token}"
