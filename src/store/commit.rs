@@ -99,6 +99,15 @@ impl Progress {
         self.batches.send_modify(|batches| *batches += 1);
     }
 
+    /// The store has failed with `error`. Says so, once.
+    pub(super) fn fail_by(&self, error: &sled::Error) -> StoreError {
+        if !self.has_failed() {
+            log::error!("the store failed: {error}");
+        }
+        self.fail();
+        StoreError::Failed
+    }
+
     /// Returns once the store has failed.
     pub(super) async fn failure(&self) {
         let mut batches = self.batches.subscribe();

@@ -2,15 +2,17 @@
 
 use std::collections::HashSet;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use sled::IVec;
 use sled::Transactional;
 use sled::transaction::{TransactionError, TransactionalTree};
+use uuid::Uuid;
 
 use super::commit::Progress;
 use super::seal::Seal;
+use super::snapshot::{Overlay, Snapshot};
 use super::{StoreError, meta};
 use crate::clock::{Clock, Timestamp};
 use crate::user::UserId;
@@ -33,7 +35,7 @@ pub(super) struct Trees {
 }
 
 /// Which tree a sealed record is in. The numbers go into the seal.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum In {
     Users = 1,
     Usernames = 2,
@@ -43,9 +45,14 @@ pub(super) enum In {
 }
 
 impl In {
-    /// All of them.
+    /// All of them, in their order.
     pub(super) const ALL: [Self; 5] =
         [Self::Users, Self::Usernames, Self::Revoked, Self::Rotations, Self::Keys];
+
+    /// The one after this.
+    pub(super) fn next(self) -> Option<Self> {
+        Self::ALL.into_iter().find(|tree| *tree > self)
+    }
 }
 
 impl Trees {
@@ -61,11 +68,11 @@ impl Trees {
 }
 
 /// One record's old and new value; nothing where there is none.
-struct Edit {
-    tree: In,
-    key: IVec,
-    before: Option<IVec>,
-    after: Option<Vec<u8>>,
+pub(super) struct Edit {
+    pub(super) tree: In,
+    pub(super) key: IVec,
+    pub(super) before: Option<IVec>,
+    pub(super) after: Option<Vec<u8>>,
 }
 
 /// What one change writes, all of it or nothing.
@@ -157,8 +164,11 @@ pub(super) struct Ledger {
     pub(super) admins: HashSet<UserId>,
     /// The user created last, deleted since or not: the next id comes after it.
     pub(super) last_id: Option<UserId>,
+    store_id: Uuid,
     clock: Arc<Clock>,
     progress: Arc<Progress>,
+    /// Of the snapshots that are being read.
+    snapshots: Vec<Weak<Overlay>>,
     /// As it stands in the store.
     seal: Seal,
     kept_mark: Timestamp,
@@ -169,6 +179,7 @@ pub(super) struct Ledger {
 impl Ledger {
     pub(super) fn new(
         trees: Trees,
+        store_id: Uuid,
         found: Found,
         seal: Seal,
         kept_mark: Timestamp,
@@ -182,8 +193,10 @@ impl Ledger {
             trees,
             admins,
             last_id,
+            store_id,
             clock,
             progress,
+            snapshots: Vec::new(),
             seal,
             kept_mark,
             may_write: false,
@@ -207,6 +220,20 @@ impl Ledger {
         self.seal.changes
     }
 
+    /// All records as they are now. Whoever is answered after this batch has been synced reads nothing that a power
+    /// cut could undo: what comes later in the batch is not part of it.
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        let snapshot = Snapshot::begin(
+            self.trees.clone(),
+            Arc::clone(&self.progress),
+            self.store_id,
+            self.seal,
+            self.progress.users.load(Ordering::Relaxed),
+        );
+        self.snapshots.push(Arc::downgrade(snapshot.overlay()));
+        snapshot
+    }
+
     /// Writes all of it or nothing.
     pub(super) fn write(&mut self, edits: &Edits) -> Result<(), Stop> {
         self.demand_room()?;
@@ -214,6 +241,13 @@ impl Ledger {
             let id = (*edit.key).try_into().map_err(|_| StoreError::Unreadable)?;
             self.progress.unsettle(UserId::from_bytes(id));
         }
+        self.snapshots.retain(|snapshot| match snapshot.upgrade() {
+            Some(overlay) => {
+                overlay.leave(&edits.edits);
+                true
+            }
+            None => false, // read, or given up
+        });
         self.seal = edits.apply(&self.trees, self.seal)?;
         self.has_changed = true;
         self.count(edits);

@@ -16,6 +16,7 @@ mod open;
 mod open_error;
 mod record;
 mod seal;
+mod snapshot;
 mod space;
 
 use std::fmt;
@@ -42,6 +43,7 @@ use commit::{Committer, Order, Progress};
 use ledger::{Ledger, Stop, Trees};
 use open::Engine;
 pub use open_error::OpenError;
+pub use snapshot::{Snapshot, SnapshotError};
 use space::Space;
 
 /// How often to look whether sled has had an error on a thread of its own.
@@ -242,8 +244,9 @@ impl Store {
         let _ = space.check();
 
         let (queue, orders) = mpsc::channel();
-        let Engine { config, db, trees, seal, found } = opened.engine;
-        let ledger = Ledger::new(trees.clone(), found, seal, resumed.kept_mark, clock, Arc::clone(&progress));
+        let Engine { config, db, trees, id, seal, found } = opened.engine;
+        let ledger =
+            Ledger::new(trees.clone(), id, found, seal, resumed.kept_mark, clock, Arc::clone(&progress));
         let commits = Commits::default();
         let committer = Committer {
             db: db.clone(),
@@ -399,6 +402,14 @@ impl Store {
     /// [`StoreError`].
     pub async fn keep_keys(&self, keys: Vec<KeyRecord>) -> Result<(), StoreError> {
         self.commit(move |ledger| ledger.keep_keys(&keys)).await
+    }
+
+    /// All records as they are now, to be read while changes go on.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        self.commit(|ledger| Ok(ledger.snapshot())).await
     }
 
     /// Whether anybody is an administrator.
@@ -558,11 +569,7 @@ impl Store {
     }
 
     fn failed(&self, error: &sled::Error) -> StoreError {
-        if !self.progress.has_failed() {
-            log::error!("the store failed: {error}");
-        }
-        self.progress.fail();
-        StoreError::Failed
+        self.progress.fail_by(error)
     }
 
     /// Has the committer make a change, and answers once it is on stable storage.

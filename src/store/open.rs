@@ -54,6 +54,7 @@ pub(super) struct Engine {
     pub(super) config: sled::Config,
     pub(super) db: sled::Db,
     pub(super) trees: Trees,
+    pub(super) id: Uuid,
     pub(super) seal: Seal,
     pub(super) found: Found,
 }
@@ -105,7 +106,7 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
     let (path, options) = (store.clone(), options.clone());
     let engine = within_deadline(&store, move || open_whole(&path, &options, expected))?;
     if marker.is_none() {
-        complete_first_start(dir, &store, &engine.trees)?;
+        complete_first_start(dir, &store, &engine)?;
     }
     let log =
         OpenOptions::new().write(true).open(&log_path).map_err(|error| OpenError::Io(log_path, error))?;
@@ -313,9 +314,11 @@ fn open_whole(store: &Path, options: &StoreOptions, expected: Expected) -> Resul
         Some(format) if *format > *FORMAT => return Err(OpenError::Newer(store.into())),
         _ => return Err(damaged("it does not say how it is laid out")),
     };
-    if expected.marker.is_some() && expected.marker != store_id(&trees).map_err(broken)? {
+    let id = store_id(&trees).map_err(broken)?;
+    if expected.marker.is_some() && expected.marker != id {
         return Err(OpenError::Foreign(store.into()));
     }
+    let id = id.ok_or(OpenError::Unmarked(store.into(), None))?;
     let seal = trees.meta.get(meta::SEAL).map_err(broken)?;
     let mut seal =
         seal.and_then(|bytes| Seal::from_bytes(&bytes)).ok_or_else(|| damaged("its seal is missing"))?;
@@ -354,7 +357,7 @@ fn open_whole(store: &Path, options: &StoreOptions, expected: Expected) -> Resul
         seal = upgrade(store, &trees, seal)?;
         db.flush().map_err(broken)?;
     }
-    Ok(Engine { config, db, trees, seal, found })
+    Ok(Engine { config, db, trees, id, seal, found })
 }
 
 /// Brings layout 1 to this version's, in one transaction. The records of users stay as they are: they are read in
@@ -384,9 +387,10 @@ fn store_id(trees: &Trees) -> Result<Option<Uuid>, sled::Error> {
 
 /// Writes the marker of a first start that was cut short just before that. Nobody can have registered yet; where
 /// somebody has, the marker has been removed or the store comes from elsewhere.
-fn complete_first_start(dir: &Path, store: &Path, trees: &Trees) -> Result<(), OpenError> {
-    match store_id(trees).map_err(|error| OpenError::from_sled(store, error))? {
-        Some(id) if trees.users.is_empty() => write_marker(dir, id),
-        id => Err(OpenError::Unmarked(store.into(), id)),
+fn complete_first_start(dir: &Path, store: &Path, engine: &Engine) -> Result<(), OpenError> {
+    if engine.found.users == 0 {
+        write_marker(dir, engine.id)
+    } else {
+        Err(OpenError::Unmarked(store.into(), Some(engine.id)))
     }
 }

@@ -35,6 +35,12 @@ impl Seal {
         Self { changes: self.changes + 1, sum: self.sum }
     }
 
+    /// The seal after as many changes of a store without any record.
+    #[must_use]
+    pub(super) fn empty(self) -> Self {
+        Self { sum: 0, ..self }
+    }
+
     #[must_use]
     pub(super) fn with(self, tree: In, key: &[u8], value: &[u8]) -> Self {
         Self { sum: self.sum.wrapping_add(digest(tree, key, value)), ..self }
@@ -66,7 +72,7 @@ impl Seal {
         trees: &Trees,
         mut visit: impl FnMut(In, &[u8], &[u8]),
     ) -> Result<bool, sled::Error> {
-        let mut found = Self { changes: self.changes, sum: 0 };
+        let mut found = self.empty();
         for name in In::ALL {
             for entry in trees.tree(name) {
                 let (key, value) = entry?;
