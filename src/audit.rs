@@ -122,6 +122,8 @@ pub enum Event<'a> {
     KeysRotated(By),
     /// Keys were removed; tokens made with them are refused.
     KeysRemoved(By, &'a [KeyId]),
+    /// A backup was begun, of so many users.
+    BackedUp(By, u64),
     /// A token was not accepted; whose it was, if it could be read.
     TokenRefused(TokenRefusal, Option<UserId>),
 }
@@ -161,6 +163,7 @@ impl<'a> Event<'a> {
             }
             Self::Deleted(who, whom) => ("deleted", vec![user(whom), by(who)]),
             Self::Exported(who) => ("users_exported", vec![by(who)]),
+            Self::BackedUp(who, users) => ("backed_up", vec![("users", (*users).into()), by(who)]),
             Self::KeysRotated(who) => ("keys_rotated", vec![by(who)]),
             Self::KeysRemoved(who, keys) => {
                 let keys = keys.iter().map(|key| ("key", Value::from_display(key)));
@@ -228,6 +231,7 @@ impl Audit {
             Event::Updated(..) => changes.count("updated"),
             Event::Deleted(..) => changes.count("deleted"),
             Event::Exported(_) => changes.count("users_exported"),
+            Event::BackedUp(..) => changes.count("backed_up"),
             Event::KeysRotated(_) => changes.count("keys_rotated"),
             Event::KeysRemoved(..) => changes.count("keys_removed"),
             Event::TokenRefused(reason, _) => token_refusals.count(reason.code()),

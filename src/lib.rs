@@ -3,7 +3,7 @@
 //! The map, from the edge inwards; an arrow never points back:
 //!
 //! ```text
-//! main ─▶ command ─▶ server ─▶ http ─▶ service ─▶ audit ─▶ store, password, token, throttle ─▶ metrics, user, session, key, clock
+//! main ─▶ command ─▶ server ─▶ http ─▶ service ─▶ audit ─▶ backup ─▶ store, password, token, throttle ─▶ metrics, user, session, key, clock
 //! ```
 //!
 //! What holds everywhere:
@@ -16,6 +16,7 @@
 //! * Passwords, keys and hashes are types that cannot be printed.
 
 pub mod audit;
+pub mod backup;
 pub mod clock;
 pub mod command;
 mod durable_file;

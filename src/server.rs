@@ -1,6 +1,7 @@
 //! The whole server: opened from settings, run on a listener, closed.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,10 +16,10 @@ use crate::exit::Exit;
 use crate::http::console::{self, Console};
 use crate::http::{self, App, Front, Limits, Page};
 use crate::machine;
-use crate::metrics::{Backups, Connections, Counter, Metrics};
+use crate::metrics::{Connections, Counter, Metrics};
 use crate::password::{Cost, HashPool, Password, Policy, PoolStartError};
 use crate::random;
-use crate::service::{Parts, Refusal, Rules, Service, Unavailable};
+use crate::service::{Copies, CopyPlan, Parts, Refusal, Rules, Service, Unavailable};
 use crate::settings::Settings;
 use crate::store::{OpenError, Store, StoreError, StoreOptions};
 use crate::throttle::{self, Throttle};
@@ -36,6 +37,8 @@ pub enum StartError {
     Keys(KeyError),
     /// There are no threads for password hashes.
     Hashes(PoolStartError),
+    /// No backups can be put where the settings want them.
+    Backups(PathBuf, io::Error),
     /// The first administrator cannot be created as the settings say.
     FirstAdmin(String),
     /// The first administrator cannot be created, though the settings are right.
@@ -55,7 +58,9 @@ impl StartError {
                 | OpenError::Vanished(_)
                 | OpenError::Foreign(_)
                 | OpenError::Unmarked(..)
-                | OpenError::Newer(_) => Exit::Damaged,
+                | OpenError::Newer(_)
+                | OpenError::HalfRestored(_) => Exit::Damaged,
+                OpenError::NotEmpty(..) => Exit::Unavailable,
             },
             Self::Keys(error) => match error {
                 KeyError::Missing(_) | KeyError::Damaged(_) | KeyError::Exposed(_) => Exit::Damaged,
@@ -66,6 +71,7 @@ impl StartError {
             Self::StoreBroken(StoreError::DiskFull) => Exit::Unavailable,
             Self::StoreBroken(StoreError::Failed | StoreError::Unreadable) => Exit::StoreFailed,
             Self::Hashes(PoolStartError::Threads(_) | PoolStartError::Decoy(_)) => Exit::Other,
+            Self::Backups(..) => Exit::Unavailable,
             Self::FirstAdmin(_) => Exit::Usage,
             Self::FirstAdminFailed(_) | Self::Clock(_) => Exit::Other,
         }
@@ -93,6 +99,12 @@ impl fmt::Display for StartError {
             Self::StoreBroken(error) => write!(f, "the store does not work: {error}"),
             Self::Keys(error) => error.fmt(f),
             Self::Hashes(error) => error.fmt(f),
+            Self::Backups(dir, error) => write!(
+                f,
+                "backups cannot be written to {}: {error}: make it a directory that this user can write to \
+                 (--backup-dir)",
+                dir.display()
+            ),
             Self::Clock(behind) => behind.fmt(f),
             Self::FirstAdmin(why) | Self::FirstAdminFailed(why) => {
                 write!(f, "the first administrator cannot be created: {why}")
@@ -115,7 +127,6 @@ pub struct MetricsListener {
 pub struct Server {
     app: Arc<App>,
     limits: Limits,
-    backups: Backups,
     data_dir: PathBuf,
 }
 
@@ -127,7 +138,7 @@ impl Server {
     pub async fn open(settings: &Settings, clock: Arc<Clock>) -> Result<Self, StartError> {
         let store = open_store(settings, Arc::clone(&clock)).await?;
         warn_about(settings);
-        let lifetimes = Lifetimes { access: settings.access_ttl, refresh: settings.refresh_ttl };
+        let lifetimes = lifetimes(settings);
         let key_dir = settings.data_dir().join("keys");
         let keys = match open_keys(settings, &store, &key_dir, lifetimes, &clock).await {
             Ok(keys) => keys,
@@ -147,7 +158,8 @@ impl Server {
             refresh_rotation: settings.refresh_rotation,
             open_doors: settings.dev,
         };
-        let service = Service::new(Parts { store, tokens, key_dir, hashes, throttle, clock }, rules);
+        let copies = open_copies(settings, &clock).await?;
+        let service = Service::new(Parts { store, tokens, key_dir, hashes, throttle, copies, clock }, rules);
         let policy = settings.password_policy();
         if let Err(error) = ensure_admin(settings, &service, policy).await {
             return Err(error.leaving(service));
@@ -161,14 +173,8 @@ impl Server {
                 trusted_proxies: settings.trusted_proxies.clone(),
                 cors_origins: settings.cors_origins.clone(),
             },
-            backups: Backups::default(),
             data_dir: settings.data_dir().to_owned(),
         })
-    }
-
-    /// For whoever makes backups to say how they go.
-    pub fn backups(&self) -> &Backups {
-        &self.backups
     }
 
     /// Serves on `listener`, for Prometheus on `metrics`, and in the data directory, until `stop` is done or the store
@@ -186,6 +192,8 @@ impl Server {
             async move { drop(stopped.wait_for(|&stopped| stopped).await) }
         };
         let housekeeping = tokio::spawn(keep_house(Arc::clone(&self.app)));
+        let app = Arc::clone(&self.app);
+        let copying = tokio::spawn(async move { app.service.keep_copies().await });
         let console = self.open_console().map(|console| console.serve(Arc::clone(&self.app), told()));
         ready();
         // Watched to the very end: requests under way may wait for a store that fails while the server stops.
@@ -206,13 +214,13 @@ impl Server {
         let front = front.serve(listener, told());
         tokio::join!(stop, front, OptionFuture::from(metrics), OptionFuture::from(console));
         housekeeping.abort();
+        copying.abort();
         failure.abort();
     }
 
     /// A front that shows what `front` and everybody behind it do: as hard to tire out, and smaller.
     fn metrics_front(&self, front: &mut Front, lost_lines: Counter, seed: u32) -> Front {
-        let metrics =
-            Metrics::new(self.app.service.instruments(), front.count_requests(), &self.backups, lost_lines);
+        let metrics = Metrics::new(self.app.service.instruments(), front.count_requests(), lost_lines);
         let (open, max) = (front.open_connections(), self.limits.max_connections);
         let page = Page::new(Arc::clone(&self.app), metrics, move || Connections { open: open(), max });
         let limits = Limits { max_connections: SCRAPERS_MAX, ..Limits::default() };
@@ -272,13 +280,45 @@ fn warn_about(settings: &Settings) {
     }
 }
 
+/// How the settings want a store to be opened.
+pub(crate) fn store_options(settings: &Settings) -> StoreOptions {
+    StoreOptions {
+        cache: u64::from(settings.cache_mib) << 20,
+        min_free: min_free(settings),
+        accept_clock: settings.accept_clock,
+    }
+}
+
+/// Bytes that the settings want to be left on a disk.
+pub(crate) fn min_free(settings: &Settings) -> u64 {
+    u64::from(settings.min_free_mib) << 20
+}
+
+/// How long the settings let tokens live.
+pub(crate) fn lifetimes(settings: &Settings) -> Lifetimes {
+    Lifetimes { access: settings.access_ttl, refresh: settings.refresh_ttl }
+}
+
+/// The folder of automatic backups, if the settings name one.
+async fn open_copies(settings: &Settings, clock: &Clock) -> Result<Option<Copies>, StartError> {
+    let Some(dir) = &settings.backup_dir else {
+        return Ok(None);
+    };
+    let plan = CopyPlan {
+        dir: dir.clone(),
+        every: settings.backup_every,
+        keep: usize::try_from(settings.backup_keep).unwrap_or(usize::MAX),
+        min_free: min_free(settings),
+    };
+    let now = clock.now().unwrap_or_else(|behind| behind.mark);
+    let opened = spawn_blocking(move || Copies::open(plan, now)).await;
+    let opened = opened.unwrap_or_else(|gone| Err(io::Error::other(gone)));
+    opened.map(Some).map_err(|error| StartError::Backups(dir.clone(), error))
+}
+
 async fn open_store(settings: &Settings, clock: Arc<Clock>) -> Result<Store, StartError> {
     let dir = settings.data_dir().to_owned();
-    let options = StoreOptions {
-        cache: u64::from(settings.cache_mib) << 20,
-        min_free: u64::from(settings.min_free_mib) << 20,
-        accept_clock: settings.accept_clock,
-    };
+    let options = store_options(settings);
     let began = Instant::now();
     loop {
         let (dir, options, clock) = (dir.clone(), options.clone(), Arc::clone(&clock));

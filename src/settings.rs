@@ -16,12 +16,15 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use zeroize::Zeroizing;
 
+use crate::command::backup::BackupArgs;
 use crate::command::export::ExportArgs;
 use crate::command::import::ImportArgs;
 use crate::command::key::KeyCommand;
+use crate::command::restore::RestoreArgs;
 use crate::command::settings::SettingsArgs;
 use crate::command::token::TokenCommand;
 use crate::command::user::UserCommand;
+use crate::command::verify::VerifyArgs;
 use crate::http::{CorsOrigins, TrustedProxies};
 use crate::logging::Format;
 use crate::password::{Cost, Policy};
@@ -58,6 +61,12 @@ pub enum Command {
     /// Manage the keys of tokens, whether the server is running or not
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Back all users up to one file, while the server is running or not
+    Backup(BackupArgs),
+    /// Put a backup into an empty data directory
+    Restore(RestoreArgs),
+    /// Check store and keys, while the server is running or not, or check a backup
+    Verify(VerifyArgs),
     /// Add users of another service, with the hashes of their passwords; a dry run unless --apply is given
     Import(ImportArgs),
     /// Write all users with the hashes of their passwords, for another service; `backup` is what restores this one
@@ -192,6 +201,18 @@ pub struct Settings {
     #[arg(long, env = "GATELET_ADMIN_PASSWORD_FILE", value_name = "FILE")]
     admin_password_file: Option<PathBuf>,
 
+    /// Directory of its own for automatic backups; none are made without it
+    #[arg(long, env = "GATELET_BACKUP_DIR", value_name = "DIR")]
+    pub backup_dir: Option<PathBuf>,
+
+    /// How often an automatic backup is made
+    #[arg(long, env = "GATELET_BACKUP_EVERY", default_value = "24h", value_name = "DURATION", value_parser = interval)]
+    pub backup_every: Duration,
+
+    /// How many automatic backups are kept
+    #[arg(long, env = "GATELET_BACKUP_KEEP", default_value = "7", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub backup_keep: u32,
+
     /// For trying things out: reading, listing and deleting users needs no token, any password will do
     #[arg(long, env = "GATELET_DEV", value_parser = BoolishValueParser::new())]
     pub dev: bool,
@@ -268,6 +289,7 @@ impl Settings {
         let args = ["gatelet".into(), "--data-dir".into(), data.data_dir.clone().into_os_string()];
         let mut settings = Cli::try_parse_from(args)?.serve;
         settings.admin_username = None; // that is for starts
+        settings.backup_dir = None; // and that for servers
         Ok(settings)
     }
 }
@@ -363,7 +385,7 @@ fn set_by_kubernetes(name: &str) -> bool {
         .any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('_')))
 }
 
-fn lifetime(text: &str) -> Result<Duration, String> {
+pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
     /// Beyond this a token is no longer a token, and dates leave four digits.
     const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     let span = humantime::parse_duration(text)
@@ -372,6 +394,14 @@ fn lifetime(text: &str) -> Result<Duration, String> {
         return Err("must be between one second and a hundred years".into());
     }
     Ok(span)
+}
+
+/// How often something is done. More often than once a minute nothing has to be.
+fn interval(text: &str) -> Result<Duration, String> {
+    match lifetime(text) {
+        Ok(span) if span < Duration::from_secs(60) => Err("must be a minute or more".into()),
+        parsed => parsed,
+    }
 }
 
 /// For settings that are on unless switched off, which a flag without a value cannot say.
@@ -459,6 +489,8 @@ mod tests {
             (&["--account-limit", "40"], "--account-limit"),
             (&["--trusted-proxies", "proxy"], "--trusted-proxies"),
             (&["--cors-origins", "*"], "--cors-origins"),
+            (&["--backup-every", "59s"], "--backup-every"),
+            (&["--backup-keep", "0"], "--backup-keep"),
             (&["--admin-username", "root"], "GATELET_ADMIN_PASSWORD"),
             (&["--admin-password-file", "/nowhere/at/all"], "--admin-username"),
             (&["--colour"], "--colour"),

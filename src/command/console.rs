@@ -5,7 +5,7 @@ use std::mem::ManuallyDrop;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use super::CommandError;
 use crate::clock::Clock;
 use crate::exit::Exit;
-use crate::http::console::{ConsoleError, ask, connect};
+use crate::http::console::{ConsoleError, ConsoleReply, ask, ask_within, connect, download};
 use crate::logging::Logging;
 use crate::server::{IN_BETWEEN, Server, StartError};
 use crate::settings::Settings;
@@ -74,8 +74,39 @@ impl Console<'_> {
         body: Option<&Value>,
     ) -> Result<Value, CommandError> {
         let stream = self.connect()?;
-        let reply = self.runtime.block_on(ask(stream, method, path, body)).map_err(CommandError::Console)?;
+        let reply = self.runtime.block_on(ask(stream, method, path, body));
+        Self::success(reply.map_err(CommandError::Console)?)
+    }
+
+    /// Asks something that may take until `deadline`.
+    pub(crate) fn ask_within(&mut self, deadline: Duration, path: &str) -> Result<Value, CommandError> {
+        let stream = self.connect()?;
+        let reply = self.runtime.block_on(ask_within(deadline, stream, Method::GET, path, None));
+        Self::success(reply.map_err(|error| match error {
+            ConsoleError::TooLate(deadline) => CommandError::TooLate(deadline),
+            error => CommandError::Console(error),
+        })?)
+    }
+
+    fn success(reply: ConsoleReply) -> Result<Value, CommandError> {
         if reply.status.is_success() { Ok(reply.body) } else { Err(refused(reply.status, &reply.body)) }
+    }
+
+    /// Asks for something large, and shows each part of a success to `take`.
+    pub(crate) fn download(
+        &mut self,
+        path: &str,
+        mut take: impl FnMut(&[u8]) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
+        let stream = self.connect()?;
+        let mut reply = match self.runtime.block_on(download(stream, path)).map_err(CommandError::Console)? {
+            Ok(reply) => reply,
+            Err(reply) => return Err(refused(reply.status, &reply.body)),
+        };
+        while let Some(part) = self.runtime.block_on(reply.next()).map_err(CommandError::Console)? {
+            take(&part)?;
+        }
+        Ok(())
     }
 
     /// A connection to the running server, or to one of our own.
@@ -93,7 +124,9 @@ impl Console<'_> {
             match self.runtime.block_on(connect(dir)) {
                 Ok(stream) => return Ok(stream),
                 Err(ConsoleError::NotAllowed) => return Err(CommandError::NotOurs(dir.to_owned())),
-                Err(error @ ConsoleError::Failed(_)) => return Err(CommandError::Console(error)),
+                Err(
+                    error @ (ConsoleError::Failed(_) | ConsoleError::TooLate(_) | ConsoleError::BrokenOff),
+                ) => return Err(CommandError::Console(error)),
                 // Opening waits for whoever is about to stop, and gives way to a server that has come up.
                 Err(ConsoleError::NotRunning) => match self.open() {
                     Err(CommandError::Start(StartError::Store(OpenError::InUse(..))))
@@ -110,12 +143,7 @@ impl Console<'_> {
         if self.none == WhereNone::Refuse && !is_data_dir(dir) {
             return Err(CommandError::NoStore(dir.to_owned()));
         }
-        // A volume may be lent to its user by group; what has been made in it tells whose it is.
-        let lock = dir.join("lock");
-        let whose = fs::metadata(if lock.exists() { &lock } else { dir });
-        if whose.is_ok_and(|made| made.uid() != rustix::process::geteuid().as_raw()) {
-            return Err(CommandError::NotOurs(dir.to_owned()));
-        }
+        demand_ours(dir)?;
         let opened = self.runtime.block_on(Server::open(self.settings, Arc::new(Clock::system())));
         self.own = Some(ManuallyDrop::new(Arc::new(opened.map_err(CommandError::Start)?)));
         Ok(())
@@ -129,6 +157,17 @@ impl Console<'_> {
             _ => Err(CommandError::StoreFailed),
         }
     }
+}
+
+/// Refuses a directory that is somebody else's.
+pub(crate) fn demand_ours(dir: &Path) -> Result<(), CommandError> {
+    // A volume may be lent to its user by group; what has been made in it tells whose it is.
+    let lock = dir.join("lock");
+    let whose = fs::metadata(if lock.exists() { &lock } else { dir });
+    if whose.is_ok_and(|made| made.uid() != rustix::process::geteuid().as_raw()) {
+        return Err(CommandError::NotOurs(dir.to_owned()));
+    }
+    Ok(())
 }
 
 fn is_data_dir(dir: &Path) -> bool {

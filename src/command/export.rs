@@ -36,8 +36,7 @@ pub fn run(args: &ExportArgs) -> Exit {
 }
 
 fn export(args: &ExportArgs) -> Result<(), CommandError> {
-    let settings =
-        Settings::from_environment(&args.data).map_err(|error| CommandError::Input(error.to_string()))?;
+    let settings = Settings::from_environment(&args.data)?;
     let file = args.file.as_deref();
     let format = args.format.or_else(|| Format::of_file(file?)).unwrap_or(Format::Csv);
     if file.is_none() && io::stdout().is_terminal() {

@@ -62,8 +62,7 @@ pub fn run(args: &ImportArgs) -> Exit {
 }
 
 fn import(args: &ImportArgs, report: &mut Report) -> Result<(), CommandError> {
-    let settings =
-        Settings::from_environment(&args.data).map_err(|error| CommandError::Input(error.to_string()))?;
+    let settings = Settings::from_environment(&args.data)?;
     let file = args.file.as_deref().filter(|path| *path != Path::new("-"));
     if args.file.is_none() && io::stdin().is_terminal() {
         return Err(CommandError::Input("give a file, or users on standard input".into()));

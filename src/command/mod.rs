@@ -4,6 +4,7 @@
 //! through the socket in the directory, otherwise the store is opened here and served to nobody else. Either way
 //! it is the same service.
 
+pub mod backup;
 pub mod completions;
 mod console;
 pub mod export;
@@ -11,21 +12,24 @@ pub mod import;
 pub mod key;
 pub mod output;
 mod progress;
+pub mod restore;
 pub mod rows;
 pub mod settings;
 pub mod token;
 pub mod user;
+pub mod verify;
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use http::StatusCode;
 
 use crate::exit::Exit;
 use crate::http::console::ConsoleError;
 use crate::server::StartError;
-pub(crate) use console::{WhereNone, call, with_console};
+pub(crate) use console::{WhereNone, call, demand_ours, with_console};
 pub(crate) use output::{print, say};
 
 /// A command that did not do what it was told.
@@ -47,6 +51,12 @@ pub(crate) enum CommandError {
     NotConfirmed,
     /// Standard output takes no more.
     Output(io::Error),
+    /// A file cannot be read or written.
+    File(PathBuf, io::Error),
+    /// A backup is not good; what is wrong with it.
+    Damaged(String),
+    /// It was not done in this time.
+    TooLate(Duration),
     /// The store failed.
     StoreFailed,
     /// The system is at fault.
@@ -56,8 +66,11 @@ pub(crate) enum CommandError {
 impl CommandError {
     fn exit(&self) -> Exit {
         match self {
-            Self::NoStore(_) | Self::NotOurs(_) => Exit::Unavailable,
-            Self::StoreFailed | Self::Refused(StatusCode::SERVICE_UNAVAILABLE, _) => Exit::StoreFailed,
+            Self::NoStore(_) | Self::NotOurs(_) | Self::File(..) => Exit::Unavailable,
+            Self::Damaged(_) => Exit::Damaged,
+            Self::StoreFailed | Self::TooLate(_) | Self::Refused(StatusCode::SERVICE_UNAVAILABLE, _) => {
+                Exit::StoreFailed
+            }
             Self::Start(error) => error.exit(),
             // Whoever has read enough, as `head` does, is no error.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Stopped,
@@ -79,10 +92,17 @@ impl fmt::Display for CommandError {
                 "{} belongs to another user: run this as that user, or as root while the server is running",
                 dir.display()
             ),
+            Self::File(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::TooLate(deadline) => write!(
+                f,
+                "not done within {}: the machine is busy, the disk is slow, or the store is damaged: try again with a \
+                 longer --deadline",
+                humantime::format_duration(*deadline)
+            ),
             Self::StoreFailed => f.write_str("the store failed: try again"),
             Self::Start(error) => error.fmt(f),
             Self::Console(error) => error.fmt(f),
-            Self::Refused(_, why) | Self::Input(why) => f.write_str(why),
+            Self::Refused(_, why) | Self::Input(why) | Self::Damaged(why) => f.write_str(why),
             Self::NotConfirmed => f.write_str("nothing was changed"),
             Self::Output(error) => write!(f, "standard output: {error}"),
             Self::System(error) => error.fmt(f),

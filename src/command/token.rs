@@ -49,7 +49,7 @@ pub enum TokenCommand {
 
 /// Why there is nothing to look at.
 #[derive(Debug)]
-enum UsageError {
+pub(super) enum UsageError {
     /// Standard input is empty.
     NoInput,
     /// Standard input holds more than any token.
@@ -213,7 +213,7 @@ fn read_token() -> Result<String, UsageError> {
     if token.is_empty() { Err(UsageError::NoInput) } else { Ok(token.to_owned()) }
 }
 
-fn read_keys(path: &Path) -> Result<PublicKeys, UsageError> {
+pub(super) fn read_keys(path: &Path) -> Result<PublicKeys, UsageError> {
     let bytes = File::open(path)
         .and_then(|file| read_up_to(file, KEYS_MAX))
         .map_err(|error| UsageError::Unreadable(path.into(), error))?;

@@ -9,11 +9,33 @@ use warp::reply::Response;
 use super::App;
 use super::answer::{self, ApiError};
 use super::openapi::refusals::Failures;
+use crate::clock::Timestamp;
+use crate::service::CopiesState;
 
 /// How the server is.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Health {
     status: &'static str,
+}
+
+/// Whether the server is of use.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Readiness {
+    status: &'static str,
+    /// Only where automatic backups are set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    backup: Option<BackupHealth>,
+}
+
+/// How automatic backups are doing.
+#[derive(Serialize, ToSchema)]
+pub(super) struct BackupHealth {
+    /// When the newest one was begun.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last: Option<Timestamp>,
+    /// Why there is none that is newer.
+    error: Option<String>,
 }
 
 /// Is the process alive?
@@ -32,11 +54,13 @@ pub(super) async fn alive() -> Result<Response, ApiError> {
 #[utoipa::path(
     get, path = "/readyz", operation_id = "get_readiness", tag = "server",
     responses(
-        (status = 200, description = "They would.", body = Health, example = json!({ "status": "ready" })),
+        (status = 200, description = "They would.", body = Readiness, example = json!({ "status": "ready" })),
         Failures,
     ),
 )]
 pub(super) async fn ready(app: Arc<App>) -> Result<Response, ApiError> {
     app.service.ready().await?;
-    Ok(answer::ok(&Health { status: "ready" }))
+    // A server whose backups fail serves all the same; whoever watches it should see that they do.
+    let backup = app.service.copies().map(|CopiesState { last, error }| BackupHealth { last, error });
+    Ok(answer::ok(&Readiness { status: "ready", backup }))
 }

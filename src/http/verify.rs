@@ -43,8 +43,8 @@ pub(super) async fn decide(
 ) -> Result<Response, ApiError> {
     // Before the token: a mistake in the proxy's configuration shows at the first request.
     let demands = demands(&query).ok_or(ApiError::UnknownDemand)?;
-    let verified = app.service.verify(&origin, bearer.token(), demands).await;
-    verified.map(|user| answer::verified(&user)).map_err(ApiError::RefusedToProxy)
+    let passed = app.service.let_pass(&origin, bearer.token(), demands).await;
+    passed.map(|user| answer::verified(&user)).map_err(ApiError::RefusedToProxy)
 }
 
 /// What a query demands, spelt exactly so. `None` where it holds anything else: a misspelt demand must not count as

@@ -29,6 +29,8 @@ pub struct Instruments {
     pub hashes: Histogram,
     /// The store's.
     pub commits: Commits,
+    /// Those of automatic backups.
+    pub backups: Backups,
 }
 
 /// All instruments, with their names.
@@ -38,8 +40,8 @@ pub struct Metrics(Registry);
 impl Metrics {
     /// Names the instruments.
     #[rustfmt::skip] // one line a metric
-    pub fn new(instruments: Instruments, requests: Requests, backups: &Backups, lost_lines: Counter) -> Self {
-        let Instruments { events, hashes, commits } = instruments;
+    pub fn new(instruments: Instruments, requests: Requests, lost_lines: Counter) -> Self {
+        let Instruments { events, hashes, commits, backups } = instruments;
         let mut all = Registry::default();
         all.register_collector(Box::new(requests));
         all.register("gatelet_logins_total", "Logins by what became of them", events.logins);
@@ -51,8 +53,8 @@ impl Metrics {
         all.register("gatelet_password_hash_duration_seconds", "How long password hashes took", hashes);
         all.register("gatelet_store_batch_changes", "How many changes shared a sync", commits.batch);
         all.register("gatelet_store_sync_duration_seconds", "How long changes took to reach the disk", commits.sync);
-        all.register("gatelet_backup_last_success_timestamp_seconds", "When a backup last succeeded, 0 if none has", backups.last_success.clone());
-        all.register("gatelet_backup_failed", "1 if the last backup failed", backups.last_failed.clone());
+        all.register("gatelet_backup_last_success_timestamp_seconds", "When a backup last succeeded, 0 if none has", backups.last_success);
+        all.register("gatelet_backup_failed", "1 if the last backup failed", backups.last_failed);
         all.register("gatelet_log_lines_lost_total", "Log lines dropped because standard error was too slow", lost_lines);
         Self(all)
     }

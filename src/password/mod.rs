@@ -89,6 +89,11 @@ impl PasswordHash {
         Ok(Self(text))
     }
 
+    /// Whether passwords can be checked against it.
+    pub fn is_readable(&self) -> bool {
+        Stored::parse(&self.0).is_ok()
+    }
+
     /// The text, for storing and for taking it elsewhere.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -29,6 +29,15 @@ impl KeyKeeper {
         Self { store, tokens, dir, clock, turn: Mutex::new(()) }
     }
 
+    /// What is wrong with the files of the keys that are remembered, and which files are none of theirs, while none is
+    /// being changed.
+    pub(super) async fn check_files(&self) -> Result<(Vec<KeyError>, Vec<String>), Refusal> {
+        let _turn = self.turn.lock().await;
+        let remembered = self.store.keys().await?;
+        let (dir, now) = (self.dir.clone(), self.clock.now().unwrap_or_else(|behind| behind.mark));
+        blocking(move || KeyRing::check_files(&dir, &remembered, now)).await
+    }
+
     /// Puts another ring in the place of the one in use, and removes the files of those that are `gone`. Each step
     /// is on stable storage before the next: a power cut leaves a file too many at worst, never a key too few.
     async fn replace(

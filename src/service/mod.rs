@@ -2,10 +2,12 @@
 
 mod accounts;
 mod actor;
+mod backup;
 mod keys;
 mod moves;
 mod refusal;
 mod sessions;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,9 +23,11 @@ use crate::token::{LEEWAY, TokenRefusal, Tokens};
 use keys::KeyKeeper;
 
 pub use actor::{Actor, Caller, FreshAdmin};
+pub use backup::{Copies, CopiesState, CopyPlan};
 pub use moves::{Arrival, Newcomer};
 pub use refusal::{Fault, Refusal, Unavailable};
 pub use sessions::{Demands, Renewed};
+pub use verify::{Check, Verdict};
 
 /// What the service is made of.
 pub struct Parts {
@@ -37,6 +41,8 @@ pub struct Parts {
     pub hashes: HashPool,
     /// Slows down those who guess.
     pub throttle: Throttle,
+    /// Automatic backups, where there are any.
+    pub copies: Option<Copies>,
     /// What time it is.
     pub clock: Arc<Clock>,
 }
@@ -60,6 +66,7 @@ pub struct Service {
     hashes: HashPool,
     throttle: Throttle,
     audit: Audit,
+    copies: Option<Copies>,
     clock: Arc<Clock>,
     started: Timestamp,
     rules: Rules,
@@ -68,12 +75,12 @@ pub struct Service {
 impl Service {
     /// Puts the parts together.
     pub fn new(parts: Parts, rules: Rules) -> Self {
-        let Parts { store, tokens, key_dir, hashes, throttle, clock } = parts;
+        let Parts { store, tokens, key_dir, hashes, throttle, copies, clock } = parts;
         let (store, tokens) = (Arc::new(store), Arc::new(tokens));
         let keys =
             Arc::new(KeyKeeper::new(Arc::clone(&store), Arc::clone(&tokens), key_dir, Arc::clone(&clock)));
         let started = clock.reading();
-        Self { store, tokens, keys, hashes, throttle, audit: Audit::default(), clock, started, rules }
+        Self { store, tokens, keys, hashes, throttle, audit: Audit::default(), copies, clock, started, rules }
     }
 
     /// Whether reads and durable writes work now. Writes.
@@ -113,6 +120,7 @@ impl Service {
             events: self.audit.events.clone(),
             hashes: self.hashes.durations(),
             commits: self.store.commits(),
+            backups: self.copies.as_ref().map(Copies::metrics).unwrap_or_default(),
         }
     }
 

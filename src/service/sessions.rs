@@ -248,7 +248,7 @@ impl Service {
     ///
     /// # Errors
     /// [`Refusal`]. Of an administrator's role first, so that nobody is sent to log in again in vain.
-    pub async fn verify(
+    pub async fn let_pass(
         &self,
         origin: &Origin,
         token: Option<&str>,

@@ -11,10 +11,12 @@
 mod changes;
 mod clock_mark;
 mod commit;
+mod inspect;
 mod ledger;
 mod open;
 mod open_error;
 mod record;
+mod restore;
 mod seal;
 mod snapshot;
 mod space;
@@ -40,9 +42,11 @@ use crate::user::{Role, User, UserId, Username};
 
 use clock_mark::Forgotten;
 use commit::{Committer, Order, Progress};
+pub use inspect::{Findings, Inspection, Records, time_to_inspect};
 use ledger::{Ledger, Stop, Trees};
 use open::Engine;
 pub use open_error::OpenError;
+pub use restore::{Filling, Restoration};
 pub use snapshot::{Snapshot, SnapshotError};
 use space::Space;
 

@@ -5,6 +5,7 @@
 //! ```text
 //! lock       locked by the process that uses the directory, holds its process id
 //! store-id   the marker: the id of the store that belongs here
+//! restoring  while a backup is being restored, until all of it is there
 //! commits    how many changes are known to be on stable storage
 //! store/     sled's files; store.new/ while it is being made
 //! keys/      the keys of tokens
@@ -30,6 +31,7 @@ use super::changes::user_id;
 use super::ledger::{Edits, Found, In, Trees};
 use super::open_error::OpenError;
 use super::record;
+use super::restore::RESTORING;
 use super::seal::{Acknowledged, Seal};
 use super::space::Space;
 use super::{StoreOptions, meta};
@@ -39,7 +41,7 @@ use crate::random;
 
 /// How long opening a small store may take: a damaged log can make a scan spin for ever, and the operator should
 /// hear of it within five seconds.
-const DEADLINE: Duration = Duration::from_secs(4);
+pub(super) const DEADLINE: Duration = Duration::from_secs(4);
 
 /// Bytes of log that are worth a second more: all of it is read, and an SD card is slow.
 const BYTES_PER_SECOND: u64 = 16 << 20;
@@ -79,6 +81,9 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
         return Err(OpenError::Unmarked(store, None));
     }
     let lock = lock(dir)?;
+    if dir.join(RESTORING).exists() {
+        return Err(OpenError::HalfRestored(dir.into()));
+    }
     warn_if_others_can_write(dir);
     space.make_room().map_err(|error| OpenError::Io(dir.into(), error))?;
 
@@ -90,7 +95,7 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
         (None, false) if store.exists() => return Err(OpenError::Vanished(store)),
         (None, false) => {
             let (dir, options) = (dir.to_owned(), options.clone());
-            within_deadline(&store, move || make(&dir, &options))?;
+            within_deadline(&store, move || make(&dir, &options, |_| Ok(Seal::default())).map(drop))?;
         }
         (_, true) => heal(&store)?,
     }
@@ -120,7 +125,7 @@ struct Expected {
     changes: u64,
 }
 
-fn create_data_dir(dir: &Path) -> Result<(), OpenError> {
+pub(super) fn create_data_dir(dir: &Path) -> Result<(), OpenError> {
     let missing: Vec<_> = dir.ancestors().take_while(|level| !level.exists()).collect();
     for level in missing.into_iter().rev().filter(|level| !level.as_os_str().is_empty()) {
         durable_file::create_dir(level).map_err(|error| OpenError::Io(level.into(), error))?;
@@ -132,14 +137,14 @@ fn create_data_dir(dir: &Path) -> Result<(), OpenError> {
 }
 
 /// Whoever can write to the directory can put files of their own in the place of ours.
-fn warn_if_others_can_write(dir: &Path) {
+pub(super) fn warn_if_others_can_write(dir: &Path) {
     if fs::metadata(dir).is_ok_and(|dir| dir.permissions().mode() & 0o022 != 0) {
         log::warn!("others can write to {dir}: run `chmod 700 {dir}`", dir = dir.display());
     }
 }
 
 /// Keeps others out for as long as the file is held.
-fn lock(dir: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("lock");
     let io = |error| OpenError::Io(path.clone(), error);
     let mut file = OpenOptions::new()
@@ -164,7 +169,7 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
-fn read_marker(dir: &Path) -> Result<Option<Uuid>, OpenError> {
+pub(super) fn read_marker(dir: &Path) -> Result<Option<Uuid>, OpenError> {
     let path = dir.join("store-id");
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -177,18 +182,23 @@ fn read_marker(dir: &Path) -> Result<Option<Uuid>, OpenError> {
     }
 }
 
-fn write_marker(dir: &Path, id: Uuid) -> Result<(), OpenError> {
+pub(super) fn write_marker(dir: &Path, id: Uuid) -> Result<(), OpenError> {
     let path = dir.join("store-id");
     durable_file::write(&path, format!("{id}\n").as_bytes()).map_err(|error| OpenError::Io(path, error))
 }
 
-/// Makes an empty store, all of it on stable storage before it gets its name.
-fn make(dir: &Path, options: &StoreOptions) -> Result<(), OpenError> {
+/// Makes a store with what `fill` puts into it, all of it on stable storage before it gets its name. Answers its id
+/// and its seal.
+pub(super) fn make<E: From<OpenError>>(
+    dir: &Path,
+    options: &StoreOptions,
+    fill: impl FnOnce(&Trees) -> Result<Seal, E>,
+) -> Result<(Uuid, Seal), E> {
     let (store, unfinished) = (dir.join("store"), dir.join("store.new"));
     let io = |error| OpenError::Io(store.clone(), error);
     let broken = |error| OpenError::from_sled(&store, error);
     match fs::remove_file(dir.join("commits")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error).into()),
         _ => {}
     }
     if unfinished.exists() {
@@ -199,13 +209,15 @@ fn make(dir: &Path, options: &StoreOptions) -> Result<(), OpenError> {
     let id = Uuid::from_bytes(
         random::bytes().map_err(|error| OpenError::Io(store.clone(), io::Error::other(error.to_string())))?,
     );
-    {
+    let seal = {
         let (_, db, trees) = open_sled(&unfinished, options).map_err(broken)?;
+        let seal = fill(&trees)?;
         trees.meta.insert(meta::STORE_ID, id.as_bytes()).map_err(broken)?;
         trees.meta.insert(meta::FORMAT, FORMAT).map_err(broken)?;
-        trees.meta.insert(meta::SEAL, &Seal::default().to_bytes()).map_err(broken)?;
+        trees.meta.insert(meta::SEAL, &seal.to_bytes()).map_err(broken)?;
         db.flush().map_err(broken)?;
-    }
+        seal
+    };
     wait_until_released(&unfinished.join("db")).map_err(io)?;
     for entry in fs::read_dir(&unfinished).map_err(io)? {
         // Opening a folder to sync it is the same call.
@@ -215,7 +227,7 @@ fn make(dir: &Path, options: &StoreOptions) -> Result<(), OpenError> {
     fs::rename(&unfinished, &store).map_err(io)?;
     durable_file::sync_dir(dir).map_err(io)?;
     log::info!("made a new store in {}", store.display());
-    Ok(())
+    Ok((id, seal))
 }
 
 /// Waits until sled has let go of its log: a thread of its own may hold it for a moment after the last handle is
@@ -278,13 +290,18 @@ fn open_sled(path: &Path, options: &StoreOptions) -> Result<(sled::Config, sled:
     Ok((config, db, trees))
 }
 
+/// What reading all of a store may take on a slow disk.
+pub(super) fn time_to_read(store: &Path) -> Duration {
+    let log_bytes = fs::metadata(store.join("db")).map_or(0, |meta| meta.len());
+    Duration::from_secs(log_bytes / BYTES_PER_SECOND)
+}
+
 /// Does `work`, which opens sled, on a thread of its own: a damaged log may panic or never come back.
 fn within_deadline<T: Send + 'static>(
     store: &Path,
     work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
 ) -> Result<T, OpenError> {
-    let log_bytes = fs::metadata(store.join("db")).map_or(0, |meta| meta.len());
-    let deadline = DEADLINE + Duration::from_secs(log_bytes / BYTES_PER_SECOND);
+    let deadline = DEADLINE + time_to_read(store);
     let (done, wait) = mpsc::channel();
     let path = store.to_owned();
     let opening = move || {

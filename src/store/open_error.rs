@@ -25,12 +25,16 @@ pub enum OpenError {
     Unmarked(PathBuf, Option<Uuid>),
     /// A newer version has written the store.
     Newer(PathBuf),
+    /// Something is where a backup is to be restored; its name, if it has one to show.
+    NotEmpty(PathBuf, String),
+    /// A backup was being restored into the directory, and not all of it is there.
+    HalfRestored(PathBuf),
 }
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const NEXT: &str = "restore the data directory from a backup, or give --data-dir an empty directory to \
-                            begin anew";
+        const NEXT: &str = "restore the data directory from a backup (`gatelet restore`, into an empty directory), or \
+                            give --data-dir an empty directory to begin anew";
         match self {
             Self::InUse(dir, pid) => write!(
                 f,
@@ -80,6 +84,17 @@ impl fmt::Display for OpenError {
             Self::Newer(path) => write!(
                 f,
                 "the store in {} was written by a newer version of gatelet: start that version",
+                path.display()
+            ),
+            Self::NotEmpty(path, name) => write!(
+                f,
+                "{} is not empty ({name} is there): a backup is restored into a directory of its own; give another \
+                 --data-dir, or move away what is there",
+                path.display()
+            ),
+            Self::HalfRestored(path) => write!(
+                f,
+                "a backup was being restored into {} and that was cut short: run `gatelet restore` again",
                 path.display()
             ),
         }

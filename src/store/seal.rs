@@ -85,7 +85,7 @@ impl Seal {
 }
 
 /// FNV-1a, 64 bits: against accidents, not against people; those who can write here can write anything.
-fn digest(tree: In, key: &[u8], value: &[u8]) -> u64 {
+pub(super) fn digest(tree: In, key: &[u8], value: &[u8]) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
     let length = (key.len() as u64).to_be_bytes();

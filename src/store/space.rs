@@ -42,7 +42,8 @@ impl Space {
         self.dir.join("ballast")
     }
 
-    fn free(&self) -> io::Result<u64> {
+    /// Free bytes.
+    pub(super) fn free(&self) -> io::Result<u64> {
         free(&self.dir)
     }
 
@@ -53,6 +54,11 @@ impl Space {
             log::warn!("the disk is full: gave back {} MiB of ballast to start", BALLAST >> 20);
         }
         Ok(())
+    }
+
+    /// Whether there is room for a file or a store that is being made besides.
+    pub(super) fn has_room(&self) -> bool {
+        self.free().is_ok_and(|free| free >= self.min_free.saturating_add(BALLAST))
     }
 
     /// Whether there is room to write. Takes up ballast again when there is; logs when that changes.

@@ -34,7 +34,7 @@ pub enum KeyError {
 
 impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const RESTORE: &str = "restore it from a backup; if it is lost for good, start once with \
+        const RESTORE: &str = "put it back from a copy; if it is lost for good, start once with \
                                `gatelet serve --replace-keys`, which makes a new key; tokens made with the old one are refused";
         match self {
             Self::Missing(path) => write!(f, "the key file {} is missing: {RESTORE}", path.display()),

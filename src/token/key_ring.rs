@@ -21,7 +21,7 @@ use super::keys::{EncryptingKey, Key, SigningKey};
 use super::{LEEWAY, Lifetimes};
 use crate::clock::Timestamp;
 use crate::durable_file;
-use crate::key::{KeyId, KeyRecord, KeyState};
+use crate::key::{KeyId, KeyKind, KeyRecord, KeyState};
 
 /// How long a retired key outlives the last token that it is known to have made: what verifiers allow, and a
 /// minute for requests that took the old ring just before the new one came.
@@ -108,6 +108,26 @@ impl KeyRing {
         })
     }
 
+    /// Looks whether the files in `dir` are those of the keys that are remembered: what is wrong with any, and the names
+    /// of files that are none of them. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`KeyError`]: the folder cannot be read.
+    pub fn check_files(
+        dir: &Path,
+        remembered: &[KeyRecord],
+        now: Timestamp,
+    ) -> Result<(Vec<KeyError>, Vec<String>), KeyError> {
+        let names = key_files::names(dir)?.into_iter().map(|name| name.to_string_lossy().into_owned());
+        let strange = names.filter(|name| remembered.iter().all(|record| record.id.as_str() != name));
+        let needed = remembered.iter().filter(|record| record.not_after.is_none_or(|moment| now < moment));
+        let wrong = needed.filter_map(|KeyRecord { id, .. }| match id.kind() {
+            KeyKind::Signing => key_files::read::<SigningKey>(dir, id).err(),
+            KeyKind::Encrypting => key_files::read::<EncryptingKey>(dir, id).err(),
+        });
+        Ok((wrong.collect(), strange.collect()))
+    }
+
     /// What must be remembered of all keys: of each kind the active one first, then the retiring ones, the
     /// latest first.
     pub fn records(&self) -> Vec<KeyRecord> {
@@ -116,16 +136,12 @@ impl KeyRing {
 
     /// The public keys that tokens may be checked with, the active one first.
     pub fn published(&self) -> Vec<PublishedKey> {
-        let publish = |held: &Held<SigningKey>| {
-            let record = held.record();
-            PublishedKey {
-                paserk: held.key.public_paserk().to_owned(),
-                state: record.state(),
-                not_after: record.not_after,
-                id: record.id,
-            }
-        };
-        self.signing.all().map(publish).collect()
+        self.signing.all().map(Held::published).collect()
+    }
+
+    /// The public half of the key that signs.
+    pub fn signer(&self) -> PublishedKey {
+        self.signing.active.published()
     }
 
     /// A ring with a new key of each kind, whose files in `dir` survive a power cut; the keys that were active
@@ -209,6 +225,18 @@ impl<K: Key> Held<K> {
     fn retired(&self, now: Timestamp) -> Self {
         let over = || now.after(self.longest).after(MARGIN).whole_seconds();
         Self { not_after: Some(self.not_after.unwrap_or_else(over)), ..self.clone() }
+    }
+}
+
+impl Held<SigningKey> {
+    fn published(&self) -> PublishedKey {
+        let record = self.record();
+        PublishedKey {
+            paserk: self.key.public_paserk().to_owned(),
+            state: record.state(),
+            not_after: record.not_after,
+            id: record.id,
+        }
     }
 }
 

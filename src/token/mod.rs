@@ -13,6 +13,7 @@ mod key_ring;
 mod keys;
 pub mod offline;
 mod paseto;
+pub mod statement;
 
 use std::fmt;
 use std::ops::Deref;
@@ -228,6 +229,11 @@ impl Tokens {
     pub fn new(keys: KeyRing, issuer: String, lifetimes: Lifetimes) -> Self {
         let in_use = RwLock::new(Arc::new(InUse { ring: Arc::new(keys), memory: Memory::new() }));
         Self { in_use, issuer, lifetimes }
+    }
+
+    /// Who issues them.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// The keys that tokens are made and checked with at present.

@@ -93,6 +93,12 @@ impl FromStr for PublicKeys {
     }
 }
 
+impl PublicKeys {
+    pub(super) fn named(&self, id: &KeyId) -> Option<&AsymmetricPublicKey<V4>> {
+        self.0.iter().find(|key| key.id == *id).map(|key| &key.key)
+    }
+}
+
 impl PublicKey {
     fn read(place: usize, entry: KeyEntry) -> Result<Self, MalformedKeys> {
         let key = AsymmetricPublicKey::try_from(entry.public_key.as_str());
@@ -402,6 +408,11 @@ fn kid(footer: &[u8]) -> Option<KeyId> {
         kid: KeyId,
     }
     serde_json::from_slice::<Footer>(footer).ok().map(|footer| footer.kid)
+}
+
+/// The key that a token, or whatever is made like one, names in its footer.
+pub(super) fn key_of(text: &str) -> Option<KeyId> {
+    Parts::of(text).ok().and_then(|parts| kid(&parts.footer))
 }
 
 /// A moment as seen from `now`: `in 14m 3s`, `3m 2s ago`.

@@ -15,6 +15,7 @@ mod blocklist;
 mod bodies;
 mod claims;
 mod clock;
+mod copies;
 mod cors;
 mod dev;
 mod end_sessions;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
-use gatelet::clock::Timestamp;
 use serde_json::json;
 
 use crate::support::{Client, Reply, TestServer, credentials, start};
@@ -267,22 +266,6 @@ fn a_clock_that_is_behind_shows() {
     assert_eq!(watched.page()["gatelet_clock_behind"], 1.0);
     watched.server.clock.set(start());
     assert_eq!(watched.page()["gatelet_clock_behind"], 0.0);
-}
-
-#[test]
-fn backups_show_when_they_last_succeeded_and_whether_the_last_one_did() {
-    let watched = Watched::start();
-    let state = || {
-        let page = watched.page();
-        (page["gatelet_backup_last_success_timestamp_seconds"], page["gatelet_backup_failed"])
-    };
-    assert_eq!(state(), (0.0, 0.0));
-    watched.server.backups.done(Timestamp::from_unix_secs(1_767_225_700));
-    assert_eq!(state(), (1_767_225_700.0, 0.0));
-    watched.server.backups.failed();
-    assert_eq!(state(), (1_767_225_700.0, 1.0));
-    watched.server.backups.done(Timestamp::from_unix_secs(1_767_225_800));
-    assert_eq!(state(), (1_767_225_800.0, 0.0));
 }
 
 #[test]

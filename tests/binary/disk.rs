@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::backup_command::{backup, fails, filled, restore, succeeds};
 use crate::support::{Process, Reply, credentials, serve, temporary};
 use crate::{PASSWORD, does_not_start, get, log_in, post, refused, register, run, stop_well, try_register};
 
@@ -243,4 +244,28 @@ fn a_read_only_disk_is_named() {
     disk.mount(&["-o", "remount,ro"]);
     let text = does_not_start(&disk.data(), 73);
     assert!(text.contains(disk.data().to_str().unwrap()) && text.contains("Read-only"), "{text}");
+}
+
+#[test]
+#[ignore = "needs root: mounts a tmpfs"]
+fn a_backup_or_a_restore_that_does_not_fit_leaves_nothing_behind() {
+    let (disk, dir, out) = (Disk::new("96m"), filled(40_000), temporary());
+    let (file, target) = (disk.path().join("backup.jsonl.gz"), disk.data());
+    disk.fill(15); // 16 are left free
+    assert!(fails(&mut backup(dir.path(), &file), 73).contains("backup.jsonl.gz"));
+    let entries = |dir: &Path| fs::read_dir(dir).unwrap().count();
+    assert_eq!(entries(disk.path()), 1, "the filler");
+    disk.make_room();
+
+    let file = out.path().join("backup.jsonl.gz");
+    succeeds(&mut backup(dir.path(), &file));
+    for left in [20, 30, 36] {
+        disk.fill(left);
+        let text = fails(&mut restore(&file, &target), 73);
+        assert!(text.contains("the disk is full"), "{text}");
+        assert_eq!(entries(&target), 1, "the lock");
+        disk.make_room();
+    }
+    succeeds(&mut restore(&file, &target));
+    stop_well(Process::start(&target, &[]));
 }

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backup_command;
 mod completions;
 mod console;
 mod disk;

@@ -31,7 +31,6 @@ pub struct TestServer {
     pub address: SocketAddr,
     /// Where metrics are, with `--metrics-listen`.
     pub metrics: Option<SocketAddr>,
-    pub backups: Backups,
     pub clock: Arc<Clock>,
     dir: Arc<TempDir>,
     args: Vec<String>,
@@ -63,7 +62,6 @@ impl TestServer {
             let listener = runtime.block_on(TcpListener::bind(address)).unwrap();
             MetricsListener { listener, lost_lines: Counter::default() }
         });
-        let backups = server.backups().clone();
         let metrics_address = metrics.as_ref().map(|metrics| metrics.listener.local_addr().unwrap());
         secrets::keys(dir.path());
         let (stop, stopped) = oneshot::channel();
@@ -82,7 +80,6 @@ impl TestServer {
         Ok(Self {
             address,
             metrics: metrics_address,
-            backups,
             clock,
             dir,
             args: args.iter().map(ToString::to_string).collect(),

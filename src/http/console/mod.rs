@@ -3,10 +3,12 @@
 //! The same service as behind the front, by HTTP, for the commands of the executable. The socket is open to its
 //! owner alone (0600), as the keys beside it are; whoever has those needs no password.
 
+mod backup;
 mod client;
 mod keys;
 mod moves;
 mod users;
+mod verify;
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -34,7 +36,7 @@ use super::user::Target;
 use super::{App, named, other, unknown_path};
 use crate::audit::Origin;
 
-pub use client::{ConsoleError, ConsoleReply, ask, connect};
+pub use client::{ConsoleError, ConsoleReply, Download, ask, ask_within, connect, download};
 pub(crate) use moves::{MOVED_AT_ONCE, import_body};
 
 /// The socket's name in the data directory.
@@ -157,6 +159,13 @@ fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
         .and(warp::get().and(call()).and(query()).then(moves::export).or(other("GET")).unify())
         .map(named("/export")).boxed();
 
+    let backup = path!("backup")
+        .and(warp::get().and(call()).then(backup::stream).or(other("GET")).unify())
+        .map(named("/backup")).boxed();
+    let verify = path!("verify")
+        .and(warp::get().and(call()).then(verify::show).or(other("GET")).unify())
+        .map(named("/verify")).boxed();
+
     users.or(user).unify()
         .or(password).unify()
         .or(sessions).unify()
@@ -164,6 +173,8 @@ fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
         .or(published).unify()
         .or(import).unify()
         .or(export).unify()
+        .or(backup).unify()
+        .or(verify).unify()
         .recover(unknown_path).unify()
         .boxed()
 }

@@ -1,0 +1,135 @@
+//! What a backup takes: time, resident memory of both processes, and how long a writer waits meanwhile; and what
+//! checking and restoring it take. `cargo bench --bench backup -- 1000000`
+//!
+//! The limit that the waits are to be seen against is those of the same writer while no backup is being made.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use gatelet::clock::{Clock, Timestamp};
+use gatelet::password::PasswordHash;
+use gatelet::store::{NewUser, Store, StoreOptions};
+use gatelet::user::Role;
+
+use support::{Process, credentials, gatelet, temporary};
+
+fn main() {
+    let users = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(100_000_u64);
+    let temporary = temporary();
+    let (dir, file) = (temporary.path().join("data"), temporary.path().join("backup.jsonl.gz"));
+    Process::start(&dir, &[]).stop(); // makes the keys
+    let began = Instant::now();
+    fill(&dir, users);
+    println!("{users} users written in {:?}", began.elapsed());
+
+    let server = Process::start(&dir, &["--log", "warn", "--registration-limit", "off"]);
+    let address = server.address;
+    let write_while = |what: &str, work: &mut dyn FnMut()| {
+        let done = Arc::new(AtomicBool::new(false));
+        let writer = {
+            let (done, prefix) = (Arc::clone(&done), what.to_owned());
+            thread::spawn(move || waits(address, &prefix, &done))
+        };
+        work();
+        done.store(true, Ordering::Relaxed);
+        let mut waits = writer.join().unwrap();
+        waits.sort();
+        let at = |part: usize| waits[(waits.len() - 1) * part / 1000];
+        println!(
+            "{what}: {} registrations, half in {:?}, 99 % in {:?}, the longest in {:?}; {} MiB resident at most",
+            waits.len(),
+            at(500),
+            at(990),
+            at(1000),
+            peak_mib(server.id()),
+        );
+    };
+    write_while("no backup", &mut || thread::sleep(Duration::from_secs(5)));
+    write_while("backup", &mut || {
+        time("backup", gatelet().arg("backup").arg(&file).arg("--data-dir").arg(&dir))
+    });
+    println!("{} bytes of backup", std::fs::metadata(&file).unwrap().len());
+    write_while("verify", &mut || time("verify", gatelet().arg("verify").arg("--data-dir").arg(&dir)));
+    server.stop();
+    time("verify --backup", gatelet().args(["verify", "--backup"]).arg(&file));
+    let restored = temporary.path().join("restored");
+    time("restore", gatelet().arg("restore").arg(&file).arg("--data-dir").arg(&restored));
+    let began = Instant::now();
+    Process::start(&restored, &[]).stop();
+    println!("first start of what was restored, and its end: {:?}", began.elapsed());
+}
+
+/// How long each registration of a client took that has one under way all the time.
+fn waits(address: std::net::SocketAddr, prefix: &str, done: &AtomicBool) -> Vec<Duration> {
+    let mut client = support::Client::connect(address).unwrap();
+    let mut waits = Vec::new();
+    while !done.load(Ordering::Relaxed) {
+        let body = credentials(&format!("{prefix} {}", waits.len()), "correct horse");
+        let began = Instant::now();
+        let reply = client.post("/register", &body);
+        waits.push(began.elapsed());
+        assert_eq!(reply.status, 201, "{reply:?}");
+    }
+    waits
+}
+
+/// Runs a command and prints what it took.
+fn time(what: &str, command: &mut Command) {
+    let began = Instant::now();
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let mut peak = 0;
+    let status = loop {
+        peak = peak.max(peak_mib(child.id()));
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    println!("{what}: {:?}, {peak} MiB resident at most", began.elapsed());
+    assert!(status.success(), "{status}");
+}
+
+/// The most memory that a process has had; 0 once it has ended.
+fn peak_mib(id: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024)
+}
+
+fn fill(dir: &Path, users: u64) {
+    let options = StoreOptions { cache: 64 << 20, min_free: 16 << 20, accept_clock: false };
+    let store = Arc::new(Store::open(dir, &options, Arc::new(Clock::system())).unwrap());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    // Changes under way at the same time share syncs.
+    let writers: Vec<_> = (0..512)
+        .map(|first| {
+            let store = Arc::clone(&store);
+            runtime.spawn(async move {
+                for n in (first..users).step_by(512) {
+                    assert!(store.create_user(user(n)).await.unwrap().is_some());
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        runtime.block_on(writer).unwrap();
+    }
+    store.close().unwrap();
+}
+
+fn user(n: u64) -> NewUser {
+    // As long as a hash at the default cost, and hard to compress.
+    let noise = |salt: u64| format!("{:020}", (n ^ salt << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let hash = format!("$scrypt$ln=15,r=8,p=3$a{}A${}{}aaA", noise(1), noise(2), noise(3));
+    let name = format!("user-{n:08}").parse().unwrap();
+    NewUser::new(name, Role::User, PasswordHash::from_stored(hash), Timestamp::from_unix_millis(n)).unwrap()
+}

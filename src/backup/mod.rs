@@ -1,0 +1,100 @@
+//! Backups: all users in one file that can be checked by itself.
+//!
+//! A file is gzip of JSON, one object a line: a [`Header`], a [`UserLine`] for each user in order of creation, and a
+//! [`Trailer`] with their number, the SHA-256 of every byte before it and a signature over both, by the key that signed
+//! access tokens when it was made. A file that was cut short has no trailer, and one that was changed has a wrong one.
+//!
+//! It holds no key and no session: whoever steals one can guess at passwords and make no token, and what is restored
+//! from it begins with new keys, so that nothing that was revoked since comes back.
+
+mod check;
+mod file;
+mod restore;
+mod write;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::key::KeyId;
+use crate::user::{Role, UserId};
+
+pub use check::{Checked, Checker, Flaw};
+pub use file::{BackupFile, NewFile, ReadError, compressed, moment_of, own_name};
+pub use restore::{RestoreError, restore};
+pub use write::{Backup, WriteError};
+
+/// The version of the format that is written, and the newest that is read.
+const FORMAT: u64 = 1;
+
+/// The longest line in bytes: a stored record has at most 4 KiB, and JSON escapes double few of them.
+const LINE_MAX: usize = 16 * 1024;
+
+/// The first line: what this is, and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// The version of the format.
+    #[serde(rename = "gatelet_backup")]
+    format: u64,
+    /// The moment that it shows.
+    pub created_at: Timestamp,
+    /// The version of Gatelet that made it.
+    pub version: String,
+    /// The id of the store.
+    pub store: Uuid,
+    /// Who issues its tokens.
+    pub issuer: String,
+    /// How many users follow.
+    pub users: u64,
+    /// Who signs.
+    pub key: Signer,
+}
+
+/// The key that signs a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signer {
+    /// Its id.
+    #[serde(rename = "kid")]
+    pub id: KeyId,
+    /// Its public half: `k4.public.…`.
+    pub public_key: String,
+}
+
+/// A user.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UserLine<'a> {
+    id: UserId,
+    #[serde(borrow)]
+    username: std::borrow::Cow<'a, str>,
+    role: Role,
+    disabled: bool,
+    created_at_millis: u64,
+    #[serde(borrow)]
+    password_hash: std::borrow::Cow<'a, str>,
+}
+
+/// The last line.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Trailer {
+    users: u64,
+    /// Hexadecimal; of every byte before this line.
+    sha256: String,
+    /// States a [`Summary`].
+    signature: String,
+}
+
+/// How the trailer begins, which no other line does.
+const TRAILER: &[u8] = br#"{"users":"#;
+
+/// What is signed.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Summary {
+    created_at: Timestamp,
+    users: u64,
+    sha256: String,
+}

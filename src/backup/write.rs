@@ -1,0 +1,129 @@
+//! Writing a backup, line by line, in memory that does not grow with the store.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use ct_codecs::{Encoder, Hex};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::{FORMAT, Header, Signer, Summary, Trailer, UserLine};
+use crate::clock::Timestamp;
+use crate::store::{Snapshot, SnapshotError};
+use crate::token::statement::Subject;
+use crate::token::{IssueError, KeyRing};
+
+/// A backup that can be written.
+pub struct Backup {
+    snapshot: Snapshot,
+    keys: Arc<KeyRing>,
+    header: Header,
+}
+
+/// Why a backup was not written to its end.
+#[derive(Debug)]
+pub enum WriteError {
+    /// The store could not be read.
+    Snapshot(SnapshotError),
+    /// It could not be signed.
+    Sign(IssueError),
+    /// It could not be written.
+    Io(io::Error),
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Snapshot(error) => error.fmt(f),
+            Self::Sign(error) => error.fmt(f),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for WriteError {}
+
+impl From<SnapshotError> for WriteError {
+    fn from(error: SnapshotError) -> Self {
+        Self::Snapshot(error)
+    }
+}
+
+impl From<io::Error> for WriteError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Backup {
+    /// A backup of `snapshot`, begun at `now`, signed with the active one of `keys`.
+    pub fn new(snapshot: Snapshot, keys: Arc<KeyRing>, issuer: &str, now: Timestamp) -> Self {
+        let key = keys.signer();
+        let header = Header {
+            format: FORMAT,
+            created_at: now.whole_seconds(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            store: snapshot.store_id(),
+            issuer: issuer.to_owned(),
+            users: snapshot.users(),
+            key: Signer { id: key.id, public_key: key.paserk },
+        };
+        Self { snapshot, keys, header }
+    }
+
+    /// What stands at its beginning.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Writes it, uncompressed. Blocks.
+    ///
+    /// # Errors
+    /// [`WriteError`]; what has been written is then no backup and cannot be taken for one.
+    pub fn write(self, out: impl Write) -> Result<(), WriteError> {
+        let Self { snapshot, keys, header } = self;
+        let mut lines = Lines { out, sum: Sha256::new(), line: Vec::with_capacity(1024) };
+        lines.write(&header)?;
+        let mut users = 0;
+        snapshot.read(|user, hash| {
+            users += 1;
+            lines.write(&UserLine {
+                id: user.id,
+                username: user.name.as_str().into(),
+                role: user.role,
+                disabled: user.disabled,
+                created_at_millis: user.created_at.unix_millis(),
+                password_hash: hash.as_str().into(),
+            })?;
+            Ok::<_, WriteError>(())
+        })?;
+        let sha256 = hex(lines.sum.clone());
+        let summary = Summary { created_at: header.created_at, users, sha256 };
+        let text = serde_json::to_string(&summary).map_err(io::Error::from)?;
+        let signature = keys.state(Subject::Backup, &text).map_err(WriteError::Sign)?;
+        lines.write(&Trailer { users, sha256: summary.sha256, signature })?;
+        Ok(lines.out.flush()?)
+    }
+}
+
+struct Lines<W> {
+    out: W,
+    sum: Sha256,
+    line: Vec<u8>,
+}
+
+impl<W: Write> Lines<W> {
+    fn write(&mut self, line: &impl Serialize) -> io::Result<()> {
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, line)?;
+        self.line.push(b'\n');
+        self.sum.update(&self.line);
+        self.out.write_all(&self.line)
+    }
+}
+
+/// A checksum as it stands in trailers.
+pub(super) fn hex(sum: Sha256) -> String {
+    Hex::encode_to_string(sum.finalize()).unwrap_or_default() // fails for lengths beyond any memory
+}

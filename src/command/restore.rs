@@ -1,0 +1,120 @@
+//! `gatelet restore`
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::progress::Progress;
+use super::token::read_keys;
+use super::{CommandError, demand_ours, finish, print};
+use crate::backup::{BackupFile, Checked, ReadError, RestoreError, restore};
+use crate::clock::Clock;
+use crate::exit::Exit;
+use crate::logging::Logging;
+use crate::server::{StartError, lifetimes, store_options};
+use crate::settings::{DataDirArgs, Settings};
+use crate::store::Restoration;
+use crate::token::offline::PublicKeys;
+
+/// Restore a backup.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// File to read
+    file: PathBuf,
+    /// Public keys of which one must have signed the backup, as for `gatelet token verify`
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// Where the store will be.
+    #[command(flatten)]
+    data: DataDirArgs,
+}
+
+/// Restores a backup.
+pub fn run(args: &RestoreArgs) -> Exit {
+    finish(restore_file(args))
+}
+
+fn restore_file(args: &RestoreArgs) -> Result<(), CommandError> {
+    let settings = Settings::from_environment(&args.data)?;
+    let known = known_keys(args.keys.as_deref())?;
+    let dir = settings.data_dir();
+    demand_ours(dir)?;
+    let mut opened = OpenBackup::open(&args.file)?;
+    let checked = opened.check(known.as_ref())?;
+    let into = Restoration::begin(dir, &store_options(&settings))
+        .map_err(|error| CommandError::Start(StartError::Store(error)))?;
+    let logging = Logging::start("warn", settings.log_format)?;
+    let mut progress = Progress::begin("users restored", Some(checked.header.users));
+    let now = Clock::system().reading();
+    let restored =
+        restore(&mut opened.file, known.as_ref(), &checked, into, lifetimes(&settings), now, |_| {
+            progress.advance(1);
+        });
+    drop(progress);
+    logging.finish();
+    restored.map_err(|error| match error {
+        RestoreError::Backup(error) => opened.unreadable(error),
+        RestoreError::Store(error) => CommandError::Start(StartError::Store(error)),
+        RestoreError::Keys(error) => CommandError::Start(StartError::Keys(error)),
+    })?;
+    let header = &checked.header;
+    print(format!(
+        "{} users are back in {}, as they were at {}",
+        header.users,
+        dir.display(),
+        header.created_at
+    ))?;
+    print(format!("The backup was {}", signed(&checked)))?;
+    print(
+        "The keys are new: all sessions are over, and services that check tokens have to load the keys again.",
+    )
+}
+
+/// The public keys in a file.
+pub(super) fn known_keys(path: Option<&Path>) -> Result<Option<PublicKeys>, CommandError> {
+    path.map(read_keys).transpose().map_err(|error| CommandError::Input(error.to_string()))
+}
+
+/// Who has signed a backup, and whether to believe that.
+pub(super) fn signed(checked: &Checked) -> String {
+    let key = &checked.header.key.id;
+    if checked.vouched {
+        format!("signed by one of the keys given: {key}")
+    } else {
+        format!("signed by a key that it brings itself (--keys tells whether that is yours): {key}")
+    }
+}
+
+/// A backup's file and its name.
+pub(super) struct OpenBackup {
+    path: PathBuf,
+    pub(super) file: BackupFile,
+}
+
+impl OpenBackup {
+    pub(super) fn open(path: &Path) -> Result<Self, CommandError> {
+        let file = BackupFile::open(path).map_err(|error| CommandError::File(path.to_owned(), error))?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Reads all of it.
+    pub(super) fn check(&mut self, known: Option<&PublicKeys>) -> Result<Checked, CommandError> {
+        let mut progress = None;
+        let read = self.file.read(known, |total, _, _| {
+            progress.get_or_insert_with(|| Progress::begin("users checked", Some(total))).advance(1);
+            Ok(())
+        });
+        read.map_err(|error| self.unreadable(error))
+    }
+
+    fn unreadable(&self, error: ReadError) -> CommandError {
+        let path = &self.path;
+        match error {
+            ReadError::Io(error) => CommandError::File(path.clone(), error),
+            ReadError::Flaw(flaw) => CommandError::Damaged(format!(
+                "{} is no good backup: {flaw}: nothing can be restored from it, use another",
+                path.display()
+            )),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `gatelet verify`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::output::{OutputArgs, Table};
+use super::restore::{OpenBackup, known_keys, signed};
+use super::{CommandError, WhereNone, finish, say, with_console};
+use crate::exit::Exit;
+use crate::settings::{DataDirArgs, Settings, lifetime};
+use crate::store::time_to_inspect;
+
+/// Check store and keys, or a backup.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Check this backup instead: whether it could be restored
+    #[arg(long, value_name = "FILE")]
+    backup: Option<PathBuf>,
+    /// Public keys of which one must have signed the backup, as for `gatelet token verify`
+    #[arg(long, value_name = "FILE", requires = "backup")]
+    keys: Option<PathBuf>,
+    /// How long it may take [default: half a minute, and longer for large stores]
+    #[arg(long, value_name = "DURATION", value_parser = lifetime)]
+    deadline: Option<Duration>,
+    /// Where the store is.
+    #[command(flatten)]
+    data: DataDirArgs,
+    /// How to print.
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Checks, and exits with 0 if all is well.
+pub fn run(args: &VerifyArgs) -> Exit {
+    let checks = match &args.backup {
+        Some(_) => check_backup(args),
+        None => check_store(args),
+    };
+    match checks.and_then(|checks| args.output.print(&checks, table).map(|()| checks)) {
+        Ok(checks) => {
+            let wrong = rows(&checks).filter(|check| check["verdict"] == "wrong").count();
+            if wrong == 0 {
+                return Exit::Stopped;
+            }
+            say(format_args!("gatelet: {wrong} of the checks found something wrong"));
+            Exit::Damaged
+        }
+        Err(error) => finish(Err(error)),
+    }
+}
+
+fn check_store(args: &VerifyArgs) -> Result<Value, CommandError> {
+    let settings = Settings::from_environment(&args.data)?;
+    let deadline = args.deadline.unwrap_or_else(|| time_to_inspect(settings.data_dir()));
+    let checked =
+        with_console(&settings, WhereNone::Refuse, |console| console.ask_within(deadline, "/verify"));
+    match checked {
+        // Opening looks at the same things, and stops at the first that is wrong.
+        Err(CommandError::Start(error)) if error.exit() == Exit::Damaged => Ok(one("store", "wrong", &error)),
+        checked => checked,
+    }
+}
+
+fn check_backup(args: &VerifyArgs) -> Result<Value, CommandError> {
+    let known = known_keys(args.keys.as_deref())?;
+    let path = args.backup.as_deref().unwrap_or_else(|| "".as_ref());
+    match OpenBackup::open(path)?.check(known.as_ref()) {
+        Ok(checked) => {
+            let header = &checked.header;
+            let text = format!("{} users of {}, {}", header.users, header.created_at, signed(&checked));
+            Ok(one("backup", "good", &text))
+        }
+        Err(CommandError::Damaged(why)) => Ok(one("backup", "wrong", &why)),
+        Err(error) => Err(error),
+    }
+}
+
+fn one(check: &str, verdict: &str, found: &dyn std::fmt::Display) -> Value {
+    json!({ "checks": [{ "check": check, "verdict": verdict, "found": found.to_string() }] })
+}
+
+fn rows(checks: &Value) -> impl Iterator<Item = &Value> {
+    checks["checks"].as_array().into_iter().flatten()
+}
+
+fn table(checks: &Value) -> Table {
+    let mut table = Table::new(["CHECK", "VERDICT", "FOUND"]);
+    for check in rows(checks) {
+        let text = |field: &str| check[field].as_str().unwrap_or_default().to_owned();
+        table.row([text("check"), text("verdict"), text("found")]);
+    }
+    table
+}

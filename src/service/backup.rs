@@ -1,0 +1,249 @@
+//! Backups: for whoever asks, and automatic copies in a folder.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+
+use crate::audit::{Event, Origin};
+use crate::backup::{Backup, NewFile, WriteError, moment_of, own_name};
+use crate::clock::Timestamp;
+use crate::durable_file;
+use crate::metrics::Backups;
+use crate::store::StoreError;
+
+use super::{FreshAdmin, Refusal, Service};
+
+/// How often to look whether a copy is due: often enough for any interval, and for a clock that was set.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long after a copy has failed the next is tried; twice as long each time, up to the usual interval.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// How long a copy may take before its disk is said to hang. A million users take some ten seconds.
+const HANGS: Duration = Duration::from_secs(3600);
+
+/// Where automatic copies go.
+#[derive(Clone, Debug)]
+pub struct CopyPlan {
+    /// A directory of their own.
+    pub dir: PathBuf,
+    /// How often one is made.
+    pub every: Duration,
+    /// How many are kept.
+    pub keep: usize,
+    /// Bytes that are left on its disk.
+    pub min_free: u64,
+}
+
+/// Automatic copies.
+pub struct Copies {
+    plan: CopyPlan,
+    state: Mutex<State>,
+    metrics: Backups,
+}
+
+#[derive(Default)]
+struct State {
+    /// When the last good one was begun.
+    last: Option<Timestamp>,
+    failed: Option<Failed>,
+}
+
+/// What is the matter since the last good copy.
+struct Failed {
+    error: String,
+    wait: Duration,
+    next: Timestamp,
+}
+
+/// How automatic copies are doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopiesState {
+    /// When the newest one was begun.
+    pub last: Option<Timestamp>,
+    /// Why there is none that is newer; names no files.
+    pub error: Option<String>,
+}
+
+/// Why a copy was not made.
+#[derive(Debug)]
+enum CopyError {
+    Store(StoreError),
+    Write(WriteError),
+    Folder(io::Error),
+    /// Nothing has become of it in an hour.
+    Hangs,
+    /// The thread that was to make it is gone.
+    Gone,
+}
+
+impl fmt::Display for CopyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Write(error) => error.fmt(f),
+            Self::Folder(error) => error.fmt(f),
+            Self::Hangs => f.write_str("the disk does not answer"),
+            Self::Gone => f.write_str("the thread that writes it is gone"),
+        }
+    }
+}
+
+impl Copies {
+    /// Copies that go on from those that are there.
+    ///
+    /// # Errors
+    /// When the directory cannot be made or written to.
+    pub fn open(plan: CopyPlan, now: Timestamp) -> io::Result<Self> {
+        durable_file::create_dir(&plan.dir)?;
+        drop(NewFile::create(&plan.dir.join("gatelet-writes-here"), 0)?);
+        let last = plan.copies(now)?.last().map(|(moment, _)| *moment);
+        let metrics = Backups::default();
+        if let Some(last) = last {
+            metrics.done(last);
+        }
+        Ok(Self { plan, metrics, state: Mutex::new(State { last, failed: None }) })
+    }
+
+    /// How they are doing, counted.
+    pub(super) fn metrics(&self) -> Backups {
+        self.metrics.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_due(&self, now: Timestamp) -> bool {
+        let state = self.state();
+        match &state.failed {
+            Some(failed) => now >= failed.next,
+            None => state.last.is_none_or(|last| now >= last.after(self.plan.every)),
+        }
+    }
+
+    /// The one place where it is known what has become of a copy.
+    fn settle(&self, now: Timestamp, outcome: Result<u64, CopyError>) {
+        let dir = self.plan.dir.display();
+        let mut state = self.state();
+        match outcome {
+            Ok(users) => {
+                log::info!("{users} users were backed up to {dir}/{}", own_name(now));
+                self.metrics.done(now);
+                *state = State { last: Some(now), failed: None };
+            }
+            Err(error) => {
+                let before = state.failed.as_ref().map(|failed| failed.wait);
+                let wait = before.map_or(RETRY, |wait| wait.saturating_mul(2)).min(self.plan.every);
+                log::error!(
+                    "no backup could be written to {dir}: {error}: the next is tried in {}",
+                    humantime::format_duration(wait)
+                );
+                self.metrics.failed();
+                state.failed = Some(Failed { error: error.to_string(), wait, next: now.after(wait) });
+            }
+        }
+    }
+}
+
+impl CopyPlan {
+    /// Those that were begun until `now`, oldest first. A clock that ran ahead may have left others; they are nobody's
+    /// measure, and stay.
+    fn copies(&self, now: Timestamp) -> io::Result<Vec<(Timestamp, PathBuf)>> {
+        let mut copies = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            if let Some(moment) =
+                entry.file_name().to_str().and_then(moment_of).filter(|&moment| moment <= now)
+            {
+                copies.push((moment, entry.path()));
+            }
+        }
+        copies.sort();
+        Ok(copies)
+    }
+
+    /// Makes a copy and removes those that are too many by then. Blocks.
+    fn write(&self, backup: Backup, now: Timestamp) -> Result<(), CopyError> {
+        let folder = CopyError::Folder;
+        self.remove_unfinished().map_err(folder)?;
+        let mut file = NewFile::create(&self.dir.join(own_name(now)), self.min_free).map_err(folder)?;
+        backup.write(&mut file).map_err(CopyError::Write)?;
+        file.finish().map_err(folder)?;
+        let copies = self.copies(now).map_err(folder)?;
+        for (_, path) in copies.iter().rev().skip(self.keep) {
+            fs::remove_file(path).map_err(folder)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what a process that was killed has left behind.
+    fn remove_unfinished(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name.to_str().and_then(|name| moment_of(name.strip_suffix(".new")?)).is_some() {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Service {
+    /// A backup that can be written now.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn begin_backup(&self, origin: &Origin, admin: FreshAdmin<'_>) -> Result<Backup, Refusal> {
+        let backup = self.new_backup().await?;
+        self.audit.record(origin, Event::BackedUp(admin.by(), backup.header().users));
+        Ok(backup)
+    }
+
+    async fn new_backup(&self) -> Result<Backup, StoreError> {
+        let snapshot = self.store.snapshot().await?;
+        let now = self.clock.now().unwrap_or_else(|behind| behind.mark);
+        Ok(Backup::new(snapshot, self.tokens.ring(), self.tokens.issuer(), now))
+    }
+
+    /// Makes automatic copies whenever one is due, for ever.
+    pub async fn keep_copies(&self) {
+        let Some(copies) = &self.copies else {
+            return;
+        };
+        loop {
+            // While the clock is not believed, nobody can tell what is due; it has said so.
+            if let Ok(now) = self.clock.now()
+                && copies.is_due(now)
+            {
+                copies.settle(now, self.copy(&copies.plan, now).await);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn copy(&self, plan: &CopyPlan, now: Timestamp) -> Result<u64, CopyError> {
+        let backup = self.new_backup().await.map_err(CopyError::Store)?;
+        let users = backup.header().users;
+        let plan = plan.clone();
+        let written = spawn_blocking(move || plan.write(backup, now));
+        match tokio::time::timeout(HANGS, written).await {
+            Ok(written) => written.unwrap_or(Err(CopyError::Gone))?,
+            Err(_) => return Err(CopyError::Hangs),
+        }
+        Ok(users)
+    }
+
+    /// How automatic copies are doing, where there are any.
+    pub fn copies(&self) -> Option<CopiesState> {
+        let state = self.copies.as_ref()?.state();
+        let error = state.failed.as_ref().map(|failed| failed.error.clone());
+        Some(CopiesState { last: state.last, error })
+    }
+}

@@ -1,0 +1,171 @@
+//! Store and keys looked through: what is wrong, and what to do.
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+
+use crate::password::PasswordHash;
+use crate::store::{Findings, Records, SnapshotError};
+use crate::token::KeyError;
+
+use super::{Fault, FreshAdmin, Refusal, Service};
+
+/// Something that was checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What was checked.
+    pub check: &'static str,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found, and what to do about it where it is wrong.
+    pub found: String,
+}
+
+/// How something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it must be.
+    Good,
+    /// As it may be; somebody may want to know.
+    Note,
+    /// Not as it must be.
+    Wrong,
+}
+
+/// What to do about damage that the next start would refuse.
+const RESTORE: &str = "keep this directory, restore the last good backup into another, and look at the disk";
+
+impl Service {
+    /// Reads all of the store and the keys and says how each thing is. Stops when the caller has gone.
+    ///
+    /// # Errors
+    /// [`Refusal`]: nothing could be said.
+    pub async fn check(&self, _admin: FreshAdmin<'_>) -> Result<Vec<Check>, Refusal> {
+        let keys = self.keys.check_files().await?;
+        let inspection = self.store.inspect().await?;
+        let now = self.clock.now().unwrap_or_else(|behind| behind.mark);
+        let (answer, wait) = oneshot::channel();
+        spawn_blocking(move || {
+            let found = inspection.finish(now, PasswordHash::is_readable, || answer.is_closed());
+            let _ = answer.send(found);
+        });
+        let found = match wait.await {
+            Ok(Ok(found)) => found,
+            Ok(Err(SnapshotError::Store(error))) => return Err(error.into()),
+            Ok(Err(error @ (SnapshotError::TooSlow | SnapshotError::Damaged | SnapshotError::Abandoned))) => {
+                return Err(Refusal::Internal(Fault::new(format!("the store could not be read: {error}"))));
+            }
+            Err(_) => return Err(Refusal::Internal(Fault::new("reading the store panicked".into()))),
+        };
+        Ok(checks(&found, &keys))
+    }
+}
+
+fn checks(found: &Findings, (wrong_keys, strange): &(Vec<KeyError>, Vec<String>)) -> Vec<Check> {
+    let check = |check, (verdict, found)| Check { check, verdict, found };
+    let mut checks = vec![
+        check("marker", marker(found)),
+        check("changes", changes(found)),
+        check("seal", seal(found)),
+        check("users", readable(found.users)),
+        check("names", readable(found.names)),
+        check("ended sessions", readable(found.ended)),
+        check("rotations", readable(found.rotations)),
+        check("keys", readable(found.keys)),
+        check("names and users", names(found)),
+        check("forgetting", forgetting(found)),
+        check("key files", key_files(wrong_keys)),
+        check("free space", free_space(found)),
+        check("directory", directory(found)),
+    ];
+    if !strange.is_empty() {
+        checks
+            .push(check("other key files", (Verdict::Note, format!("nobody needs {}", strange.join(", ")))));
+    }
+    checks
+}
+
+type Judged = (Verdict, String);
+
+fn good(found: impl Into<String>) -> Judged {
+    (Verdict::Good, found.into())
+}
+
+fn wrong(found: String) -> Judged {
+    (Verdict::Wrong, found)
+}
+
+fn marker(found: &Findings) -> Judged {
+    let id = found.store;
+    if found.marker == Some(id) {
+        return good(format!("store {id}"));
+    }
+    wrong(format!("the file store-id does not name this store: make it with the one line {id}"))
+}
+
+fn changes(found: &Findings) -> Judged {
+    let changes = found.changes;
+    match found.acknowledged {
+        Some(known) if known > changes => {
+            wrong(format!("the last {} of {known} are missing: {RESTORE}", known - changes))
+        }
+        Some(_) => good(format!("{changes}, none is missing")),
+        None => {
+            let text = "the file commits is gone: whether the last are there cannot be told";
+            (Verdict::Note, format!("{changes}; {text}"))
+        }
+    }
+}
+
+fn seal(found: &Findings) -> Judged {
+    if found.adds_up {
+        return good("all records are there and as they were written");
+    }
+    wrong(format!("records are missing, or older than they should be: {RESTORE}"))
+}
+
+fn readable(Records { count, unreadable }: Records) -> Judged {
+    match unreadable {
+        0 => good(count.to_string()),
+        _ => wrong(format!("{unreadable} of {count} cannot be read: {RESTORE}")),
+    }
+}
+
+fn names(found: &Findings) -> Judged {
+    if found.names_fit {
+        return good("each name leads to its user, and each user has it");
+    }
+    wrong(format!("some names lead to nobody or to somebody else, or users have none: {RESTORE}"))
+}
+
+fn forgetting(found: &Findings) -> Judged {
+    if found.overdue == 0 {
+        return good("nothing is kept for longer than it is needed");
+    }
+    let text = "sessions were over more than an hour ago and are still there: a running server forgets them within a \
+                minute, unless the disk is full or its clock is wrong";
+    (Verdict::Note, format!("{} {text}", found.overdue))
+}
+
+fn key_files(problems: &[KeyError]) -> Judged {
+    if problems.is_empty() {
+        return good("all that are needed are there");
+    }
+    wrong(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+}
+
+fn free_space(found: &Findings) -> Judged {
+    let text = format!("{} MiB, and {} MiB must be", found.free >> 20, found.min_free >> 20);
+    if found.free >= found.min_free {
+        return good(text);
+    }
+    wrong(format!("{text}: nothing is written until there is room"))
+}
+
+fn directory(found: &Findings) -> Judged {
+    match &found.exposed {
+        None => good("only its owner can write to it"),
+        Some(dir) => wrong(format!("others can write to it: run `chmod 700 {}`", dir.display())),
+    }
+}

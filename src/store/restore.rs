@@ -1,0 +1,178 @@
+//! Making a store from a backup: all of it, or nothing that a start would take for a store.
+//!
+//! The mark `restoring` is the first thing to be made durable in the directory and the last to be removed. While it is
+//! there, no start opens the directory, and another restoration may clear away what this one has made.
+
+use std::fs;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use super::ledger::{In, Trees};
+use super::open::{create_data_dir, lock, make, warn_if_others_can_write, write_marker};
+use super::open_error::OpenError;
+use super::record;
+use super::seal::{Acknowledged, Seal};
+use super::space::Space;
+use super::{StoreError, StoreOptions};
+use crate::durable_file;
+use crate::key::KeyRecord;
+use crate::password::PasswordHash;
+use crate::user::User;
+
+/// The mark's name.
+pub(super) const RESTORING: &str = "restoring";
+
+/// What may lie in a directory that counts as empty: the lock of a start that was refused, the beginning of a mark, and
+/// what file systems put at their root.
+const NOTHING: [&str; 3] = ["lock", "restoring.new", "lost+found"];
+
+/// What a restoration makes.
+const PIECES: [&str; 6] = ["store.new", "store", "keys", "commits", "store-id.new", "store-id"];
+
+/// After so many users it is looked again whether there is room for more, which take some kilobytes each at most.
+const LOOK_FOR_ROOM: u64 = 1000;
+
+/// A directory into which a backup is being restored. Dropped before that is complete, it is empty again.
+pub struct Restoration {
+    dir: PathBuf,
+    options: StoreOptions,
+    complete: bool,
+    _lock: fs::File,
+}
+
+impl Restoration {
+    /// Takes possession of `dir`, which must be empty or missing.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing has been changed then.
+    pub fn begin(dir: &Path, options: &StoreOptions) -> Result<Self, OpenError> {
+        create_data_dir(dir)?;
+        demand_empty(dir)?; // before anything is made in it
+        let lock = lock(dir)?;
+        demand_empty(dir)?; // as it is now that nobody else changes it
+        warn_if_others_can_write(dir);
+        let io = |error| OpenError::Io(dir.into(), error);
+        durable_file::write(&dir.join(RESTORING), b"").map_err(io)?;
+        let restoration = Self { dir: dir.into(), options: options.clone(), complete: false, _lock: lock };
+        restoration.clear().map_err(io)?;
+        Ok(restoration)
+    }
+
+    /// Makes the store, in which these keys and no others are good, and which holds what `fill` adds. It is on stable
+    /// storage when this returns.
+    ///
+    /// # Errors
+    /// Those of `fill`, or [`OpenError`].
+    pub fn complete<E: From<OpenError>>(
+        mut self,
+        keys: &[KeyRecord],
+        fill: impl FnOnce(&mut Filling<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let dir = &self.dir;
+        let io = |error| OpenError::Io(dir.clone(), error);
+        let filled = |trees: &Trees| -> Result<Seal, E> {
+            let space = Space::new(dir, self.options.min_free);
+            let mut filling = Filling { trees, seal: Seal::default(), users: 0, dir, space };
+            filling.remember(keys)?;
+            fill(&mut filling)?;
+            Ok(filling.seal.next())
+        };
+        // sled panics where the disk does not let it write.
+        let made = catch_unwind(AssertUnwindSafe(|| make(dir, &self.options, filled)));
+        let (id, seal) =
+            made.unwrap_or_else(|_| Err(io(io::Error::other("the new store could not be written")).into()))?;
+        let commits = dir.join("commits");
+        let noted = Acknowledged::open(&commits).and_then(|file| file.advance(seal.changes));
+        noted.map_err(|error| OpenError::Io(commits, error))?;
+        write_marker(dir, id)?;
+        fs::remove_file(dir.join(RESTORING)).map_err(io)?;
+        durable_file::sync_dir(dir).map_err(io)?;
+        self.complete = true;
+        Ok(())
+    }
+
+    /// Where the keys of tokens have to be.
+    pub fn key_dir(&self) -> PathBuf {
+        self.dir.join("keys")
+    }
+
+    /// Removes what this or an earlier restoration has made.
+    fn clear(&self) -> io::Result<()> {
+        for path in PIECES.map(|piece| self.dir.join(piece)) {
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            match removed {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        durable_file::sync_dir(&self.dir)
+    }
+}
+
+impl Drop for Restoration {
+    fn drop(&mut self) {
+        if !self.complete {
+            // The mark goes last. If it stays, the next restoration clears up.
+            let _ = self.clear().and_then(|()| fs::remove_file(self.dir.join(RESTORING)));
+        }
+    }
+}
+
+fn demand_empty(dir: &Path) -> Result<(), OpenError> {
+    let io = |error| OpenError::Io(dir.into(), error);
+    let half_restored = dir.join(RESTORING).exists();
+    for entry in fs::read_dir(dir).map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        let name = name.to_string_lossy();
+        let is_ours = half_restored && (name == RESTORING || PIECES.contains(&&*name));
+        if !is_ours && !NOTHING.contains(&&*name) {
+            return Err(OpenError::NotEmpty(dir.into(), name.into_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// A store that is being filled. Nobody reads it yet, so that nothing has to be done in transactions.
+pub struct Filling<'a> {
+    trees: &'a Trees,
+    seal: Seal,
+    users: u64,
+    dir: &'a Path,
+    space: Space,
+}
+
+impl Filling<'_> {
+    /// Adds a user, whose id and name nobody else may have.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn add(&mut self, user: &User, hash: &PasswordHash) -> Result<(), OpenError> {
+        if self.users.is_multiple_of(LOOK_FOR_ROOM) && !self.space.has_room() {
+            return Err(OpenError::Io(self.dir.into(), io::ErrorKind::StorageFull.into()));
+        }
+        self.users += 1;
+        let id = user.id.as_bytes();
+        let record = record::encode_user(user, hash).map_err(|error| self.unwritable(error))?;
+        self.put(In::Users, id, &record)?;
+        self.put(In::Usernames, user.name.as_str().as_bytes(), id)
+    }
+
+    fn remember(&mut self, keys: &[KeyRecord]) -> Result<(), OpenError> {
+        for key in keys {
+            let record = record::encode_key(key).map_err(|error| self.unwritable(error))?;
+            self.put(In::Keys, key.id.as_str().as_bytes(), &record)?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, tree: In, key: &[u8], value: &[u8]) -> Result<(), OpenError> {
+        self.trees.tree(tree).insert(key, value).map_err(|error| OpenError::from_sled(self.dir, error))?;
+        self.seal = self.seal.with(tree, key, value);
+        Ok(())
+    }
+
+    fn unwritable(&self, error: StoreError) -> OpenError {
+        OpenError::Io(self.dir.into(), io::Error::other(error.to_string()))
+    }
+}

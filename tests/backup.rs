@@ -1,0 +1,340 @@
+//! The format of backups: what is written comes back, and nothing else is taken for it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flate2::read::GzDecoder;
+use gatelet::backup::{
+    Backup, BackupFile, Checked, Checker, Flaw, NewFile, ReadError, compressed, moment_of, own_name,
+};
+use gatelet::clock::Clock;
+use gatelet::password::PasswordHash;
+use gatelet::session::{Era, Sessions};
+use gatelet::store::{NewUser, Store, StoreOptions, UserChange};
+use gatelet::token::offline::PublicKeys;
+use gatelet::token::{KeyRing, Lifetimes, LostKeys, Tokens};
+use gatelet::user::{Role, User};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use support::{start, temporary};
+
+const LIFETIMES: Lifetimes =
+    Lifetimes { access: Duration::from_secs(900), refresh: Duration::from_secs(3600) };
+
+const NAMES: [&str; 6] = ["anna", "bert \"the quick\"", "名前", "👩‍🚀\\n", "{\"users\":", " "];
+
+/// A store, its keys, and a backup of it.
+struct Bench {
+    dir: TempDir,
+    users: Vec<(User, PasswordHash)>,
+    keys: Arc<KeyRing>,
+    store: Store,
+    runtime: Runtime,
+}
+
+fn ring(dir: &Path) -> Arc<KeyRing> {
+    Arc::new(KeyRing::open(&dir.join("keys"), &[], LostKeys::Replace, LIFETIMES, start()).unwrap())
+}
+
+fn public(ring: &KeyRing) -> PublicKeys {
+    ring.signer().paserk.parse().unwrap()
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = temporary();
+        let options = StoreOptions { cache: 1 << 20, min_free: 0, accept_clock: false };
+        let store = Store::open(dir.path(), &options, Arc::new(Clock::manual(start()))).unwrap();
+        let runtime = Runtime::new().unwrap();
+        let mut users = Vec::new();
+        for (n, name) in NAMES.into_iter().enumerate() {
+            let hash =
+                PasswordHash::from_stored(format!("$scrypt$ln=1,r=8,p=1$aaaaaaaaaaaaaaaaaaaaaA${n:042}A"));
+            let role = if n == 1 { Role::Admin } else { Role::User };
+            let created_at = start().after(Duration::from_millis(n as u64 * 1234));
+            let new = NewUser::new(name.parse().unwrap(), role, hash.clone(), created_at).unwrap();
+            users.push((runtime.block_on(store.create_user(new)).unwrap().unwrap(), hash));
+        }
+        let disable = UserChange { role: None, disabled: Some(true) };
+        runtime.block_on(store.update_user(users[2].0.id, disable)).unwrap();
+        users[2].0.disabled = true;
+        Self { keys: ring(dir.path()), dir, users, store, runtime }
+    }
+
+    fn backup(&self, keys: &Arc<KeyRing>) -> Vec<u8> {
+        let snapshot = self.runtime.block_on(self.store.snapshot()).unwrap();
+        let mut file = compressed(Vec::new());
+        Backup::new(snapshot, Arc::clone(keys), "gatelet", start()).write(&mut file).unwrap();
+        file.finish().unwrap()
+    }
+
+    /// Reads `bytes` as a file.
+    fn read(&self, bytes: &[u8], known: Option<&PublicKeys>) -> Result<Checked, Flaw> {
+        let path = self.dir.path().join("backup");
+        fs::write(&path, bytes).unwrap();
+        let mut users = Vec::new();
+        let read = BackupFile::open(&path).unwrap().read(known, |_, user, hash| {
+            users.push((user, hash));
+            Ok(())
+        });
+        match read {
+            Ok(checked) => {
+                assert!(users.len() == self.users.len(), "{users:?}");
+                for ((user, hash), (other, other_hash)) in users.iter().zip(&self.users) {
+                    assert!(hash == other_hash, "{user:?}");
+                    // Sessions are no part of it.
+                    assert_eq!(*user, User { sessions: Sessions::default(), ..other.clone() });
+                }
+                Ok(checked)
+            }
+            Err(ReadError::Flaw(flaw)) => Err(flaw),
+            Err(ReadError::Io(error)) => panic!("{error}"),
+        }
+    }
+
+    fn read_lines(&self, lines: &[String]) -> Result<Checked, Flaw> {
+        self.read(&packed(&(lines.join("\n") + "\n")), None)
+    }
+}
+
+fn packed(text: &str) -> Vec<u8> {
+    let mut file = compressed(Vec::new());
+    file.write_all(text.as_bytes()).unwrap();
+    file.finish().unwrap()
+}
+
+fn unpacked(file: &[u8]) -> String {
+    let mut text = String::new();
+    GzDecoder::new(file).read_to_string(&mut text).unwrap();
+    text
+}
+
+fn lines(file: &[u8]) -> Vec<String> {
+    unpacked(file).lines().map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn what_is_written_comes_back() {
+    let bench = Bench::new();
+    let file = bench.backup(&bench.keys);
+    let checked = bench.read(&file, None).unwrap();
+    assert_eq!((checked.header.users, checked.vouched), (NAMES.len() as u64, false));
+    assert_eq!(checked.header.key.id, bench.keys.signer().id);
+    let vouched = bench.read(&file, Some(&public(&bench.keys))).unwrap();
+    assert!(vouched.vouched);
+    assert_eq!(vouched.header, checked.header);
+    assert!(!unpacked(&file).contains("k4.secret"), "a backup holds no key");
+}
+
+#[test]
+fn a_backup_that_is_cut_anywhere_is_refused() {
+    let bench = Bench::new();
+    let file = bench.backup(&bench.keys);
+    for length in 0..file.len() {
+        assert!(bench.read(&file[..length], None).is_err(), "{length} of {} bytes", file.len());
+    }
+    let text = unpacked(&file);
+    for (length, _) in text.char_indices() {
+        assert!(bench.read(&packed(&text[..length]), None).is_err(), "{length} of {} bytes", text.len());
+    }
+}
+
+#[test]
+fn a_flipped_bit_is_noticed_wherever_it_changes_anything() {
+    let bench = Bench::new();
+    let file = bench.backup(&bench.keys);
+    let good = bench.read(&file, None).unwrap();
+    let mut harmless = Vec::new();
+    for place in 0..file.len() {
+        let mut bytes = file.clone();
+        bytes[place] ^= 1 << (place % 8);
+        if let Ok(checked) = bench.read(&bytes, None) {
+            assert_eq!(checked, good);
+            harmless.push(place);
+        }
+    }
+    // Time and system in the header of gzip, and whatever pads its last byte, mean nothing.
+    assert!(harmless.len() <= 12, "{harmless:?}");
+    let text = unpacked(&file).into_bytes();
+    for place in 0..text.len() {
+        let mut bytes = text.clone();
+        bytes[place] ^= 1 << (place % 7);
+        if let Ok(text) = String::from_utf8(bytes) {
+            assert!(bench.read(&packed(&text), None).is_err(), "{place}: {text}");
+        }
+    }
+}
+
+#[test]
+fn lines_that_are_missing_doubled_exchanged_or_added_are_refused() {
+    let bench = Bench::new();
+    let good = lines(&bench.backup(&bench.keys));
+    let last = good.len() - 1;
+    for place in 0..=last {
+        let mut missing = good.clone();
+        missing.remove(place);
+        assert!(bench.read_lines(&missing).is_err(), "without line {place}");
+        let mut doubled = good.clone();
+        doubled.insert(place, good[place].clone());
+        assert!(bench.read_lines(&doubled).is_err(), "line {place} twice");
+        for other in 0..place {
+            let mut exchanged = good.clone();
+            exchanged.swap(place, other);
+            assert!(bench.read_lines(&exchanged).is_err(), "{place} and {other} exchanged");
+        }
+    }
+    assert_eq!(bench.read_lines(&[&good[..], &good[1..2]].concat()), Err(Flaw::AfterEnd));
+    let file = bench.backup(&bench.keys);
+    for more in [&b"\0"[..], &file] {
+        assert_eq!(bench.read(&[&file, more].concat(), None), Err(Flaw::AfterEnd));
+    }
+    assert_eq!(bench.read(b"something else", None), Err(Flaw::Compression));
+    assert_eq!(bench.read(&packed("something else\n"), None), Err(Flaw::NoBackup));
+    assert_eq!(bench.read(&packed(&"x".repeat(100_000)), None), Err(Flaw::NoBackup));
+}
+
+#[test]
+fn every_kind_of_wrong_line_is_named() {
+    let bench = Bench::new();
+    let good = lines(&bench.backup(&bench.keys));
+    let changed = |line: usize, from: &str, to: &str| {
+        let mut lines = good.clone();
+        assert!(lines[line].contains(from), "{}", lines[line]);
+        lines[line] = lines[line].replace(from, to);
+        bench.read_lines(&lines).unwrap_err()
+    };
+    assert_eq!(changed(0, "\"gatelet_backup\":1", "\"gatelet_backup\":2"), Flaw::Newer(2));
+    assert_eq!(changed(0, "\"gatelet_backup\":1", "\"gatelet_backup\":0"), Flaw::NoBackup);
+    assert_eq!(changed(0, "\"users\":6", "\"users\":7"), Flaw::Count);
+    assert_eq!(changed(7, "\"users\":6", "\"users\":7"), Flaw::Count);
+    assert_eq!(changed(7, "\"sha256\":\"", "\"sha256\":\"0"), Flaw::Checksum);
+    assert_eq!(changed(1, "\"username\":\"anna\"", "\"username\":\"hanna\""), Flaw::Checksum);
+    assert_eq!(changed(1, "\"role\":\"user\"", "\"role\":\"admin\""), Flaw::Checksum);
+    for (from, to, what) in [
+        ("\"username\":\"anna\"", "\"username\":\"\"", "the name is none that a user may have"),
+        ("\"username\":\"anna\"", "\"username\":\"a\\u0000\"", "the name is none that a user may have"),
+        ("\"username\":\"anna\"", "\"username\":\"Zoe\u{308}\"", "the name is not in its normal form"),
+        ("\"role\":\"user\"", "\"role\":\"owner\"", "no user"),
+        ("\"disabled\":false", "\"disabled\":false,\"more\":1", "no user"),
+        ("\"created_at_millis\":", "\"created_at_millis\":999999", "the time of creation is none"),
+        ("ln=1,", "ln=30,", "the password's hash cannot be read, or asks for too much"),
+        ("$scrypt", "$plain", "the password's hash cannot be read, or asks for too much"),
+    ] {
+        assert_eq!(changed(1, from, to), Flaw::Line(2, what), "{to}");
+    }
+    let anna = "\"username\":\"anna\"";
+    let id = good[1][7..43].to_owned();
+    let next = good[2][7..43].to_owned();
+    assert_eq!(changed(2, &next, &id), Flaw::Line(3, "the user's id is not after the one before"));
+    let name = "\"username\":\"名前\"";
+    assert_eq!(changed(3, name, anna), Flaw::Line(4, "the user's name was there before"));
+}
+
+#[test]
+fn only_the_keys_signature_of_this_very_content_is_believed() {
+    let bench = Bench::new();
+    let other = ring(temporary().path());
+    let (good, theirs) = (lines(&bench.backup(&bench.keys)), lines(&bench.backup(&other)));
+    let id = bench.keys.signer().id;
+
+    // Whole, but somebody else's.
+    let keys = public(&bench.keys);
+    assert_eq!(
+        bench.read(&bench.backup(&other), Some(&keys)),
+        Err(Flaw::UnknownKey(Some(other.signer().id)))
+    );
+    let signature = |lines: &[String]| {
+        let trailer: serde_json::Value = serde_json::from_str(&lines[7]).unwrap();
+        trailer["signature"].as_str().unwrap().to_owned()
+    };
+    let signed = |text: &str| {
+        let mut lines = good.clone();
+        lines[7] = lines[7].replace(&signature(&good), text);
+        packed(&(lines.join("\n") + "\n"))
+    };
+    let tokens = Tokens::new(
+        Arc::into_inner(ring(bench.dir.path())).unwrap(), // reads the same keys again
+        "gatelet".into(),
+        LIFETIMES,
+    );
+    assert_eq!(tokens.ring().signer().id, id);
+    let session = tokens.begin_session(&bench.users[0].0, start(), Era::default()).unwrap();
+    let token = serde_json::to_value(&session.access).unwrap();
+    let elsewhere = {
+        let mut shorter = Bench::new();
+        shorter.keys = Arc::clone(&bench.keys);
+        lines(&shorter.backup(&bench.keys))
+    };
+    for (what, text) in [
+        ("nothing", String::new()),
+        ("another key's", signature(&theirs)),
+        ("an access token", token.as_str().unwrap().to_owned()),
+        ("that of another backup", signature(&elsewhere)),
+    ] {
+        let flaw = bench.read(&signed(&text), None).unwrap_err();
+        assert_eq!(flaw, Flaw::Signature, "{what}");
+        assert!(bench.read(&signed(&text), Some(&keys)).is_err(), "{what}");
+    }
+    // A backup's signature is no access token either.
+    assert!(tokens.verify_access(&signature(&good), start()).is_err());
+}
+
+#[test]
+fn a_checker_that_has_not_seen_the_end_says_so() {
+    let bench = Bench::new();
+    let mut checker = Checker::new(None);
+    for line in &lines(&bench.backup(&bench.keys))[..7] {
+        checker.line(line.as_bytes()).unwrap();
+    }
+    assert_eq!(checker.users(), 6);
+    assert_eq!(checker.finish(), Err(Flaw::Cut));
+}
+
+#[test]
+fn names_of_copies_tell_when_they_were_begun_and_no_others_are_taken_for_them() {
+    let name = own_name(start());
+    assert_eq!(name, "gatelet-20260101T000000Z.jsonl.gz");
+    assert_eq!(moment_of(&name), Some(start()));
+    for other in [
+        "gatelet-20260101T000000Z.jsonl.gz.new",
+        "gatelet-20261301T000000Z.jsonl.gz",
+        "gatelet-20260101000000Z.jsonl.gz",
+        "gatelet-20260101 000000Z.jsonl.gz",
+        "my-gatelet-20260101T000000Z.jsonl.gz",
+        "gatelet-2026é101T000000Z.jsonl.gz",
+        "gatelet-.jsonl.gz",
+    ] {
+        assert_eq!(moment_of(other), None, "{other}");
+    }
+}
+
+#[test]
+fn a_file_that_is_being_written_is_nobody_elses() {
+    let dir = temporary();
+    let path = dir.path().join("backup");
+    let beside = dir.path().join("backup.new");
+    // Left over from a process that was killed, and readable by everybody.
+    fs::write(&beside, "x".repeat(1000)).unwrap();
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o644)).unwrap();
+    let mut file = NewFile::create(&path, 0).unwrap();
+    assert_eq!(fs::metadata(&beside).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(NewFile::create(&path, 0).is_err_and(|error| error.kind() == std::io::ErrorKind::ResourceBusy));
+    file.write_all(b"whole").unwrap();
+    assert!(!path.exists());
+    file.finish().unwrap();
+    assert_eq!(unpacked(&fs::read(&path).unwrap()), "whole");
+
+    std::os::unix::fs::symlink(dir.path().join("elsewhere"), &beside).unwrap();
+    assert!(NewFile::create(&path, 0).is_err(), "nobody is led elsewhere");
+    assert!(NewFile::create(&dir.path().join("full"), u64::MAX).unwrap().finish().is_err(), "room is left");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+}

@@ -1,0 +1,615 @@
+//! `gatelet backup`, `restore` and `verify`, with a server and without.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use flate2::read::GzDecoder;
+use gatelet::clock::Clock;
+use gatelet::password::PasswordHash;
+use gatelet::store::{NewUser, Store, StoreOptions};
+use gatelet::user::Role;
+use rustix::process::{Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Process, Random, Tokens, credentials, gatelet, serve, start, temporary};
+use crate::{
+    PASSWORD, complaints, does_not_start, get, log_in, pid, post, refused, register, run, stop_well,
+};
+
+const NO_LIMITS: [&str; 6] =
+    ["--account-limit", "off", "--network-limit", "off", "--registration-limit", "off"];
+
+pub(crate) fn backup(dir: &Path, file: &Path) -> Command {
+    let mut command = gatelet();
+    command.arg("backup").arg(file).arg("--data-dir").arg(dir);
+    command
+}
+
+pub(crate) fn restore(file: &Path, dir: &Path) -> Command {
+    let mut command = gatelet();
+    command.arg("restore").arg(file).arg("--data-dir").arg(dir);
+    command
+}
+
+fn verify(dir: &Path) -> Command {
+    let mut command = gatelet();
+    command.args(["verify", "--json", "--data-dir"]).arg(dir);
+    command
+}
+
+pub(crate) fn succeeds(command: &mut Command) -> String {
+    let output = run(command);
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a command that ends with `code`, and answers what it complains about.
+pub(crate) fn fails(command: &mut Command, code: i32) -> String {
+    let output = run(command);
+    assert_eq!(output.status.code(), Some(code), "{command:?}: {output:?}");
+    complaints(&output.stderr)
+}
+
+/// The users in a backup.
+fn users_in(file: &[u8]) -> Vec<Value> {
+    let mut text = String::new();
+    GzDecoder::new(file).read_to_string(&mut text).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[1..lines.len() - 1].iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn add_admin(dir: &Path) {
+    let mut command = gatelet();
+    command
+        .args(["user", "add", "--admin", "root", "--data-dir"])
+        .arg(dir)
+        .env("GATELET_SCRYPT", "ln=1,r=8,p=1");
+    crate::support::secrets::command(&command);
+    crate::support::secrets::passwords(&credentials("root", PASSWORD));
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), format!("{PASSWORD}\n").as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+/// All users, as an administrator sees them.
+fn list(server: &Process) -> Vec<Value> {
+    let root = log_in(server, "root").access;
+    let mut users: Vec<Value> = Vec::new();
+    loop {
+        let after = users.last().map(|user| format!("&after={}", user["id"].as_str().unwrap()));
+        let path = format!("/user?limit=1000{}", after.unwrap_or_default());
+        match get(server, &path, &root).json() {
+            Value::Array(page) if page.is_empty() => return users,
+            Value::Array(page) => users.extend(page),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+/// A directory with keys and so many users, and no server.
+pub(crate) fn filled(users: usize) -> TempDir {
+    let dir = temporary();
+    stop_well(Process::start(dir.path(), &[]));
+    let options = StoreOptions { cache: 16 << 20, min_free: 0, accept_clock: false };
+    let store = Arc::new(Store::open(dir.path(), &options, Arc::new(Clock::system())).unwrap());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let writers: Vec<_> = (0..64)
+            .map(|first| {
+                let store = Arc::clone(&store);
+                tokio::spawn(async move {
+                    for n in (first..users).step_by(64) {
+                        let name = format!("user {n}").parse().unwrap();
+                        let hash = format!("$scrypt$ln=1,r=8,p=1$aaaaaaaaaaaaaaaaaaaaaA${n:042}A");
+                        let hash = PasswordHash::from_stored(hash);
+                        let new = NewUser::new(name, Role::User, hash, start()).unwrap();
+                        store.create_user(new).await.unwrap().unwrap();
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.await.unwrap();
+        }
+    });
+    store.close().unwrap();
+    dir
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(run(Command::new("cp").arg("-a").args([from, to])).status.success());
+}
+
+/// Clients that change users all the time. Each makes one, then deletes the one it made before: whatever moment is
+/// looked at, there is one of each, or two with neighbouring numbers.
+struct Load {
+    done: Arc<AtomicBool>,
+    clients: Vec<thread::JoinHandle<usize>>,
+    /// How many passwords the user `changing` has had, counted before each is set.
+    passwords: Arc<AtomicUsize>,
+}
+
+const CLIENTS: usize = 4;
+
+impl Load {
+    fn begin(server: &Process) -> Self {
+        let (done, passwords) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let address = server.address;
+        let mut clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                let done = Arc::clone(&done);
+                thread::spawn(move || {
+                    let mut line = crate::support::Client::connect(address).unwrap();
+                    let mut before: Option<Tokens> = None;
+                    for n in 0.. {
+                        let who = credentials(&format!("load {client} {n}"), PASSWORD);
+                        assert_eq!(line.post("/register", &who).status, 201);
+                        let tokens = Tokens::from_reply(&line.post("/login", &who));
+                        if n % 2 == 0 {
+                            let again = Tokens::from_reply(&line.post("/login", &who));
+                            assert_eq!(line.call("POST", "/logout", Some(&again.refresh), None).status, 200);
+                        }
+                        if let Some(before) = before.replace(tokens) {
+                            let deleted = line.call("DELETE", "/user/me", Some(&before.access), None);
+                            assert_eq!(deleted.status, 200);
+                        }
+                        if done.load(Ordering::Relaxed) {
+                            return n;
+                        }
+                    }
+                    unreachable!()
+                })
+            })
+            .collect();
+        let (end, count) = (Arc::clone(&done), Arc::clone(&passwords));
+        clients.push(thread::spawn(move || {
+            let mut line = crate::support::Client::connect(address).unwrap();
+            let tokens = Tokens::from_reply(&line.post("/login", &credentials("changing", PASSWORD)));
+            for n in 1.. {
+                let current = if n == 1 { PASSWORD.to_owned() } else { password(n - 1) };
+                let body = json!({ "current_password": current, "new_password": password(n) });
+                count.store(n, Ordering::SeqCst);
+                let changed = line.call("POST", "/user/me/password", Some(&tokens.access), Some(&body));
+                assert_eq!(changed.status, 200, "{changed:?}");
+                if end.load(Ordering::Relaxed) {
+                    return n;
+                }
+            }
+            unreachable!()
+        }));
+        Self { done, clients, passwords }
+    }
+
+    fn end(self) -> Vec<usize> {
+        self.done.store(true, Ordering::Relaxed);
+        self.clients.into_iter().map(|client| client.join().unwrap()).collect()
+    }
+}
+
+fn password(n: usize) -> String {
+    format!("battery staple {n}")
+}
+
+#[test]
+fn a_backup_under_load_shows_one_moment_and_comes_back_as_it_was() {
+    const FIXED: usize = 30;
+    let (data, out) = (temporary(), temporary());
+    add_admin(data.path());
+    let server = Process::start(data.path(), &NO_LIMITS);
+    let fixed: BTreeMap<_, _> = (0..FIXED)
+        .map(|n| format!("fixed {n}"))
+        .map(|name| (name.clone(), register(&server, &name)))
+        .collect();
+    register(&server, "changing");
+    let tokens = log_in(&server, "fixed 1");
+    let root = log_in(&server, "root").access;
+    let patch = |id: &str, body: Value| {
+        let reply = server.client().call("PATCH", &format!("/user/{id}"), Some(&root), Some(&body));
+        assert_eq!(reply.status, 200, "{reply:?}");
+    };
+    patch(&fixed["fixed 2"], json!({ "role": "admin" }));
+    patch(&fixed["fixed 3"], json!({ "disabled": true }));
+
+    let load = Load::begin(&server);
+    let mut backups = Vec::new();
+    for n in 0..5 {
+        let file = out.path().join(format!("{n}.jsonl.gz"));
+        let earliest = load.passwords.load(Ordering::SeqCst).saturating_sub(1);
+        let said = succeeds(&mut backup(data.path(), &file));
+        let latest = load.passwords.load(Ordering::SeqCst);
+        assert!(said.contains(" users, signed by k4.pid."), "{said}");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        backups.push((file, earliest..=latest));
+        thread::sleep(Duration::from_millis(100));
+    }
+    let rounds = load.end();
+    println!("rounds of the clients: {rounds:?}");
+    stop_well(server);
+
+    for (n, (file, passwords)) in backups.iter().enumerate() {
+        let users = users_in(&fs::read(file).unwrap());
+        for client in 0..CLIENTS {
+            let prefix = format!("load {client} ");
+            let names = users.iter().filter_map(|user| user["username"].as_str()?.strip_prefix(&prefix));
+            let numbers: BTreeSet<usize> = names.map(|number| number.parse().unwrap()).collect();
+            let spread = numbers.last().zip(numbers.first()).map(|(last, first)| last - first);
+            assert!(
+                spread.unwrap_or(0) == numbers.len().saturating_sub(1) && numbers.len() <= 2,
+                "{numbers:?}"
+            );
+        }
+        let dir = out.path().join(format!("restored {n}"));
+        succeeds(&mut restore(file, &dir));
+        let server = Process::start(&dir, &NO_LIMITS);
+        let restored = list(&server);
+        assert_eq!(restored.len(), users.len());
+        for (restored, kept) in restored.iter().zip(&users) {
+            for field in ["id", "username", "role", "disabled"] {
+                assert_eq!(restored[field], kept[field], "{restored} is not {kept}");
+            }
+        }
+        for (name, id) in &fixed {
+            let user = restored.iter().find(|user| user["id"] == *id).unwrap();
+            assert_eq!(user["username"], *name);
+            assert_eq!(user["role"], if name == "fixed 2" { "admin" } else { "user" });
+            assert_eq!(user["disabled"], name == "fixed 3");
+        }
+        log_in(&server, "fixed 2");
+        let login =
+            |name: &str, password: &str| server.client().post("/login", &credentials(name, password)).status;
+        assert_eq!(login("fixed 3", PASSWORD), 401, "still disabled");
+        let of_changing = |n: usize| if n == 0 { PASSWORD.to_owned() } else { password(n) };
+        let good = passwords.clone().filter(|&n| login("changing", &of_changing(n)) == 200);
+        assert_eq!(good.count(), 1, "one of {passwords:?}");
+        // What was good in the old store is nothing here, and may be asked for again.
+        for token in [&tokens.access, &tokens.refresh] {
+            let reply = post(&server, if token == &tokens.access { "/logout" } else { "/refresh" }, token);
+            assert_eq!(reply.json()["error"], "invalid_token", "{reply:?}");
+        }
+        let new = log_in(&server, "fixed 1");
+        assert_eq!(get(&server, "/user/me", &new.access).json()["id"], fixed["fixed 1"]);
+        // New users come after all that were restored.
+        assert!(register(&server, "new") > *fixed.values().last().unwrap());
+        stop_well(server);
+    }
+}
+
+#[test]
+fn keys_of_the_old_store_bring_no_session_back() {
+    let (old, out) = (temporary(), temporary());
+    let server = Process::start(old.path(), &[]);
+    register(&server, "anna");
+    let tokens = log_in(&server, "anna");
+    let logged_out = log_in(&server, "anna");
+    let file = out.path().join("backup.jsonl.gz");
+    succeeds(&mut backup(old.path(), &file));
+    post(&server, "/logout", &logged_out.access);
+    stop_well(server);
+
+    let refused = |server: &Process| {
+        for tokens in [&tokens, &logged_out] {
+            assert_eq!(get(server, "/user/me", &tokens.access).json()["error"], "invalid_token");
+            assert_eq!(post(server, "/refresh", &tokens.refresh).json()["error"], "invalid_token");
+        }
+    };
+    let dir = out.path().join("restored");
+    succeeds(&mut restore(&file, &dir));
+    // Beside the new ones:
+    copy(&old.path().join("keys/."), &dir.join("keys"));
+    let server = Process::start(&dir, &[]);
+    refused(&server);
+    let good = log_in(&server, "anna");
+    let log = stop_well(server);
+    assert!(log.contains("is no key in use"), "{log}");
+    // In place of them:
+    fs::rename(dir.join("keys"), dir.join("new keys")).unwrap();
+    copy(&old.path().join("keys"), &dir);
+    assert!(does_not_start(&dir, 65).contains("is missing"));
+    let server = Process::start(&dir, &["--replace-keys"]);
+    refused(&server);
+    assert_eq!(get(&server, "/user/me", &good.access).json()["error"], "invalid_token");
+    log_in(&server, "anna");
+    stop_well(server);
+}
+
+#[test]
+fn backup_restore_and_verify_need_no_server() {
+    let (dir, out) = (filled(700), temporary());
+    let file = out.path().join("backup.jsonl.gz");
+    succeeds(&mut backup(dir.path(), &file));
+    assert_eq!(users_in(&fs::read(&file).unwrap()).len(), 700);
+    let said = succeeds(&mut restore(&file, &out.path().join("a/new/place")));
+    assert!(said.contains("700 users") && said.contains("all sessions are over"), "{said}");
+    assert!(succeeds(&mut verify(&out.path().join("a/new/place"))).contains("\"good\""));
+    assert!(!out.path().join("backup.jsonl.gz.new").exists());
+}
+
+#[test]
+fn a_file_that_is_there_is_kept_unless_told_otherwise_and_a_directory_without_a_store_has_no_backup() {
+    let (dir, out) = (filled(3), temporary());
+    let file = out.path().join("backup.jsonl.gz");
+    fs::write(&file, "precious").unwrap();
+    assert!(fails(&mut backup(dir.path(), &file), 2).contains("--force"));
+    assert_eq!(fs::read(&file).unwrap(), b"precious");
+    succeeds(backup(dir.path(), &file).arg("--force"));
+    assert_eq!(users_in(&fs::read(&file).unwrap()).len(), 3);
+
+    let nowhere = out.path().join("nowhere/backup.jsonl.gz");
+    assert!(fails(&mut backup(dir.path(), &nowhere), 73).contains("nowhere"));
+    let none = out.path().join("none.jsonl.gz");
+    assert!(fails(&mut backup(&out.path().join("empty"), &none), 73).contains("there is no store"));
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 1, "nothing is left behind");
+}
+
+#[test]
+fn a_backup_can_go_to_standard_output() {
+    let dir = filled(3);
+    let server = Process::start(dir.path(), &[]);
+    let Output { stdout, status, .. } = run(&mut backup(dir.path(), Path::new("-")));
+    assert!(status.success());
+    assert_eq!(users_in(&stdout).len(), 3);
+    stop_well(server);
+}
+
+#[test]
+fn what_is_no_good_backup_is_not_restored_and_leaves_the_directory_as_it_was() {
+    let (dir, out) = (filled(600), temporary());
+    let (file, broken) = (out.path().join("backup.jsonl.gz"), out.path().join("broken"));
+    succeeds(&mut backup(dir.path(), &file));
+    let good = fs::read(&file).unwrap();
+    let target = out.path().join("target");
+    for (what, bytes) in [
+        ("no good backup", good[..good.len() / 2].to_vec()),
+        ("no good backup", [&good[..], b"x"].concat()),
+        ("no good backup", b"something else".to_vec()),
+    ] {
+        fs::write(&broken, bytes).unwrap();
+        assert!(fails(&mut restore(&broken, &target), 65).contains(what));
+        assert!(!target.exists());
+        let found: Value = serde_json::from_slice(
+            &run(gatelet().args(["verify", "--json", "--backup"]).arg(&broken)).stdout,
+        )
+        .unwrap();
+        assert_eq!(found["checks"][0]["verdict"], "wrong");
+    }
+    assert!(fails(&mut restore(&out.path().join("gone"), &target), 73).contains("gone"));
+    assert!(fails(&mut restore(out.path(), &target), 73).contains("no file"));
+
+    // With the keys of the server it came from, or of another.
+    let keys = |dir: &Path| {
+        let path = out.path().join("keys.json");
+        fs::write(&path, succeeds(gatelet().args(["key", "export", "--public", "--data-dir"]).arg(dir)))
+            .unwrap();
+        path
+    };
+    let foreign = keys(filled(0).path());
+    assert!(
+        fails(restore(&file, &target).arg("--keys").arg(foreign), 65).contains("not among the keys given")
+    );
+    assert!(!target.exists());
+    let own = keys(dir.path());
+    assert!(succeeds(restore(&file, &target).arg("--keys").arg(own)).contains("one of the keys given"));
+    assert!(succeeds(gatelet().args(["verify", "--backup"]).arg(&file)).contains("600 users"));
+}
+
+#[test]
+fn a_backup_is_restored_into_an_empty_directory_alone() {
+    let (dir, out) = (filled(5), temporary());
+    let file = out.path().join("backup.jsonl.gz");
+    succeeds(&mut backup(dir.path(), &file));
+    assert!(fails(&mut restore(&file, dir.path()), 73).contains("is not empty"));
+    let server = Process::start(dir.path(), &[]);
+    assert!(fails(&mut restore(&file, dir.path()), 73).contains("is not empty"));
+    stop_well(server);
+
+    let volume = out.path().join("volume");
+    fs::create_dir_all(volume.join("lost+found")).unwrap();
+    for left_over in ["lock", "restoring.new"] {
+        fs::write(volume.join(left_over), "").unwrap();
+    }
+    fs::write(volume.join("notes.txt"), "").unwrap();
+    assert!(fails(&mut restore(&file, &volume), 73).contains("notes.txt"));
+    fs::remove_file(volume.join("notes.txt")).unwrap();
+    succeeds(&mut restore(&file, &volume));
+    assert!(volume.join("lost+found").exists());
+    stop_well(Process::start(&volume, &[]));
+}
+
+/// Anything up to so many thousandths of `whole`.
+fn up_to(whole: Duration, thousandths: usize, random: &mut Random) -> Duration {
+    whole * u32::try_from(random.below(thousandths)).unwrap() / 1000
+}
+
+/// Starts `command`, and kills it after a moment.
+fn kill_after(command: &mut Command, moment: Duration) -> bool {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < moment {
+        if child.try_wait().unwrap().is_some() {
+            return true;
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
+    let _ = child.kill();
+    child.wait().unwrap().success()
+}
+
+#[test]
+fn a_restore_that_is_killed_leaves_a_whole_store_or_one_that_no_start_takes_for_it() {
+    const USERS: usize = 4000;
+    let mut random = Random::begin("killed restore");
+    let (dir, out) = (filled(USERS), temporary());
+    let file = out.path().join("backup.jsonl.gz");
+    succeeds(&mut backup(dir.path(), &file));
+    let begun = Instant::now();
+    succeeds(&mut restore(&file, &out.path().join("measured")));
+    let whole = begun.elapsed();
+    let mut refused = 0;
+    for n in 0..20 {
+        let target = out.path().join(format!("target {n}"));
+        let moment = up_to(whole, 1100, &mut random);
+        kill_after(&mut restore(&file, &target), moment);
+        let is_whole = target.join("store-id").exists() && !target.join("restoring").exists();
+        if target.join("restoring").exists() {
+            assert!(does_not_start(&target, 65).contains("run `gatelet restore` again"));
+            refused += 1;
+        }
+        if !is_whole {
+            succeeds(&mut restore(&file, &target));
+        }
+        let again = out.path().join(format!("{n}.jsonl.gz"));
+        succeeds(&mut backup(&target, &again));
+        assert_eq!(users_in(&fs::read(&again).unwrap()).len(), USERS, "killed after {moment:?} of {whole:?}");
+    }
+    println!("{refused} of 20 were refused until they were restored again");
+    assert!(refused > 0);
+}
+
+#[test]
+fn a_backup_that_is_killed_or_whose_server_is_leaves_no_file_of_that_name() {
+    const USERS: usize = 10_000;
+    let mut random = Random::begin("killed backup");
+    let (dir, out) = (filled(USERS), temporary());
+    let file = out.path().join("backup.jsonl.gz");
+    let begun = Instant::now();
+    succeeds(&mut backup(dir.path(), &file));
+    let whole = begun.elapsed();
+    let whole_or_none = |file: &Path| {
+        if file.exists() {
+            assert_eq!(users_in(&fs::read(file).unwrap()).len(), USERS);
+            fs::remove_file(file).unwrap();
+        }
+    };
+    whole_or_none(&file);
+    for _ in 0..10 {
+        kill_after(&mut backup(dir.path(), &file), up_to(whole, 1000, &mut random));
+        whole_or_none(&file);
+    }
+    for kill in [true, false] {
+        for _ in 0..5 {
+            let server = Process::start(dir.path(), &[]);
+            let mut command = backup(dir.path(), &file);
+            let command = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+            thread::sleep(up_to(whole, 700, &mut random));
+            if kill {
+                server.kill();
+            } else {
+                stop_well(server);
+            }
+            let output = command.wait_with_output().unwrap();
+            assert_eq!(output.status.success(), file.exists(), "{output:?}");
+            assert!(output.status.success() || !complaints(&output.stderr).is_empty());
+            whole_or_none(&file);
+        }
+    }
+    succeeds(&mut backup(dir.path(), &file));
+    whole_or_none(&file);
+    let left: Vec<PathBuf> = fs::read_dir(out.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// The checks of `gatelet verify` that are not good.
+fn found(dir: &Path, code: i32, settings: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let output = run(verify(dir).envs(settings.iter().copied()));
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checks = found["checks"].as_array().unwrap().iter().filter(|check| check["verdict"] != "good");
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    checks.map(|check| (text(&check["check"]), text(&check["found"]))).collect()
+}
+
+#[test]
+fn verify_finds_what_is_planted_while_the_server_runs() {
+    let dir = temporary();
+    let server = Process::start(dir.path(), &[]);
+    register(&server, "anna");
+    post(&server, "/logout", &log_in(&server, "anna").access);
+    assert_eq!(found(dir.path(), 0, &[]), BTreeMap::new());
+
+    let expect = |what: &str, code: i32, text: &str| {
+        let found = found(dir.path(), code, &[]);
+        assert!(found.len() == 1 && found.get(what).is_some_and(|found| found.contains(text)), "{found:?}");
+    };
+    let (marker, commits) = (dir.path().join("store-id"), dir.path().join("commits"));
+    let id = fs::read(&marker).unwrap();
+    fs::write(&marker, "00000000-0000-4000-8000-000000000000\n").unwrap();
+    expect("marker", 65, "store-id");
+    fs::remove_file(&marker).unwrap();
+    expect("marker", 65, std::str::from_utf8(&id).unwrap().trim());
+    fs::write(&marker, &id).unwrap();
+
+    let known = fs::read(&commits).unwrap();
+    let ahead = 1000_u64;
+    fs::write(&commits, [ahead.to_be_bytes(), (!ahead).to_be_bytes()].concat()).unwrap();
+    expect("changes", 65, "are missing");
+    fs::write(&commits, &known).unwrap();
+
+    let key = fs::read_dir(dir.path().join("keys")).unwrap().next().unwrap().unwrap().path();
+    let text = fs::read(&key).unwrap();
+    fs::write(&key, "k4.secret.nonsense").unwrap();
+    expect("key files", 65, "is damaged");
+    fs::remove_file(&key).unwrap();
+    expect("key files", 65, "is missing");
+    fs::write(&key, &text).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    expect("key files", 65, "can be read by every user");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let strange = dir.path().join("keys/somebody's");
+    fs::write(&strange, "").unwrap();
+    expect("other key files", 0, "somebody's");
+    fs::remove_file(&strange).unwrap();
+
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    expect("directory", 65, "chmod 700");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(found(dir.path(), 0, &[]), BTreeMap::new());
+    stop_well(server);
+
+    let full = found(dir.path(), 65, &[("GATELET_MIN_FREE_MIB", "4000000000")]);
+    assert!(full.keys().eq(["free space"]), "{full:?}");
+}
+
+#[test]
+fn verify_says_why_a_stopped_store_does_not_open_and_what_to_do() {
+    let dir = filled(50);
+    let table = succeeds(gatelet().args(["verify", "--data-dir"]).arg(dir.path()));
+    assert!(table.starts_with("CHECK") && table.contains("users"), "{table}");
+    let log = dir.path().join("store/db");
+    fs::File::options().write(true).open(&log).unwrap().set_len(100).unwrap();
+    let found = found(dir.path(), 65, &[]);
+    assert!(found["store"].contains("restore"), "{found:?}");
+    assert!(fails(verify(&dir.path().join("empty")).arg("--deadline=1s"), 73).contains("there is no store"));
+}
+
+#[test]
+fn a_server_that_cannot_write_its_backups_does_not_start() {
+    let dir = temporary();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    for wrong in [file.join("below"), file, dir.path().join("no/parent")] {
+        let text = refused(serve(&dir.path().join("data"), &["--backup-dir"]).arg(&wrong), 73);
+        assert!(text.contains(wrong.to_str().unwrap()) && text.contains("--backup-dir"), "{text}");
+    }
+}
+
+#[test]
+fn verify_does_not_wait_for_ever_for_a_server_that_hangs() {
+    let dir = filled(5);
+    let server = Process::start(dir.path(), &[]);
+    kill_process(pid(&server), Signal::STOP).unwrap();
+    let said = fails(verify(dir.path()).arg("--deadline=1s"), 75);
+    kill_process(pid(&server), Signal::CONT).unwrap();
+    assert!(said.contains("not done within 1s") && said.contains("--deadline"), "{said}");
+    assert_eq!(found(dir.path(), 0, &[]), BTreeMap::new());
+    stop_well(server);
+}
