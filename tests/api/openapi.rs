@@ -43,7 +43,8 @@ fn every_path_of_the_document_has_the_methods_that_stand_there_and_no_others() {
     let server = TestServer::start();
     let document = document(&server);
     let mut client = server.client();
-    for (template, operations) in paths(&document) {
+    // `/verify` takes any method: see tests/api/verify.rs.
+    for (template, operations) in paths(&document).filter(|(template, _)| *template != "/verify") {
         let mut methods: BTreeSet<_> =
             operations.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();
         methods.insert("OPTIONS".to_owned());

@@ -53,8 +53,11 @@ impl Documented {
 /// What the document is made of.
 #[derive(Default)]
 pub(super) struct ApiDocument {
-    parts: Vec<(&'static str, fn() -> OpenApi)>,
+    parts: Vec<Part>,
 }
+
+/// A route's name, and what the document says of it.
+type Part = (&'static str, fn() -> OpenApi);
 
 impl ApiDocument {
     /// Shows what a route does, and shapes and names what it answers.
