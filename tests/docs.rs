@@ -1,0 +1,255 @@
+//! The README and docs/ are true: their commands answer as printed, tables are those of the code, and what the log can
+//! complain about is explained.
+//!
+//! Commands stand in blocks marked `console`. Each document has one shell for all of them, as a reader would have, in a
+//! directory whose `data` a running server uses. A comment `<!-- server: … -->` gives that server's flags. Every address
+//! `127.0.0.1:…` stands for a port that is free when the test runs. In what is printed, `…` is anything on its line.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::CommandFactory;
+use gatelet::settings::Cli;
+
+use support::{CHEAP, Process, gatelet, temporary};
+
+const README: &str = include_str!("../README.md");
+const TROUBLESHOOT: &str = include_str!("../docs/troubleshoot.md");
+
+/// A command of a console block, and what is printed below it.
+struct Step {
+    command: String,
+    printed: String,
+}
+
+fn steps(document: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut inside = false;
+    for line in document.lines() {
+        match line {
+            "```console" => inside = true,
+            "```" => inside = false,
+            _ if !inside => {}
+            _ => match line.strip_prefix("$ ") {
+                Some(command) => steps.push(Step { command: command.into(), printed: String::new() }),
+                None => writeln!(steps.last_mut().unwrap().printed, "{line}").unwrap(),
+            },
+        }
+    }
+    steps.retain(|step| !step.command.starts_with("cargo ")); // the test itself has done that
+    steps
+}
+
+/// The flags that a document's server has.
+fn flags(document: &str) -> Vec<&str> {
+    let comment = document.split("<!-- server: ").nth(1);
+    comment.map(|rest| rest.split(" -->").next().unwrap().split(' ').collect()).unwrap_or_default()
+}
+
+/// Puts free ports in the place of those that the text names.
+fn with_free_ports(document: &str, ports: &mut BTreeMap<String, TcpListener>) -> String {
+    const HOST: &str = "127.0.0.1:";
+    let mut parts = document.split(HOST);
+    let mut text = parts.next().unwrap().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+        // Held until the server starts, so that no two are the same.
+        let free = ports
+            .entry(part[..end].to_owned())
+            .or_insert_with(|| TcpListener::bind((HOST.trim_end_matches(':'), 0)).unwrap());
+        write!(text, "{}{}", free.local_addr().unwrap(), &part[end..]).unwrap();
+    }
+    text
+}
+
+/// Whether `text` is `pattern`, in which `…` stands for anything on its line.
+fn fits(text: &str, pattern: &str) -> bool {
+    let mut parts = pattern.split('…');
+    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else {
+        return false;
+    };
+    for part in parts {
+        let end = rest.find('\n').unwrap_or(rest.len());
+        match if part.is_empty() || part.starts_with('\n') {
+            Some(end)
+        } else {
+            rest[..end].find(part.trim_end())
+        } {
+            Some(at) => rest = &rest[at + part.trim_end().len()..],
+            None => return false,
+        }
+    }
+    rest.trim().is_empty()
+}
+
+/// As after an installation.
+fn path_with_gatelet() -> OsString {
+    let own = Path::new(env!("CARGO_BIN_EXE_gatelet")).parent().unwrap().to_owned();
+    let path = std::env::var_os("PATH").unwrap();
+    std::env::join_paths(std::iter::once(own).chain(std::env::split_paths(&path))).unwrap()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn run_all(document: &str) {
+    let dir = temporary();
+    let mut ports = BTreeMap::new();
+    let document = with_free_ports(document, &mut ports);
+    let listen =
+        ports.remove("5000").map_or("127.0.0.1:0".to_owned(), |port| port.local_addr().unwrap().to_string());
+    drop(ports);
+    let mut serve = gatelet();
+    serve
+        .args(["serve", "--data-dir", "data", "--scrypt", CHEAP, "--listen", &listen])
+        .args(flags(&document));
+    let _server = Process::spawn(serve.current_dir(dir.path())).unwrap();
+    let steps = steps(&document);
+    assert!(steps.len() > 3, "only {} commands found", steps.len());
+
+    // A mark after each command tells their outputs apart.
+    const MARK: &str = "==end of step==";
+    let mut script = String::from("set -u\n");
+    for step in &steps {
+        writeln!(script, "{}\necho; echo '{MARK}'", step.command).unwrap();
+    }
+    let output = Command::new("bash")
+        .arg("-c")
+        .arg(script)
+        .current_dir(dir.path())
+        .env("PATH", path_with_gatelet())
+        .output()
+        .unwrap();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    let output = String::from_utf8(output.stdout).unwrap();
+    let mut outputs = output.split(MARK);
+    for step in &steps {
+        let printed = outputs.next().unwrap().trim();
+        assert!(
+            fits(printed, step.printed.trim_end()),
+            "{}\nanswered\n{printed}\nnot\n{}\nwith these complaints:\n{complaints}",
+            step.command,
+            step.printed
+        );
+    }
+}
+
+#[test]
+fn every_command_of_the_readme_answers_as_printed() {
+    run_all(README);
+}
+
+#[test]
+fn every_command_of_operate_answers_as_printed() {
+    run_all(include_str!("../docs/operate.md"));
+}
+
+#[test]
+fn every_command_of_integrate_answers_as_printed() {
+    run_all(include_str!("../docs/integrate.md"));
+}
+
+#[test]
+fn every_command_of_migrate_answers_as_printed() {
+    run_all(include_str!("../docs/migrate.md"));
+}
+
+#[test]
+fn every_command_of_troubleshoot_answers_as_printed() {
+    run_all(TROUBLESHOOT);
+}
+
+#[test]
+fn the_table_of_settings_is_that_of_the_help() {
+    let command = Cli::command();
+    let mut rows = 0;
+    for arg in command.get_arguments() {
+        let Some(flag) = arg.get_long().filter(|flag| !["help", "version"].contains(flag)) else {
+            continue;
+        };
+        let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}` ") };
+        let variable = arg.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let switch = !arg.get_action().takes_values();
+        let default = match arg.get_default_values().first() {
+            _ if switch && variable.is_empty() => String::new(), // an act, not a setting
+            _ if switch => "off".to_owned(),
+            Some(value) => value.to_string_lossy().into_owned(),
+            None => String::new(),
+        };
+        let help = arg.get_help().unwrap();
+        let row = format!("| `--{flag}` | {}| {}| {help} |", code(&variable), code(&default));
+        assert!(README.contains(&row), "the README has no row\n{row}");
+        rows += 1;
+    }
+    let written = README.lines().filter(|line| line.starts_with("| `--")).count();
+    assert_eq!(written, rows, "the README has rows for settings that there are not");
+}
+
+#[test]
+fn every_exit_code_is_explained() {
+    use gatelet::exit::Exit;
+    for exit in [Exit::Stopped, Exit::Other, Exit::Usage, Exit::Damaged, Exit::Unavailable, Exit::StoreFailed]
+    {
+        assert!(README.contains(&format!("\n| {} | ", exit.code())), "{exit:?}");
+        assert!(TROUBLESHOOT.contains(&format!("\n## Exit code {}", exit.code())), "{exit:?}");
+    }
+}
+
+/// All files of the source, without their unit tests.
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut sources = Vec::new();
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]").next().unwrap().to_owned();
+                sources.push((path, code));
+            }
+        }
+    }
+    sources
+}
+
+/// The first text after `call`, as far as it is the same every time: its longest part between placeholders.
+fn constant_part(call: &str) -> String {
+    let literal = call.split_once('"').unwrap().1.replace("\\\"", "\u{1}");
+    let literal = literal.split('"').next().unwrap().replace('\u{1}', "\"");
+    // A backslash at the end of a line swallows the next one's indentation.
+    let literal: String = literal.split("\\\n").map(str::trim_start).collect();
+    let parts = literal.split('{').map(|part| part.rsplit('}').next().unwrap());
+    parts.max_by_key(|part| part.len()).unwrap().trim().to_owned()
+}
+
+#[test]
+fn every_warning_and_error_of_the_log_is_explained() {
+    let explained = TROUBLESHOOT.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut missing = Vec::new();
+    let mut found = 0;
+    for (path, code) in sources() {
+        for macro_call in ["log::warn!(", "log::error!("] {
+            for call in code.split(macro_call).skip(1) {
+                let text = constant_part(call);
+                found += 1;
+                if text.len() > 3 && !explained.contains(&text) {
+                    missing.push(format!("{}: {text}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(found > 20, "{found}");
+    assert!(missing.is_empty(), "docs/troubleshoot.md does not explain\n{}", missing.join("\n"));
+}
