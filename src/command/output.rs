@@ -47,15 +47,17 @@ pub(crate) fn say(text: impl fmt::Display) {
 }
 
 /// A text that somebody chose, in quotes, with all escaped that cannot be seen or that moves what stands around it.
+/// `Debug` would escape the vowels of Thai and Hindi as well.
 pub(crate) fn quoted(text: &str) -> String {
-    let mut shown = String::new();
-    for character in format!("{text:?}").chars() {
+    let mut shown = String::from('"');
+    for character in text.escape_debug().to_string().replace("\\'", "'").chars() {
         if is_invisible(character) {
             shown.extend(character.escape_unicode());
         } else {
             shown.push(character);
         }
     }
+    shown.push('"');
     shown
 }
 
@@ -66,8 +68,8 @@ pub(crate) fn cell(text: &str) -> String {
     if plain { text.to_owned() } else { quoted }
 }
 
-/// Characters that `Debug` takes for printable though they show nothing: those that Unicode ignores by default, and the
-/// blank of Braille.
+/// Characters that `escape_debug` leaves as they are though they show nothing: those that Unicode ignores by default,
+/// and the blank of Braille.
 fn is_invisible(character: char) -> bool {
     matches!(
         character,
@@ -169,7 +171,8 @@ mod tests {
             ("anna  admin", r#""anna  admin""#),
             ("\"anna\"", r#""\"anna\"""#),
             ("a\\b", r#""a\\b""#),
-            ("", r#""""#),
+            ("it's \u{200d}me", r#""it's \u{200d}me""#),
+            ("\\'", r#""\\'""#),
         ] {
             assert_eq!(cell(name), shown);
         }
