@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::output::users;
 use super::progress::Progress;
 use super::{CommandError, WhereNone, finish, print, say, with_console};
 use crate::backup::{Checked, Checker, Flaw, NewFile, compressed};
@@ -57,7 +58,7 @@ fn back_up(args: &BackupArgs) -> Result<(), CommandError> {
 
 fn summary(checked: &Checked) -> String {
     let header = &checked.header;
-    format!("{} users, signed by {} at {}", header.users, header.key.id, header.created_at)
+    format!("{}, signed by {} at {}", users(header.users), header.key.id, header.created_at)
 }
 
 /// Writes the server's backup to `out` and checks it on the way: nothing is called a backup that could not be restored.

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use http::Method;
-use indicatif::HumanCount;
 use serde_json::Value;
 
 use super::console::{Console, with_console};
+use super::output::users;
 use super::progress::Progress;
 use super::rows::{COLUMNS, Format};
 use super::{CommandError, WhereNone, finish, print};
@@ -51,8 +51,8 @@ fn export(args: &ExportArgs) -> Result<(), CommandError> {
     with_console(&settings, WhereNone::Refuse, |console| match file {
         None => write_users(console, format, &mut io::stdout().lock()).map(drop),
         Some(path) => {
-            let users = durable_file::replace(path, |file: &mut File| write_users(console, format, file))?;
-            print(format!("{} users written to {}", HumanCount(users), path.display()))
+            let count = durable_file::replace(path, |file: &mut File| write_users(console, format, file))?;
+            print(format!("{} written to {}", users(count), path.display()))
         }
     })
 }

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use anstyle::Style;
 use clap::Args;
+use indicatif::HumanCount;
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
@@ -44,6 +45,11 @@ pub(crate) fn print(text: impl fmt::Display) -> Result<(), CommandError> {
 /// Writes a line to standard error.
 pub(crate) fn say(text: impl fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+/// So many users, in words.
+pub(crate) fn users(count: u64) -> String {
+    if count == 1 { "1 user".to_owned() } else { format!("{} users", HumanCount(count)) }
 }
 
 /// A text that somebody chose, in quotes, with all escaped that cannot be seen or that moves what stands around it.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::output::users;
 use super::progress::Progress;
 use super::token::read_keys;
 use super::{CommandError, demand_ours, finish, print};
@@ -58,12 +59,8 @@ fn restore_file(args: &RestoreArgs) -> Result<(), CommandError> {
         RestoreError::Keys(error) => CommandError::Start(StartError::Keys(error)),
     })?;
     let header = &checked.header;
-    print(format!(
-        "{} users are back in {}, as they were at {}",
-        header.users,
-        dir.display(),
-        header.created_at
-    ))?;
+    let (users, at) = (users(header.users), header.created_at);
+    print(format!("{users} restored to {}, as of {at}", dir.display()))?;
     print(format!("The backup was {}", signed(&checked)))?;
     print(
         "The keys are new: all sessions are over, and services that check tokens have to load the keys again.",

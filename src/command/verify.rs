@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::output::{OutputArgs, Table};
+use super::output::{OutputArgs, Table, users};
 use super::restore::{OpenBackup, known_keys, signed};
 use super::{CommandError, WhereNone, finish, say, with_console};
 use crate::exit::Exit;
@@ -70,7 +70,7 @@ fn check_backup(args: &VerifyArgs) -> Result<Value, CommandError> {
     match OpenBackup::open(path)?.check(known.as_ref()) {
         Ok(checked) => {
             let header = &checked.header;
-            let text = format!("{} users of {}, {}", header.users, header.created_at, signed(&checked));
+            let text = format!("{} of {}, {}", users(header.users), header.created_at, signed(&checked));
             Ok(one("backup", "good", &text))
         }
         Err(CommandError::Damaged(why)) => Ok(one("backup", "wrong", &why)),

@@ -87,7 +87,10 @@ impl Asked {
     pub(super) fn permit(self, response: &mut Response) {
         let status = response.status();
         let headers = response.headers_mut();
-        headers.append(VARY, HeaderValue::from_static("Origin"));
+        let others = headers.get(VARY).and_then(|others| others.to_str().ok());
+        let vary = others.map(|others| HeaderValue::try_from(format!("{others}, Origin")));
+        let only = HeaderValue::from_static("Origin");
+        headers.insert(VARY, vary.and_then(Result::ok).unwrap_or(only));
         let Some(origin) = self.origin else {
             return;
         };

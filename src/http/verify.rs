@@ -24,8 +24,8 @@ use crate::user::Role;
 #[utoipa::path(
     get, path = "/verify", operation_id = "verify", tag = "sessions", security(("access_token" = [])),
     params(
-        ("fresh" = Option<DemandedFreshness>, Query, description = "Only with a fresh token"),
-        ("role" = Option<DemandedRole>, Query, description = "Only an administrator"),
+        ("fresh" = inline(Option<DemandedFreshness>), Query, description = "Only with a fresh token"),
+        ("role" = inline(Option<DemandedRole>), Query, description = "Only an administrator"),
     ),
     responses(
         (status = 200, description = "It may; whose it is stands in the headers.", headers(

@@ -45,6 +45,10 @@ fn readable(origin: &str) -> [(&str, &str); 2] {
     ]
 }
 
+fn varies_by_origin(reply: &Reply) -> bool {
+    reply.header("vary").is_some_and(|vary| vary.split(", ").any(|header| header == "Origin"))
+}
+
 /// What a browser asks before it sends what not every page may send.
 fn preflight(origin: &str) -> [(&str, &str); 3] {
     [
@@ -60,7 +64,7 @@ fn without_the_setting_no_answer_has_a_word_of_cors() {
     for (status, reply) in one_of_each(&server, &preflight(LISTED)) {
         assert_eq!(reply.status, status, "{reply:?}");
         assert_eq!(cors_headers(&reply), [], "{status}");
-        assert_eq!(reply.header("vary"), None, "{status}");
+        assert!(!varies_by_origin(&reply), "{status}");
     }
     for (path, allow) in PATHS {
         let reply = server.client().send("OPTIONS", path, &preflight(LISTED), None);
@@ -76,7 +80,7 @@ fn every_answer_can_be_read_by_pages_of_listed_origins() {
         for (status, reply) in one_of_each(&server, &[("Origin", origin)]) {
             assert_eq!(reply.status, status, "{reply:?}");
             assert_eq!(cors_headers(&reply), readable(origin), "{status}");
-            assert_eq!(reply.header("vary"), Some("Origin"), "{status}");
+            assert!(varies_by_origin(&reply), "{status}");
         }
     }
 }
@@ -88,7 +92,7 @@ fn pages_of_other_origins_are_served_and_read_nothing() {
         for (status, reply) in one_of_each(&server, &[("Origin", origin)]) {
             assert_eq!(reply.status, status, "{origin}: {reply:?}");
             assert_eq!(cors_headers(&reply), [], "{origin}: {status}");
-            assert_eq!(reply.header("vary"), Some("Origin"), "{origin}: {status}");
+            assert!(varies_by_origin(&reply), "{origin}: {status}");
         }
     }
 }
@@ -99,7 +103,7 @@ fn a_request_of_no_page_is_answered_as_ever_and_caches_know_why() {
     for (status, reply) in one_of_each(&server, &[]) {
         assert_eq!(reply.status, status, "{reply:?}");
         assert_eq!(cors_headers(&reply), [], "{status}");
-        assert_eq!(reply.header("vary"), Some("Origin"), "{status}");
+        assert!(varies_by_origin(&reply), "{status}");
     }
 }
 
@@ -117,7 +121,7 @@ fn a_preflight_is_told_what_the_path_knows() {
             ("access-control-max-age", "7200"),
         ];
         assert_eq!(cors_headers(&reply), permission, "{path}");
-        assert_eq!(reply.header("vary"), Some("Origin"), "{path}");
+        assert!(varies_by_origin(&reply), "{path}");
         for origin in FOREIGN {
             let reply = client.send("OPTIONS", path, &preflight(origin), None);
             assert_eq!((reply.status, reply.header("allow")), (204, Some(allow)), "{path} {origin}");

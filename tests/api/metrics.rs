@@ -30,7 +30,7 @@ impl Watched {
     }
 
     fn scraper(&self) -> Client {
-        Client::connect(self.server.metrics.unwrap()).unwrap()
+        Client::connect(self.server.metrics.unwrap()).unwrap().unchecked()
     }
 
     fn scrape(&self) -> String {
