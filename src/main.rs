@@ -5,6 +5,7 @@ use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -76,7 +77,7 @@ async fn run(settings: &Settings, lost_lines: Counter) -> Exit {
         Err(error) => return refuse(Exit::Other, &error),
     };
     let opened = tokio::select! {
-        opened = Server::open(settings, Arc::new(Clock::system())) => opened,
+        opened = Server::open_within(COMMANDS, settings, Arc::new(Clock::system())) => opened,
         signal = signals.next() => {
             log::info!("{signal} received before the store was open");
             return Exit::Stopped;
@@ -129,6 +130,10 @@ async fn listen(
     let metrics = MetricsListener { listener: bind(address, "--metrics-listen").await?, lost_lines };
     Ok((listener, Some(metrics)))
 }
+
+/// How long a start waits for a command that uses the store: an import of a million users takes two minutes, on a small
+/// machine some more. A supervisor that is told that the directory is in use does not try again.
+const COMMANDS: Duration = Duration::from_secs(15 * 60);
 
 struct Signals {
     terminate: Signal,

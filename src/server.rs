@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 use crate::clock::{Clock, ClockBehind};
 use crate::exit::Exit;
 use crate::http::console::{self, Console};
-use crate::http::{self, App, Front, Limits, Page};
+use crate::http::{self, App, Front, Limits, MetricsPage};
 use crate::machine;
 use crate::metrics::{Connections, Counter, Metrics};
 use crate::password::{Cost, HashPool, Password, Policy, PoolStartError};
@@ -177,6 +177,35 @@ impl Server {
         })
     }
 
+    /// The same, once whoever uses the store without being a server that runs has finished: a command, or a server on
+    /// its way up or down. It is waited for so long at the most.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is running then.
+    pub async fn open_within(
+        patience: Duration,
+        settings: &Settings,
+        clock: Arc<Clock>,
+    ) -> Result<Self, StartError> {
+        let began = Instant::now();
+        let mut said = false;
+        loop {
+            let is_served = console::connect(settings.data_dir()).await.is_ok();
+            match Self::open(settings, Arc::clone(&clock)).await {
+                Err(StartError::Store(OpenError::InUse(dir, pid)))
+                    if !is_served && began.elapsed() < patience =>
+                {
+                    if !said && began.elapsed() > IMPATIENCE {
+                        log::warn!("waiting for process {pid}, which uses {}", dir.display());
+                        said = true;
+                    }
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
     /// Serves on `listener`, for Prometheus on `metrics`, and in the data directory, until `stop` is done or the store
     /// fails, and finishes the requests under way. Calls `ready` once clients and commands can connect.
     pub async fn run(
@@ -222,7 +251,8 @@ impl Server {
     fn metrics_front(&self, front: &mut Front, lost_lines: Counter, seed: u32) -> Front {
         let metrics = Metrics::new(self.app.service.instruments(), front.count_requests(), lost_lines);
         let (open, max) = (front.open_connections(), self.limits.max_connections);
-        let page = Page::new(Arc::clone(&self.app), metrics, move || Connections { open: open(), max });
+        let page =
+            MetricsPage::new(Arc::clone(&self.app), metrics, move || Connections { open: open(), max });
         let limits = Limits { max_connections: SCRAPERS_MAX, ..Limits::default() };
         Front::new(http::metrics_routes(Arc::new(page)), limits, !seed)
     }
@@ -311,29 +341,33 @@ async fn open_copies(settings: &Settings, clock: &Clock) -> Result<Option<Copies
         min_free: min_free(settings),
     };
     let now = clock.now().unwrap_or_else(|behind| behind.mark);
-    let opened = spawn_blocking(move || Copies::open(plan, now)).await;
-    let opened = opened.unwrap_or_else(|gone| Err(io::Error::other(gone)));
-    opened.map(Some).map_err(|error| StartError::Backups(dir.clone(), error))
+    let opened = {
+        let plan = plan.clone();
+        let opened = spawn_blocking(move || Copies::open(plan, now));
+        let hangs = io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer");
+        tokio::time::timeout(BACKUP_DISK, opened)
+            .await
+            .map_or(Err(hangs), |opened| opened.unwrap_or_else(|gone| Err(io::Error::other(gone))))
+    };
+    use io::ErrorKind::{AlreadyExists, NotADirectory, PermissionDenied};
+    match opened {
+        Ok(copies) => Ok(Some(copies)),
+        // Somebody has to do something about these, and best now.
+        Err(error) if matches!(error.kind(), AlreadyExists | NotADirectory | PermissionDenied) => {
+            Err(StartError::Backups(dir.clone(), error))
+        }
+        // The disk may come later. Nobody should be kept from logging in for that.
+        Err(error) => Ok(Some(Copies::failed(plan, error, now))),
+    }
 }
 
 async fn open_store(settings: &Settings, clock: Arc<Clock>) -> Result<Store, StartError> {
     let dir = settings.data_dir().to_owned();
     let options = store_options(settings);
-    let began = Instant::now();
-    loop {
-        let (dir, options, clock) = (dir.clone(), options.clone(), Arc::clone(&clock));
-        let console = console::connect(&dir).await;
-        let opened = spawn_blocking(move || Store::open(&dir, &options, clock))
-            .await
-            .map_err(|_| StartError::StoreBroken(StoreError::Failed))?;
-        match opened {
-            // Where no server listens it is a command that has opened the store, or a server on its way up or down.
-            Err(OpenError::InUse(..)) if console.is_err() && began.elapsed() < IN_BETWEEN => {
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-            opened => return opened.map_err(StartError::Store),
-        }
-    }
+    spawn_blocking(move || Store::open(&dir, &options, clock))
+        .await
+        .map_err(|_| StartError::StoreBroken(StoreError::Failed))?
+        .map_err(StartError::Store)
 }
 
 /// The keys that the store remembers; new ones where nobody's session depends on them, or on request.
@@ -405,11 +439,13 @@ const SCRAPERS_MAX: usize = 8;
 /// The fewest characters that a password should have (NIST SP 800-63B-4, 3.1.1.2, together with throttling).
 const LEAST_CHARS: usize = 8;
 
-/// How long to wait for whoever uses the store without being a server that runs. A server that stops gives its last
-/// requests eight seconds, and its store one and a half.
-pub(crate) const IN_BETWEEN: Duration = Duration::from_secs(10);
+/// How long the disk for backups may take to answer at the start: a share on a network that is down never does.
+const BACKUP_DISK: Duration = Duration::from_secs(5);
 
-/// How often to look meanwhile.
+/// How long a wait for the store needs no word.
+const IMPATIENCE: Duration = Duration::from_secs(1);
+
+/// How often to look whether a store is in use no longer.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How often the house is kept: as far as the clock's mark may lag behind when the power goes, and rarely

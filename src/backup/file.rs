@@ -107,7 +107,8 @@ impl NewFile {
 }
 
 /// Opens an empty file for ourselves alone, be it new or left over from somebody who was killed. One that another
-/// process is writing is not taken from it: it would give its name to what we write.
+/// process is writing is not taken from it: it would give its name to what we write. What somebody else has put there,
+/// or what is known by another name as well, is not written into.
 fn take(path: &Path) -> io::Result<File> {
     let busy = || io::Error::new(io::ErrorKind::ResourceBusy, "another gatelet is writing it");
     let file = OpenOptions::new()
@@ -115,12 +116,19 @@ fn take(path: &Path) -> io::Result<File> {
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
         .open(path)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(busy()),
+        // Not every file system knows locks; two at once are rarer still.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
         Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let found = file.metadata()?;
+    if !found.is_file() || found.uid() != rustix::process::geteuid().as_raw() || found.nlink() != 1 {
+        let why = "what lies there with .new behind the name is not ours: remove it";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
     }
     // Between the two calls its writer may have finished it: then it is a backup by now.
     if !fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|ours| ours.ino() == there.ino())) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::output::users;
+use super::output::{demand_file, users};
 use super::progress::Progress;
 use super::{CommandError, WhereNone, finish, print, say, with_console};
 use crate::backup::{Checked, Checker, Flaw, NewFile, compressed};
@@ -44,6 +44,7 @@ fn back_up(args: &BackupArgs) -> Result<(), CommandError> {
         say(summary(&checked));
         return Ok(());
     }
+    demand_file(path)?;
     if !args.force && path.exists() {
         let text =
             format!("{} is there already: give another name, or --force to replace it", path.display());

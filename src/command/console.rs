@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::exit::Exit;
 use crate::http::console::{ConsoleError, ConsoleReply, ask, ask_within, connect, download};
 use crate::logging::Logging;
-use crate::server::{IN_BETWEEN, Server, StartError};
+use crate::server::{Server, StartError};
 use crate::settings::Settings;
 use crate::store::OpenError;
 
@@ -27,6 +27,10 @@ pub(crate) enum WhereNone {
     Refuse,
     Make,
 }
+
+/// How long to wait for a server that is just starting or stopping, or for another command. A server that stops gives
+/// its last requests eight seconds, and its store one and a half.
+const IN_BETWEEN: Duration = Duration::from_secs(10);
 
 /// A console that can be asked.
 pub(crate) struct Console<'a> {
@@ -144,7 +148,8 @@ impl Console<'_> {
             return Err(CommandError::NoStore(dir.to_owned()));
         }
         demand_ours(dir)?;
-        let opened = self.runtime.block_on(Server::open(self.settings, Arc::new(Clock::system())));
+        let clock = Arc::new(Clock::system());
+        let opened = self.runtime.block_on(Server::open_within(IN_BETWEEN, self.settings, clock));
         self.own = Some(ManuallyDrop::new(Arc::new(opened.map_err(CommandError::Start)?)));
         Ok(())
     }
@@ -171,7 +176,7 @@ pub(crate) fn demand_ours(dir: &Path) -> Result<(), CommandError> {
 }
 
 fn is_data_dir(dir: &Path) -> bool {
-    dir.join("store").exists() || dir.join("store-id").exists()
+    ["store", "store-id", "restoring"].iter().any(|name| dir.join(name).exists())
 }
 
 /// The texts of an answer that is no success.

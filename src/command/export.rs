@@ -9,9 +9,9 @@ use http::Method;
 use serde_json::Value;
 
 use super::console::{Console, with_console};
-use super::output::users;
+use super::output::{demand_file, users};
 use super::progress::Progress;
-use super::rows::{COLUMNS, Format};
+use super::user_files::{COLUMNS, Format};
 use super::{CommandError, WhereNone, finish, print};
 use crate::durable_file;
 use crate::exit::Exit;
@@ -44,14 +44,15 @@ fn export(args: &ExportArgs) -> Result<(), CommandError> {
         return Err(CommandError::Input(why.into()));
     }
     let file = file.filter(|path| *path != Path::new("-"));
-    if let Some(path) = file.filter(|path| path.symlink_metadata().is_ok_and(|there| !there.is_file())) {
-        // It would be replaced as a whole: a device, or a link to one.
-        return Err(CommandError::Input(format!("{} is no file; - is standard output", path.display())));
-    }
+    file.map_or(Ok(()), demand_file)?;
     with_console(&settings, WhereNone::Refuse, |console| match file {
         None => write_users(console, format, &mut io::stdout().lock()).map(drop),
         Some(path) => {
-            let count = durable_file::replace(path, |file: &mut File| write_users(console, format, file))?;
+            let written = durable_file::replace(path, |file: &mut File| write_users(console, format, file));
+            let count = written.map_err(|error| match error {
+                CommandError::System(error) => CommandError::File(path.to_owned(), error),
+                error => error,
+            })?;
             print(format!("{} written to {}", users(count), path.display()))
         }
     })

@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 use super::console::{Console, with_console};
 use super::output::{OutputArgs, Table};
 use super::progress::Progress;
-use super::rows::{Format, Problem, Row, Rows};
+use super::user_files::{Format, Problem, Row, Rows};
 use super::{CommandError, WhereNone, finish};
 use crate::exit::Exit;
 use crate::http::console::{MOVED_AT_ONCE, import_body};

@@ -2,7 +2,7 @@
 //!
 //! Those that look at a data directory or change it work whether a server uses it or not: a running server is asked
 //! through the socket in the directory, otherwise the store is opened here and served to nobody else. Either way
-//! it is the same service.
+//! it is the same service. (`restore` alone wants a directory that nobody uses.)
 
 pub mod backup;
 pub mod completions;
@@ -13,10 +13,10 @@ pub mod key;
 pub mod output;
 mod progress;
 pub mod restore;
-pub mod rows;
 pub mod settings;
 pub mod token;
 pub mod user;
+pub mod user_files;
 pub mod verify;
 
 use std::fmt;

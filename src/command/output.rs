@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Write;
+use std::path::Path;
 
 use anstyle::Style;
 use clap::Args;
@@ -45,6 +46,17 @@ pub(crate) fn print(text: impl fmt::Display) -> Result<(), CommandError> {
 /// Writes a line to standard error.
 pub(crate) fn say(text: impl fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+/// Refuses a name under which something lies that is no file: it would be replaced as a whole, a device, or a link to one.
+///
+/// # Errors
+/// [`CommandError::Input`].
+pub(crate) fn demand_file(path: &Path) -> Result<(), CommandError> {
+    if path.symlink_metadata().is_ok_and(|there| !there.is_file()) {
+        return Err(CommandError::Input(format!("{} is no file; - is standard output", path.display())));
+    }
+    Ok(())
 }
 
 /// So many users, in words.

@@ -42,9 +42,9 @@ fn restore_file(args: &RestoreArgs) -> Result<(), CommandError> {
     demand_ours(dir)?;
     let mut opened = OpenBackup::open(&args.file)?;
     let checked = opened.check(known.as_ref())?;
+    let logging = Logging::start("warn", settings.log_format)?;
     let into = Restoration::begin(dir, &store_options(&settings))
         .map_err(|error| CommandError::Start(StartError::Store(error)))?;
-    let logging = Logging::start("warn", settings.log_format)?;
     let mut progress = Progress::begin("users restored", Some(checked.header.users));
     let now = Clock::system().reading();
     let restored =

@@ -29,13 +29,13 @@ struct Row {
     setting: String,
     /// As it was written; nothing where there is none.
     value: Option<String>,
-    from: From,
+    from: Source,
 }
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum From {
+enum Source {
     Flag,
     Environment,
     Default,
@@ -43,7 +43,7 @@ enum From {
     Machine,
 }
 
-impl fmt::Display for From {
+impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Flag => "flag",
@@ -64,7 +64,7 @@ impl FromArgMatches for SettingsArgs {
         for row in &mut rows {
             if row.setting == "hash-slots" && row.value.is_none() {
                 row.value = Some(machine::hash_slots(settings.scrypt).to_string());
-                row.from = From::Machine;
+                row.from = Source::Machine;
             }
         }
         rows.push(Row::admin_password(std::env::var_os(ADMIN_PASSWORD).is_some()));
@@ -100,9 +100,9 @@ impl Row {
             Some(if matches.get_flag(id) { "on" } else { "off" }.to_owned())
         };
         let from = match matches.value_source(id) {
-            Some(ValueSource::CommandLine) => From::Flag,
-            Some(ValueSource::EnvVariable) => From::Environment,
-            _ => From::Default,
+            Some(ValueSource::CommandLine) => Source::Flag,
+            Some(ValueSource::EnvVariable) => Source::Environment,
+            _ => Source::Default,
         };
         Some(Self { setting, value, from })
     }
@@ -112,7 +112,7 @@ impl Row {
         Self {
             setting: "admin-password".to_owned(),
             value: is_set.then(|| "(set)".to_owned()),
-            from: if is_set { From::Environment } else { From::Default },
+            from: if is_set { Source::Environment } else { Source::Default },
         }
     }
 }
@@ -126,7 +126,7 @@ fn table(rows: &[Row]) -> Table {
     let mut table = Table::new(["SETTING", "VALUE", "FROM"]);
     for Row { setting, value, from } in rows {
         // What somebody has chosen stands out.
-        let style = if *from == From::Default { Style::new().dimmed() } else { Style::new() };
+        let style = if *from == Source::Default { Style::new().dimmed() } else { Style::new() };
         let value = value.as_deref().map_or("-".to_owned(), cell);
         table.styled_row(style, [setting.clone(), value, from.to_string()]);
     }

@@ -1,6 +1,6 @@
 //! `gatelet verify`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -36,7 +36,7 @@ pub struct VerifyArgs {
 /// Checks, and exits with 0 if all is well.
 pub fn run(args: &VerifyArgs) -> Exit {
     let checks = match &args.backup {
-        Some(_) => check_backup(args),
+        Some(path) => check_backup(path, args),
         None => check_store(args),
     };
     match checks.and_then(|checks| args.output.print(&checks, table).map(|()| checks)) {
@@ -64,9 +64,8 @@ fn check_store(args: &VerifyArgs) -> Result<Value, CommandError> {
     }
 }
 
-fn check_backup(args: &VerifyArgs) -> Result<Value, CommandError> {
+fn check_backup(path: &Path, args: &VerifyArgs) -> Result<Value, CommandError> {
     let known = known_keys(args.keys.as_deref())?;
-    let path = args.backup.as_deref().unwrap_or_else(|| "".as_ref());
     match OpenBackup::open(path)?.check(known.as_ref()) {
         Ok(checked) => {
             let header = &checked.header;

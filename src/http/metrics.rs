@@ -12,7 +12,7 @@ use crate::metrics::{CONTENT_TYPE, Connections, Metrics};
 use crate::service::{Fault, Refusal};
 
 /// What Prometheus reads.
-pub struct Page {
+pub struct MetricsPage {
     app: Arc<App>,
     metrics: Metrics,
     connections: Box<dyn Fn() -> Connections + Send + Sync>,
@@ -20,7 +20,7 @@ pub struct Page {
     turn: Arc<Mutex<()>>,
 }
 
-impl Page {
+impl MetricsPage {
     /// A page of these metrics, and of how `app` and its connections stand when it is asked for.
     pub fn new(
         app: Arc<App>,
@@ -31,7 +31,7 @@ impl Page {
     }
 }
 
-pub(super) async fn show(page: Arc<Page>) -> Result<Response, ApiError> {
+pub(super) async fn show(page: Arc<MetricsPage>) -> Result<Response, ApiError> {
     let turn = Arc::clone(&page.turn).lock_owned().await;
     let text = spawn_blocking(move || {
         let _turn = turn;

@@ -43,7 +43,7 @@ use api_page::Asset;
 pub use cors::CorsOrigins;
 pub use forwarded::TrustedProxies;
 pub use front::{Front, Limits};
-pub use metrics::Page;
+pub use metrics::MetricsPage;
 use openapi::{ApiDocument, Documented, Served, operations};
 use request::{bearer, document, no_document, origin, query, raw_query};
 use user::Target;
@@ -163,7 +163,7 @@ pub fn routes(app: Arc<App>) -> Routes {
 }
 
 /// What Prometheus is served.
-pub fn metrics_routes(page: Arc<Page>) -> Routes {
+pub fn metrics_routes(page: Arc<MetricsPage>) -> Routes {
     let page = warp::any().map(move || Arc::clone(&page));
     let metrics = path!("metrics")
         .and(

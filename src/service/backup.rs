@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 
 use crate::audit::{Event, Origin};
-use crate::backup::{Backup, NewFile, WriteError, moment_of, own_name};
+use crate::backup::{Backup, BackupFile, NewFile, ReadError, WriteError, moment_of, own_name};
 use crate::clock::Timestamp;
 use crate::durable_file;
 use crate::metrics::Backups;
@@ -75,6 +75,8 @@ pub struct CopiesState {
 enum CopyError {
     Store(StoreError),
     Write(WriteError),
+    /// Written, and not to be restored.
+    Read(ReadError),
     Folder(io::Error),
     /// Nothing has become of it in an hour.
     Hangs,
@@ -87,6 +89,7 @@ impl fmt::Display for CopyError {
         match self {
             Self::Store(error) => error.fmt(f),
             Self::Write(error) => error.fmt(f),
+            Self::Read(error) => error.fmt(f),
             Self::Folder(error) => error.fmt(f),
             Self::Hangs => f.write_str("the disk does not answer"),
             Self::Gone => f.write_str("the thread that writes it is gone"),
@@ -108,6 +111,13 @@ impl Copies {
             metrics.done(last);
         }
         Ok(Self { plan, metrics, state: Mutex::new(State { last, failed: None }) })
+    }
+
+    /// Copies into a directory that does not answer now. They are tried as those are that have failed.
+    pub fn failed(plan: CopyPlan, error: io::Error, now: Timestamp) -> Self {
+        let copies = Self { plan, metrics: Backups::default(), state: Mutex::default() };
+        copies.settle(now, Err(CopyError::Folder(error)));
+        copies
     }
 
     /// How they are doing, counted.
@@ -160,6 +170,7 @@ impl CopyPlan {
             let entry = entry?;
             if let Some(moment) =
                 entry.file_name().to_str().and_then(moment_of).filter(|&moment| moment <= now)
+                && entry.file_type()?.is_file()
             {
                 copies.push((moment, entry.path()));
             }
@@ -168,16 +179,23 @@ impl CopyPlan {
         Ok(copies)
     }
 
-    /// Makes a copy and removes those that are too many by then. Blocks.
+    /// Makes a copy, reads it as a restore would, and removes those that are too many by then. Blocks.
     fn write(&self, backup: Backup, now: Timestamp) -> Result<(), CopyError> {
         let folder = CopyError::Folder;
+        durable_file::create_dir(&self.dir).map_err(folder)?;
         self.remove_unfinished().map_err(folder)?;
-        let mut file = NewFile::create(&self.dir.join(own_name(now)), self.min_free).map_err(folder)?;
+        let path = self.dir.join(own_name(now));
+        let mut file = NewFile::create(&path, self.min_free).map_err(folder)?;
         backup.write(&mut file).map_err(CopyError::Write)?;
         file.finish().map_err(folder)?;
-        let copies = self.copies(now).map_err(folder)?;
-        for (_, path) in copies.iter().rev().skip(self.keep) {
-            fs::remove_file(path).map_err(folder)?;
+        if let Err(error) = BackupFile::open(&path).map_err(folder)?.read(None, |_, _, _| Ok(())) {
+            fs::remove_file(&path).map_err(folder)?;
+            return Err(CopyError::Read(error));
+        }
+        for (_, path) in self.copies(now).map_err(folder)?.iter().rev().skip(self.keep) {
+            if let Err(error) = fs::remove_file(path) {
+                log::warn!("an old backup stays, {}: {error}", path.display());
+            }
         }
         Ok(())
     }

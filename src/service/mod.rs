@@ -3,11 +3,11 @@
 mod accounts;
 mod actor;
 mod backup;
+mod check;
 mod keys;
 mod moves;
 mod refusal;
 mod sessions;
-mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,10 +24,10 @@ use keys::KeyKeeper;
 
 pub use actor::{Actor, Caller, FreshAdmin};
 pub use backup::{Copies, CopiesState, CopyPlan};
+pub use check::{Check, Verdict};
 pub use moves::{Arrival, Newcomer};
 pub use refusal::{Fault, Refusal, Unavailable};
 pub use sessions::{Demands, Renewed};
-pub use verify::{Check, Verdict};
 
 /// What the service is made of.
 pub struct Parts {

@@ -167,6 +167,31 @@ fn a_copy_that_fails_shows_and_is_tried_again_ever_later_until_it_succeeds() {
 }
 
 #[test]
+fn a_disk_that_is_not_there_yet_keeps_nobody_from_logging_in_and_is_used_once_it_is() {
+    let temporary = temporary();
+    let dir = temporary.path().join("mounted/later");
+    let server = server(&dir, &["--metrics-listen", "127.0.0.1:0"]);
+    server.register("anna", "correct horse");
+    server.log_in("anna", "correct horse");
+    assert!(state(&server)["error"].is_string());
+    assert_eq!(metrics(&server), ("0".to_owned(), "1".to_owned()));
+    fs::create_dir(dir.parent().unwrap()).unwrap();
+    server.advance(Duration::from_secs(60));
+    until(|| state(&server)["error"].is_null());
+    assert_eq!(names(&dir), [own_name(start().after(Duration::from_secs(60)))]);
+}
+
+#[test]
+fn an_old_copy_that_cannot_be_removed_does_not_make_a_new_one_a_failure() {
+    let temporary = temporary();
+    let in_the_way = temporary.path().join(own_name(Timestamp::from_unix_secs(1_000_000)));
+    fs::create_dir(&in_the_way).unwrap();
+    let server = server(temporary.path(), &[]);
+    until(|| state(&server) == json!({ "last": start().to_string(), "error": null }));
+    assert!(in_the_way.exists());
+}
+
+#[test]
 fn no_copy_is_made_while_the_clock_is_not_believed() {
     let temporary = temporary();
     let server = server(temporary.path(), &[]);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -592,11 +592,49 @@ fn verify_says_why_a_stopped_store_does_not_open_and_what_to_do() {
 }
 
 #[test]
+fn a_backup_is_not_written_into_what_others_have_put_there() {
+    let data = filled(3);
+    let dir = temporary();
+    let file = dir.path().join("backup.gz");
+    let beside = dir.path().join("backup.gz.new");
+    // A second name of a file that matters; and something that would be waited for.
+    let precious = dir.path().join("precious");
+    fs::write(&precious, "precious").unwrap();
+    fs::hard_link(&precious, &beside).unwrap();
+    assert!(fails(&mut backup(data.path(), &file), 73).contains("remove it"));
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+    fs::remove_file(&beside).unwrap();
+    assert!(Command::new("mkfifo").arg(&beside).status().unwrap().success());
+    fails(&mut backup(data.path(), &file), 73);
+    fs::remove_file(&beside).unwrap();
+    // Links and devices are not replaced, whether they lead somewhere or not.
+    symlink(&precious, &file).unwrap();
+    assert!(fails(backup(data.path(), &file).arg("--force"), 2).contains("is no file"));
+    fs::remove_file(&precious).unwrap();
+    assert!(fails(&mut backup(data.path(), &file), 2).contains("is no file"));
+    assert!(fs::symlink_metadata(&file).unwrap().is_symlink());
+    fs::remove_file(&file).unwrap();
+    succeeds(&mut backup(data.path(), &file));
+}
+
+#[test]
+fn commands_on_a_restore_that_was_cut_short_say_what_it_is() {
+    let dir = temporary();
+    fs::write(dir.path().join("restoring"), "").unwrap();
+    for args in [&["verify"][..], &["export", "-"], &["user", "list"]] {
+        let output = run(gatelet().args(args).arg("--data-dir").arg(dir.path()));
+        assert_eq!(output.status.code(), Some(65), "{output:?}");
+        let said = [output.stdout, output.stderr].concat();
+        assert!(String::from_utf8_lossy(&said).contains("restore"), "{args:?}");
+    }
+}
+
+#[test]
 fn a_server_that_cannot_write_its_backups_does_not_start() {
     let dir = temporary();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
-    for wrong in [file.join("below"), file, dir.path().join("no/parent")] {
+    for wrong in [file.join("below"), file] {
         let text = refused(serve(&dir.path().join("data"), &["--backup-dir"]).arg(&wrong), 73);
         assert!(text.contains(wrong.to_str().unwrap()) && text.contains("--backup-dir"), "{text}");
     }

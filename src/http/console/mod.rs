@@ -46,7 +46,7 @@ const SOCKET: &str = "control.sock";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long commands under way may take once the server is to stop: changing keys takes some milliseconds, adding a
-/// user a hash.
+/// user a hash. A backup that takes longer is broken off.
 const LAST_COMMANDS: Duration = Duration::from_secs(2);
 
 /// The listening end.
