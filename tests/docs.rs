@@ -1,5 +1,5 @@
 //! The README and docs/ are true: their commands answer as printed, tables are those of the code, and what the log can
-//! complain about is explained.
+//! complain about is explained, as is whatever keeps a server from starting.
 //!
 //! Commands stand in blocks marked `console`. Each document has one shell for all of them, as a reader would have, in a
 //! directory whose `data` a running server uses. A comment `<!-- server: … -->` gives that server's flags. Every address
@@ -228,32 +228,72 @@ fn sources() -> Vec<(PathBuf, String)> {
     sources
 }
 
-/// The first text after `call`, as far as it is the same every time: its longest part between placeholders.
-fn constant_part(call: &str) -> String {
+/// The first text after `call`, as it stands in the source.
+fn literal(call: &str) -> String {
     let literal = call.split_once('"').unwrap().1.replace("\\\"", "\u{1}");
     let literal = literal.split('"').next().unwrap().replace('\u{1}', "\"");
     // A backslash at the end of a line swallows the next one's indentation.
-    let literal: String = literal.split("\\\n").map(str::trim_start).collect();
+    literal.split("\\\n").map(str::trim_start).collect()
+}
+
+/// As far as a text is the same every time: its longest part between placeholders.
+fn constant_part(literal: &str) -> &str {
     let parts = literal.split('{').map(|part| part.rsplit('}').next().unwrap());
-    parts.max_by_key(|part| part.len()).unwrap().trim().to_owned()
+    parts.max_by_key(|part| part.len()).unwrap().trim()
+}
+
+/// What an error says before it says what to do: up to the first colon behind something constant, with `…` for
+/// placeholders.
+fn complaint(literal: &str) -> String {
+    let clause = literal.split(": ").find(|clause| !constant_part(clause).is_empty()).unwrap();
+    let mut parts = clause.split('{');
+    let first = parts.next().unwrap().to_owned();
+    parts.fold(first, |text, part| text + "…" + part.split_once('}').unwrap().1)
+}
+
+/// The page without its line breaks.
+fn explained() -> String {
+    TROUBLESHOOT.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]
 fn every_warning_and_error_of_the_log_is_explained() {
-    let explained = TROUBLESHOOT.split_whitespace().collect::<Vec<_>>().join(" ");
+    let explained = explained();
     let mut missing = Vec::new();
     let mut found = 0;
     for (path, code) in sources() {
         for macro_call in ["log::warn!(", "log::error!("] {
             for call in code.split(macro_call).skip(1) {
-                let text = constant_part(call);
+                let literal = literal(call);
+                let text = constant_part(&literal);
                 found += 1;
-                if text.len() > 3 && !explained.contains(&text) {
+                if text.len() > 3 && !explained.contains(text) {
                     missing.push(format!("{}: {text}", path.display()));
                 }
             }
         }
     }
     assert!(found > 20, "{found}");
+    assert!(missing.is_empty(), "docs/troubleshoot.md does not explain\n{}", missing.join("\n"));
+}
+
+#[test]
+fn every_reason_not_to_start_is_explained() {
+    let explained = explained();
+    let files = ["src/server.rs", "src/store/open_error.rs", "src/token/key_files.rs"];
+    let (mut missing, mut found) = (Vec::new(), 0);
+    for (path, code) in
+        sources().into_iter().filter(|(path, _)| files.iter().any(|file| path.ends_with(file)))
+    {
+        for macro_call in ["write!(", "f.write_str("] {
+            for text in code.split(macro_call).skip(1).map(|call| complaint(&literal(call))) {
+                found += 1;
+                if !explained.contains(&text) {
+                    missing.push(format!("{}: {text}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(found > 15, "{found}");
     assert!(missing.is_empty(), "docs/troubleshoot.md does not explain\n{}", missing.join("\n"));
 }
