@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::support::{Process, Tokens, credentials, gatelet, secrets, serve, temporary};
 
-const README: &str = include_str!("../../README.md");
+const GUIDE: &str = include_str!("../../docs/integrate.md");
 const NGINX: &str = include_str!("../../deploy/nginx.conf");
 const CADDY: &str = include_str!("../../deploy/Caddyfile");
 
@@ -513,8 +513,8 @@ fn a_page_of_the_application_may_log_in_and_others_may_not_read_the_answer() {
 }
 
 #[test]
-fn the_readme_shows_the_configuration_that_is_tested() {
-    let blocks = README.split("\n```nginx\n").skip(1).map(|block| block.split("```").next().unwrap());
+fn the_guide_shows_the_configuration_that_is_tested() {
+    let blocks = GUIDE.split("\n```nginx\n").skip(1).map(|block| block.split("```").next().unwrap());
     let parts: Vec<_> = blocks.flat_map(|block| block.split("\n\n")).collect();
     assert_eq!(parts.len(), 4);
     for part in parts {

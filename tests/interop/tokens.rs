@@ -1,4 +1,4 @@
-//! Other languages check our tokens, with nothing but the URL of the published keys and the code of the README.
+//! Other languages check our tokens, with nothing but the URL of the published keys and the code of docs/integrate.md.
 
 use std::fs;
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use crate::installed;
 use crate::support::{Process, Tokens, credentials, gatelet, secrets, temporary};
 
-const README: &str = include_str!("../../README.md");
+const GUIDE: &str = include_str!("../../docs/integrate.md");
 const PYTHON: &str = include_str!("verify.py");
 const JAVASCRIPT: &str = include_str!("verify.mjs");
 
@@ -133,15 +133,15 @@ fn tokens_from_before_and_after_a_rotation_are_accepted_and_those_of_revoked_key
 }
 
 #[test]
-fn the_readme_shows_the_programs_that_are_tested() {
+fn the_guide_shows_the_programs_that_are_tested() {
     for (language, program) in [("python", PYTHON), ("js", JAVASCRIPT)] {
         let block = format!("\n```{language}\n{program}```\n");
-        assert!(README.contains(&block), "the README has another program in {language} than tests/interop");
+        assert!(GUIDE.contains(&block), "the guide has another program in {language} than tests/interop");
     }
     for pinned in include_str!("requirements.txt").lines().filter(|line| line.starts_with("pyseto")) {
-        assert!(README.contains(&format!("pip install {pinned}")), "{pinned}");
+        assert!(GUIDE.contains(&format!("pip install {pinned}")), "{pinned}");
     }
     let package: serde_json::Value = serde_json::from_str(include_str!("package.json")).unwrap();
     let version = package["dependencies"]["paseto"].as_str().unwrap();
-    assert!(README.contains(&format!("npm install paseto@{version}")), "{version}");
+    assert!(GUIDE.contains(&format!("npm install paseto@{version}")), "{version}");
 }
