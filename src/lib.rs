@@ -3,15 +3,18 @@
 //! The map, from the edge inwards; an arrow never points back:
 //!
 //! ```text
-//! main ─▶ command ─▶ server ─▶ http ─▶ service ─▶ audit ─▶ backup ─▶ store, password, token, throttle ─▶ metrics, user, session, key, clock
+//! main ─▶ command ─▶ server ─▶ http ─▶ service ─▶ {audit, backup}
+//!      ─▶ {store, password, token, throttle} ─▶ {metrics, user, session, key, clock}
 //! ```
+//!
+//! [`settings`] names the commands' arguments, and they read it.
 //!
 //! What holds everywhere:
 //!
 //! * An answer of 2xx that changed something is on stable storage before it is sent ([`store`]).
 //! * No answer rests on what a power cut could still undo, unless it refuses.
 //! * Nothing below [`http`] knows a status code; nothing outside [`store`] knows sled; only [`password`] names
-//!   scrypt and only [`token`] names PASETO.
+//!   scrypt and its like, and only [`token`] names PASETO.
 //! * Time is asked for in [`clock`] alone; it never runs backwards.
 //! * Passwords, keys and hashes are types that cannot be printed.
 
