@@ -13,7 +13,7 @@ use crate::password::Cost;
 const OTHER_FILES: u64 = 64;
 
 /// How many hashes may run at once: one a core, as long as they take no more than half of the memory that is
-/// available.
+/// available. With those slots' memory the pool also checks hashes that ask for more than a slot's.
 pub(crate) fn hash_slots(cost: Cost) -> u32 {
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     let fit = available_memory().map_or(cores, |bytes| bytes / 2 / cost.memory().max(1));

@@ -176,6 +176,11 @@ pub(crate) fn work_of(password: &Password, hash: &PasswordHash) -> Result<u64, H
     Ok(Stored::parse(&hash.0)?.work(password))
 }
 
+/// How many bytes a check against `hash` takes, a renewal not counted.
+pub(crate) fn memory_of(hash: &PasswordHash) -> Result<u64, HashFailure> {
+    Ok(Stored::parse(&hash.0)?.memory())
+}
+
 /// A hash at `cost` that belongs to no password anybody will find: random where the hash would be, which is what
 /// hashing a random password would give as well, without the work.
 pub(crate) fn decoy(cost: Cost) -> Result<PasswordHash, HashFailure> {

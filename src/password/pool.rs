@@ -2,6 +2,9 @@
 //!
 //! A hash takes a third of a second and tens of megabytes. Run anywhere else, a flood of logins would take
 //! every thread and all memory; here it takes its slots, the queue fills, and the rest is told to come back.
+//!
+//! A slot is a thread and the memory of one of our own hashes. What others stored may take eight times as much and
+//! more: it takes as many slots as cover its memory, or all of them where these do not cover it, and then runs alone.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,7 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::metrics::Histogram;
 
-use super::{Checked, Cost, HashFailure, Password, PasswordHash, check, decoy, hash, work_of};
+use super::{Checked, Cost, HashFailure, Password, PasswordHash, check, decoy, hash, memory_of, work_of};
 
 /// How much work may wait. A person waits about this long for a login; what comes later is refused at once.
 const QUEUE: Duration = Duration::from_secs(2);
@@ -91,8 +94,10 @@ struct Shared {
 
 struct State {
     queue: VecDeque<Job>,
+    /// The sum of [`Job::claim`].
     queued_work: u64,
     running: usize,
+    free_slots: u32,
     nanos_per_work: f64,
     closed: bool,
 }
@@ -101,32 +106,43 @@ struct State {
 /// gone, more than `work` where a hash was renewed as well.
 struct Job {
     work: u64,
+    slots: u32,
     run: Run,
 }
 
 type Run = Box<dyn FnOnce() -> u64 + Send>;
 
+impl Job {
+    /// How much could be computed in its place: while it runs, its slots do nothing else.
+    fn claim(&self) -> u64 {
+        self.work * u64::from(self.slots)
+    }
+}
+
+impl State {
+    /// The next job, if its slots are free. What is behind it has to wait as well: let past, the cheap ones that keep
+    /// coming could keep the costly one waiting for ever. In this order it waits for those that are running, at most.
+    fn take(&mut self) -> Option<Job> {
+        if self.queue.front()?.slots > self.free_slots {
+            return None;
+        }
+        let job = self.queue.pop_front()?;
+        self.queued_work -= job.claim();
+        self.running += 1;
+        self.free_slots -= job.slots;
+        Some(job)
+    }
+}
+
 impl HashPool {
-    /// A pool of `slots` threads that hashes at `cost`.
+    /// A pool of `slots` threads that hashes at `cost`. What it computes at the same time takes `slots` times
+    /// [`Cost::memory`] at most, or is one hash, of up to [`Cost::MAX_MEMORY`].
     ///
     /// # Errors
     /// [`PoolStartError`]: the system gives no threads or no random numbers.
     pub fn start(slots: u32, cost: Cost) -> Result<Self, PoolStartError> {
-        let decoy = decoy(cost).map_err(PoolStartError::Decoy)?;
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                queue: VecDeque::new(),
-                queued_work: 0,
-                running: 0,
-                nanos_per_work: FIRST_GUESS_NANOS,
-                closed: false,
-            }),
-            wake: Condvar::new(),
-            slots,
-            durations: Histogram::of_durations(),
-        });
         // Made first: should a thread fail to start, its drop ends those that did.
-        let pool = Self { shared, cost, decoy };
+        let pool = Self::without_threads(slots, cost)?;
         for slot in 0..slots {
             let shared = Arc::clone(&pool.shared);
             thread::Builder::new()
@@ -137,13 +153,31 @@ impl HashPool {
         Ok(pool)
     }
 
+    fn without_threads(slots: u32, cost: Cost) -> Result<Self, PoolStartError> {
+        let decoy = decoy(cost).map_err(PoolStartError::Decoy)?;
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                queued_work: 0,
+                running: 0,
+                free_slots: slots,
+                nanos_per_work: FIRST_GUESS_NANOS,
+                closed: false,
+            }),
+            wake: Condvar::new(),
+            slots,
+            durations: Histogram::of_durations(),
+        });
+        Ok(Self { shared, cost, decoy })
+    }
+
     /// Hashes a new password.
     ///
     /// # Errors
     /// [`PoolError`], `Busy` above all.
     pub async fn hash(&self, password: Password) -> Result<PasswordHash, PoolError> {
         let cost = self.cost;
-        self.run(cost.work(), move || (hash(&password, cost), cost.work())).await
+        self.run(cost.work(), cost.memory(), move || (hash(&password, cost), cost.work())).await
     }
 
     /// Checks a password against a stored hash, or against nobody's: a decoy at today's cost, so that an unknown
@@ -160,7 +194,9 @@ impl HashPool {
         let is_somebody = stored.is_some();
         let stored = stored.unwrap_or_else(|| self.decoy.clone());
         let work = work_of(&password, &stored)?;
-        self.run(work, move || {
+        // A renewal begins when the check is over and has given its memory back.
+        let memory = memory_of(&stored)?.max(today.memory());
+        self.run(work, memory, move || {
             let mut checked = check(&password, &stored, today);
             if !is_somebody {
                 checked = checked.map(|_| Checked::Wrong); // whatever came out
@@ -185,8 +221,10 @@ impl HashPool {
     async fn run<T: Send + 'static>(
         &self,
         work: u64,
+        memory: u64,
         compute: impl FnOnce() -> (Result<T, HashFailure>, u64) + Send + 'static,
     ) -> Result<T, PoolError> {
+        let slots = u32::try_from(memory.div_ceil(self.cost.memory())).unwrap_or(u32::MAX);
         let (answer, wait) = oneshot::channel();
         let durations = self.durations();
         let run = move || {
@@ -200,7 +238,7 @@ impl HashPool {
             let _ = answer.send(computed);
             work
         };
-        self.shared.enqueue(work, Box::new(run))?;
+        self.shared.enqueue(Job { work, slots: slots.min(self.shared.slots), run: Box::new(run) })?;
         Ok(wait.await.map_err(|_| PoolError::Gone)??)
     }
 }
@@ -218,14 +256,14 @@ impl Shared {
     }
 
     #[allow(clippy::cast_precision_loss)] // an estimate
-    fn enqueue(&self, work: u64, run: Run) -> Result<(), PoolError> {
+    fn enqueue(&self, job: Job) -> Result<(), PoolError> {
         let mut state = self.lock();
         let wait = state.queued_work as f64 * state.nanos_per_work / f64::from(self.slots);
         if wait > QUEUE.as_nanos() as f64 {
             return Err(PoolError::Busy);
         }
-        state.queued_work += work;
-        state.queue.push_back(Job { work, run });
+        state.queued_work += job.claim();
+        state.queue.push_back(job);
         drop(state);
         self.wake.notify_one();
         Ok(())
@@ -239,7 +277,7 @@ impl Shared {
             let started = Instant::now();
             // A panic must not cost a slot; its requester learns that the channel is gone.
             let work = catch_unwind(AssertUnwindSafe(job.run)).unwrap_or(0);
-            self.finished(work, started.elapsed());
+            self.finished(job.slots, work, started.elapsed());
         }
     }
 
@@ -249,29 +287,34 @@ impl Shared {
             if state.closed {
                 return None;
             }
-            if let Some(job) = state.queue.pop_front() {
-                state.queued_work -= job.work;
-                state.running += 1;
+            if let Some(job) = state.take() {
                 return Some(job);
             }
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Learns from how long the work took, if there was any: a moving average, an eighth of the newest measurement.
+    /// Gives the slots back, and learns from how long the work took, if there was any: a moving average, an eighth of the newest measurement.
     #[allow(clippy::cast_precision_loss)] // an estimate
-    fn finished(&self, work: u64, took: Duration) {
+    fn finished(&self, slots: u32, work: u64, took: Duration) {
         let mut state = self.lock();
         state.running -= 1;
+        state.free_slots += slots;
         if work > 0 {
             let measured = took.as_nanos() as f64 / work as f64;
             state.nanos_per_work += (measured - state.nanos_per_work) / 8.0;
         }
+        drop(state);
+        self.wake.notify_all(); // the slots of one may do for several
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::task::{Context, Waker};
+
+    use futures_util::future::join_all;
     use zeroize::Zeroizing;
 
     use super::*;
@@ -282,6 +325,57 @@ mod tests {
 
     fn cheap(p: u32) -> Cost {
         Cost::new(1, 8, p).unwrap()
+    }
+
+    const COSTLY: &str =
+        "$argon2id$v=19$m=64,t=2,p=1$AOC8lxLivNfa27sXYowxRg$ZRkg6gT4Ap57ndt5lD38qKa00yjnoVUbVba1+UxquZM";
+
+    #[test]
+    fn what_runs_at_once_takes_no_more_memory_than_the_slots_or_runs_alone() {
+        // Four slots of 33 KiB.
+        let pool = HashPool::without_threads(4, Cost::new(5, 8, 1).unwrap()).unwrap();
+        let two_slots = Some(PasswordHash::from_stored(COSTLY.to_owned()));
+        let beyond_all = Some(PasswordHash::from_stored(COSTLY.replace("m=64", "m=4096")));
+        let nobodys = None;
+        let asked = [&two_slots, &two_slots, &nobodys, &nobodys, &beyond_all, &nobodys];
+        let mut asked = asked.map(|stored| Box::pin(pool.check(typed("x"), stored.clone())));
+        for check in &mut asked {
+            assert!(check.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+        let take = || pool.shared.lock().take();
+        let finish = |job: Job| pool.shared.finished(job.slots, 0, Duration::ZERO);
+
+        let costly = [take().unwrap(), take().unwrap()];
+        assert!(take().is_none(), "two hold all memory");
+        costly.into_iter().for_each(finish);
+        let cheap = [take().unwrap(), take().unwrap()];
+        assert!(take().is_none(), "what takes more than all waits for the others, and nothing overtakes it");
+        cheap.into_iter().for_each(finish);
+        let alone = take().unwrap();
+        assert!(take().is_none(), "nothing runs beside what takes more than all");
+        finish(alone);
+        finish(take().unwrap());
+        let state = pool.shared.lock();
+        assert_eq!((state.free_slots, state.running, state.queued_work), (4, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn every_hash_gets_its_turn_and_never_more_memory_than_there_is() {
+        let pool = HashPool::start(4, cheap(1)).unwrap();
+        let in_use = Arc::new(AtomicU64::new(0));
+        let hashes = (0..200).map(|number| {
+            let slots = 1 + number % 6; // up to more than there are
+            let in_use = Arc::clone(&in_use);
+            pool.run(0, slots * cheap(1).memory(), move || {
+                let beside = in_use.fetch_add(slots, Ordering::SeqCst);
+                thread::sleep(Duration::from_micros(200)); // so that others can come
+                in_use.fetch_sub(slots, Ordering::SeqCst);
+                (Ok(beside == 0 || beside + slots <= 4), 0)
+            })
+        });
+        for fit in join_all(hashes).await {
+            assert!(fit.unwrap());
+        }
     }
 
     #[tokio::test]

@@ -67,8 +67,8 @@ impl std::error::Error for HashError {}
 pub(super) enum Stored<'a> {
     /// Ours, and those of others in the same form.
     Scrypt(phc::PasswordHash, Cost),
-    /// Argon2id, i or d.
-    Argon2(phc::PasswordHash, u64),
+    /// Argon2id, i or d: with its KiB, and the work.
+    Argon2(phc::PasswordHash, u64, u64),
     /// `$2a$`, `$2b$` and `$2y$`, which differ in bugs of long ago that did not touch UTF-8. `$2x$` did, and is refused.
     Bcrypt(&'a str, u64),
     /// PBKDF2, in passlib's form and in PHC's.
@@ -130,7 +130,7 @@ impl<'a> Stored<'a> {
     pub(super) fn scheme(&self) -> String {
         match self {
             Self::Scrypt(_, cost) => format!("scrypt {cost}"),
-            Self::Argon2(hash, _) => format!("{} {}", hash.algorithm, hash.params),
+            Self::Argon2(hash, ..) => format!("{} {}", hash.algorithm, hash.params),
             Self::Bcrypt(text, _) => format!("bcrypt cost={}", text.split('$').nth(2).unwrap_or_default()),
             Self::Pbkdf2(Pbkdf2 { digest, iterations, .. }) => format!("{digest} i={iterations}"),
         }
@@ -146,8 +146,17 @@ impl<'a> Stored<'a> {
         let spellings = password.spellings().count() as u64;
         match self {
             Self::Scrypt(_, cost) => cost.work(),
-            Self::Argon2(_, work) | Self::Bcrypt(_, work) => work * spellings,
+            Self::Argon2(_, _, work) | Self::Bcrypt(_, work) => work * spellings,
             Self::Pbkdf2(pbkdf2) => pbkdf2.work() * spellings,
+        }
+    }
+
+    /// Bytes of memory that a check takes; spellings are tried one after the other.
+    pub(super) fn memory(&self) -> u64 {
+        match self {
+            Self::Scrypt(_, cost) => cost.memory(),
+            Self::Argon2(_, kib, _) => kib << 10,
+            Self::Bcrypt(..) | Self::Pbkdf2(_) => 0, // some KiB
         }
     }
 
@@ -156,7 +165,7 @@ impl<'a> Stored<'a> {
     pub(super) fn is_of_password(&self, password: &Password) -> Result<bool, HashError> {
         match self {
             Self::Scrypt(hash, _) => verdict(Scrypt::new().verify_password(&password.key(), hash)),
-            Self::Argon2(hash, _) => {
+            Self::Argon2(hash, ..) => {
                 any(password, |text| verdict(Argon2::default().verify_password(text.as_bytes(), hash)))
             }
             // It takes 72 bytes and no more, as when the hash was made, and repeats them with a NUL behind, so that with
@@ -218,7 +227,7 @@ fn argon2(text: &str) -> Result<Stored<'_>, HashError> {
         return Err(HashError::TooCostly(CostError::TooMuchMemory));
     }
     let work = within_limit(kib * u64::from(params.t_cost()) * ARGON2_BLOCK)?;
-    Ok(Stored::Argon2(parsed, work))
+    Ok(Stored::Argon2(parsed, kib, work))
 }
 
 fn bcrypt(text: &str) -> Result<Stored<'_>, HashError> {
@@ -342,6 +351,18 @@ mod tests {
             (HASHES[14], "bcrypt cost=04"),
         ] {
             assert_eq!(Stored::parse(hash).unwrap().scheme(), scheme);
+        }
+    }
+
+    #[test]
+    fn how_much_memory_a_hash_takes_is_known_before_computing() {
+        for (hash, bytes) in [
+            (HASHES[0], 0),
+            (HASHES[7], Cost::new(4, 8, 1).unwrap().memory()),
+            (HASHES[8], 64 << 10),
+            (HASHES[14], 0),
+        ] {
+            assert_eq!(Stored::parse(hash).unwrap().memory(), bytes, "{hash}");
         }
     }
 
