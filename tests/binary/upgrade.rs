@@ -96,7 +96,7 @@ fn log_in(server: &Process, name: &str) -> crate::support::Reply {
 }
 
 fn register(server: &Process, name: &str) -> crate::support::Reply {
-    server.client().post("/register", &credentials(name, "another password"))
+    server.client().post("/register", &credentials(name, "another quiet pony"))
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_name_that_was_free_in_layout_1_can_be_taken_after_the_upgrade() {
     let server = old.start();
     for name in ["gone", "dora"] {
         assert_eq!(register(&server, name).status, 409, "{name}");
-        let reply = server.client().post("/login", &credentials(name, "another password"));
+        let reply = server.client().post("/login", &credentials(name, "another quiet pony"));
         assert_eq!(reply.status, 200, "{name}: {reply:?}");
     }
     // Whoever had the name before has come back in no way.
