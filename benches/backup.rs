@@ -8,19 +8,14 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gatelet::clock::{Clock, Timestamp};
-use gatelet::password::PasswordHash;
-use gatelet::store::{NewUser, Store, StoreOptions};
-use gatelet::user::Role;
-
-use support::{Process, credentials, gatelet, temporary};
+use support::fill::fill;
+use support::{Process, credentials, gatelet, memory_kib, temporary};
 
 fn main() {
     let users = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(100_000_u64);
@@ -100,36 +95,5 @@ fn time(what: &str, command: &mut Command) {
 
 /// The most memory that a process has had; 0 once it has ended.
 fn peak_mib(id: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024)
-}
-
-fn fill(dir: &Path, users: u64) {
-    let options = StoreOptions { cache: 64 << 20, min_free: 16 << 20, accept_clock: false };
-    let store = Arc::new(Store::open(dir, &options, Arc::new(Clock::system())).unwrap());
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    // Changes under way at the same time share syncs.
-    let writers: Vec<_> = (0..512)
-        .map(|first| {
-            let store = Arc::clone(&store);
-            runtime.spawn(async move {
-                for n in (first..users).step_by(512) {
-                    assert!(store.create_user(user(n)).await.unwrap().is_some());
-                }
-            })
-        })
-        .collect();
-    for writer in writers {
-        runtime.block_on(writer).unwrap();
-    }
-    store.close().unwrap();
-}
-
-fn user(n: u64) -> NewUser {
-    // As long as a hash at the default cost, and hard to compress.
-    let noise = |salt: u64| format!("{:020}", (n ^ salt << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let hash = format!("$scrypt$ln=15,r=8,p=3$a{}A${}{}aaA", noise(1), noise(2), noise(3));
-    let name = format!("user-{n:08}").parse().unwrap();
-    NewUser::new(name, Role::User, PasswordHash::from_stored(hash), Timestamp::from_unix_millis(n)).unwrap()
+    memory_kib(id, "VmHWM").unwrap_or_default() / 1024
 }

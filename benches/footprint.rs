@@ -9,15 +9,10 @@
 mod support;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gatelet::clock::{Clock, Timestamp};
-use gatelet::password::PasswordHash;
-use gatelet::store::{NewUser, Store, StoreOptions};
-use gatelet::user::Role;
-
-use support::{Process, Tokens, credentials, gatelet, temporary};
+use support::fill::{fill, name};
+use support::{Process, Tokens, credentials, gatelet, memory_kib, temporary};
 
 fn main() {
     let users = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(100_000_u64);
@@ -57,41 +52,7 @@ fn start(what: &str, dir: &Path) {
 }
 
 fn resident_mib(server: &Process) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
-}
-
-fn fill(dir: &Path, users: u64) {
-    let options = StoreOptions { cache: 64 << 20, min_free: 16 << 20, accept_clock: false };
-    let store = Store::open(dir, &options, Arc::new(Clock::system())).unwrap();
-    let store = Arc::new(store);
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    // Changes under way at the same time share syncs.
-    let writers: Vec<_> = (0..512)
-        .map(|first| {
-            let store = Arc::clone(&store);
-            runtime.spawn(async move {
-                for n in (first..users).step_by(512) {
-                    assert!(store.create_user(user(n)).await.unwrap().is_some());
-                }
-            })
-        })
-        .collect();
-    for writer in writers {
-        runtime.block_on(writer).unwrap();
-    }
-    store.close().unwrap();
-}
-
-fn user(n: u64) -> NewUser {
-    let name = format!("user-{n:08}").parse().unwrap();
-    NewUser::new(name, Role::User, hash(n), Timestamp::from_unix_millis(n)).unwrap()
-}
-
-/// As long as a hash at the default cost.
-fn hash(n: u64) -> PasswordHash {
-    PasswordHash::from_stored(format!("$scrypt$ln=15,r=8,p=3$aM15713r3Xsvxbi31lqr1Q${n:043}"))
+    memory_kib(server.id(), "VmRSS").unwrap() / 1024
 }
 
 /// Logs one user in and reads others all over the store, by names that are tried for registration.
@@ -100,7 +61,7 @@ fn ask(server: &Process, users: u64) {
     Tokens::from_reply(&client.post("/login", &credentials("anna", "correct horse")));
     for step in 0..100_000_u64 {
         let n = step.wrapping_mul(7_919_777) % users;
-        let reply = client.post("/register", &credentials(&format!("user-{n:08}"), "correct horse"));
+        let reply = client.post("/register", &credentials(&name(n), "correct horse"));
         assert_eq!(reply.status, 409);
     }
 }

@@ -11,12 +11,9 @@ use std::time::{Duration, Instant};
 
 use gatelet::backup::{BackupFile, ReadError, own_name};
 use gatelet::clock::{Clock, Timestamp};
-use gatelet::password::PasswordHash;
-use gatelet::store::NewUser;
-use gatelet::user::Role;
 use serde_json::{Value, json};
 
-use crate::support::{Client, TestServer, start, temporary};
+use crate::support::{Client, TestServer, fill, start, temporary};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -208,13 +205,10 @@ fn no_copy_is_made_while_the_clock_is_not_believed() {
 #[test]
 #[ignore = "takes half a minute"]
 fn a_reader_that_takes_nothing_is_given_up_and_does_not_get_what_looks_whole() {
-    const USERS: usize = 8000; // several times what fits into the buffers between
+    const USERS: u64 = 8000; // several times what fits into the buffers between
     let server = TestServer::start().restart_after(async |store| {
         for n in 0..USERS {
-            let hash =
-                PasswordHash::from_stored(format!("$scrypt$ln=1,r=8,p=1$aaaaaaaaaaaaaaaaaaaaaA${n:042}A"));
-            let new = NewUser::new(format!("user {n}").parse().unwrap(), Role::User, hash, start()).unwrap();
-            store.create_user(new).await.unwrap().unwrap();
+            store.create_user(fill::user(n)).await.unwrap().unwrap();
         }
     });
     let mut stream = UnixStream::connect(server.data_dir().join("control.sock")).unwrap();
@@ -223,6 +217,6 @@ fn a_reader_that_takes_nothing_is_given_up_and_does_not_get_what_looks_whole() {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     let answer = String::from_utf8_lossy(&answer);
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("user 0"), "{answer:.200}");
-    assert!(!answer.contains(&format!("user {}", USERS - 1)) && !answer.ends_with("0\r\n\r\n"));
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(&fill::name(0)), "{answer:.200}");
+    assert!(!answer.contains(&fill::name(USERS - 1)) && !answer.ends_with("0\r\n\r\n"));
 }

@@ -12,15 +12,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use flate2::read::GzDecoder;
-use gatelet::clock::Clock;
-use gatelet::password::PasswordHash;
-use gatelet::store::{NewUser, Store, StoreOptions};
-use gatelet::user::Role;
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::support::{Process, Random, Tokens, credentials, gatelet, serve, start, temporary};
+use crate::support::fill::filled;
+use crate::support::{Process, Random, Tokens, credentials, gatelet, serve, temporary};
 use crate::{
     PASSWORD, complaints, does_not_start, get, log_in, pid, post, refused, register, run, stop_well,
 };
@@ -94,36 +90,6 @@ fn list(server: &Process) -> Vec<Value> {
             other => panic!("{other}"),
         }
     }
-}
-
-/// A directory with keys and so many users, and no server.
-pub(crate) fn filled(users: usize) -> TempDir {
-    let dir = temporary();
-    stop_well(Process::start(dir.path(), &[]));
-    let options = StoreOptions { cache: 16 << 20, min_free: 0, accept_clock: false };
-    let store = Arc::new(Store::open(dir.path(), &options, Arc::new(Clock::system())).unwrap());
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let writers: Vec<_> = (0..64)
-            .map(|first| {
-                let store = Arc::clone(&store);
-                tokio::spawn(async move {
-                    for n in (first..users).step_by(64) {
-                        let name = format!("user {n}").parse().unwrap();
-                        let hash = format!("$scrypt$ln=1,r=8,p=1$aaaaaaaaaaaaaaaaaaaaaA${n:042}A");
-                        let hash = PasswordHash::from_stored(hash);
-                        let new = NewUser::new(name, Role::User, hash, start()).unwrap();
-                        store.create_user(new).await.unwrap().unwrap();
-                    }
-                })
-            })
-            .collect();
-        for writer in writers {
-            writer.await.unwrap();
-        }
-    });
-    store.close().unwrap();
-    dir
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -425,11 +391,6 @@ fn a_backup_is_restored_into_an_empty_directory_alone() {
     stop_well(Process::start(&volume, &[]));
 }
 
-/// Anything up to so many thousandths of `whole`.
-fn up_to(whole: Duration, thousandths: usize, random: &mut Random) -> Duration {
-    whole * u32::try_from(random.below(thousandths)).unwrap() / 1000
-}
-
 /// Starts `command`, and kills it after a moment.
 fn kill_after(command: &mut Command, moment: Duration) -> bool {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -446,7 +407,7 @@ fn kill_after(command: &mut Command, moment: Duration) -> bool {
 
 #[test]
 fn a_restore_that_is_killed_leaves_a_whole_store_or_one_that_no_start_takes_for_it() {
-    const USERS: usize = 4000;
+    const USERS: u64 = 4000;
     let mut random = Random::begin("killed restore");
     let (dir, out) = (filled(USERS), temporary());
     let file = out.path().join("backup.jsonl.gz");
@@ -457,7 +418,7 @@ fn a_restore_that_is_killed_leaves_a_whole_store_or_one_that_no_start_takes_for_
     let mut refused = 0;
     for n in 0..20 {
         let target = out.path().join(format!("target {n}"));
-        let moment = up_to(whole, 1100, &mut random);
+        let moment = random.moment_in(whole, 1100);
         kill_after(&mut restore(&file, &target), moment);
         let is_whole = target.join("store-id").exists() && !target.join("restoring").exists();
         if target.join("restoring").exists() {
@@ -469,7 +430,11 @@ fn a_restore_that_is_killed_leaves_a_whole_store_or_one_that_no_start_takes_for_
         }
         let again = out.path().join(format!("{n}.jsonl.gz"));
         succeeds(&mut backup(&target, &again));
-        assert_eq!(users_in(&fs::read(&again).unwrap()).len(), USERS, "killed after {moment:?} of {whole:?}");
+        assert_eq!(
+            users_in(&fs::read(&again).unwrap()).len() as u64,
+            USERS,
+            "killed after {moment:?} of {whole:?}"
+        );
     }
     println!("{refused} of 20 were refused until they were restored again");
     assert!(refused > 0);
@@ -477,7 +442,7 @@ fn a_restore_that_is_killed_leaves_a_whole_store_or_one_that_no_start_takes_for_
 
 #[test]
 fn a_backup_that_is_killed_or_whose_server_is_leaves_no_file_of_that_name() {
-    const USERS: usize = 10_000;
+    const USERS: u64 = 10_000;
     let mut random = Random::begin("killed backup");
     let (dir, out) = (filled(USERS), temporary());
     let file = out.path().join("backup.jsonl.gz");
@@ -486,13 +451,13 @@ fn a_backup_that_is_killed_or_whose_server_is_leaves_no_file_of_that_name() {
     let whole = begun.elapsed();
     let whole_or_none = |file: &Path| {
         if file.exists() {
-            assert_eq!(users_in(&fs::read(file).unwrap()).len(), USERS);
+            assert_eq!(users_in(&fs::read(file).unwrap()).len() as u64, USERS);
             fs::remove_file(file).unwrap();
         }
     };
     whole_or_none(&file);
     for _ in 0..10 {
-        kill_after(&mut backup(dir.path(), &file), up_to(whole, 1000, &mut random));
+        kill_after(&mut backup(dir.path(), &file), random.moment_in(whole, 1000));
         whole_or_none(&file);
     }
     for kill in [true, false] {
@@ -500,7 +465,7 @@ fn a_backup_that_is_killed_or_whose_server_is_leaves_no_file_of_that_name() {
             let server = Process::start(dir.path(), &[]);
             let mut command = backup(dir.path(), &file);
             let command = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-            thread::sleep(up_to(whole, 700, &mut random));
+            thread::sleep(random.moment_in(whole, 700));
             if kill {
                 server.kill();
             } else {

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::backup_command::{backup, fails, filled, restore, succeeds};
+use crate::backup_command::{backup, fails, restore, succeeds};
+use crate::support::fill::filled;
 use crate::support::{Process, Reply, credentials, serve, temporary};
 use crate::{PASSWORD, does_not_start, get, log_in, post, refused, register, run, stop_well, try_register};
 

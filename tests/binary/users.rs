@@ -4,18 +4,13 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::process::{Child, Command, Stdio};
 
-use gatelet::clock::{Clock, Timestamp};
-use gatelet::password::PasswordHash;
-use gatelet::store::{NewUser, Store, StoreOptions};
-use gatelet::user::Role;
 use rustix::process::Pid;
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
-use crate::support::{CHEAP, Process, Tokens, credentials, gatelet, temporary};
+use crate::support::fill::{self, filled};
+use crate::support::{CHEAP, Process, Tokens, credentials, gatelet, memory_kib, temporary};
 use crate::terminal::Terminal;
 use crate::{PASSWORD, get, log_in, post, register, stop_well, watched, with};
 
@@ -510,49 +505,15 @@ fn a_password_as_an_argument_is_refused_with_the_reason() {
     assert!(!data.exists());
 }
 
-/// Puts so many users into the store of a stopped server.
-fn fill(dir: &Path, count: usize) {
-    let options = StoreOptions { cache: 16 << 20, min_free: 1 << 20, accept_clock: false };
-    let store = Store::open(dir, &options, Arc::new(Clock::system())).unwrap();
-    let hash = "$scrypt$ln=1,r=8,p=1$aM15713r3Xsvxbi31lqr1Q$nFNh2CVHVjNldFVKDHDlm4CbdRSCdEBsjjJxD+iCs5E";
-    let new = |index: usize| {
-        let hash = PasswordHash::from_stored(hash.to_owned());
-        let name = format!("user {index}").parse().unwrap();
-        NewUser::new(name, Role::User, hash, Timestamp::from_unix_secs(1_790_000_000)).unwrap()
-    };
-    let store = Arc::new(store);
-    // On one thread, tasks begin in the order in which they are made.
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-        let mut tasks = JoinSet::new();
-        for index in 0..count {
-            let (store, new) = (Arc::clone(&store), new(index));
-            tasks.spawn(async move { assert!(store.create_user(new).await.unwrap().is_some()) });
-        }
-        while let Some(done) = tasks.join_next().await {
-            done.unwrap();
-        }
-    });
-    store.close().unwrap();
-}
-
-/// The most memory that a process has had, in KiB.
-fn peak(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
-}
-
 #[test]
 fn ten_thousand_users_are_listed_whole_in_order_and_in_the_memory_of_a_thousand() {
-    const USERS: usize = 10_000;
-    let dir = temporary();
-    stop_well(Process::start(dir.path(), &[]));
-    fill(dir.path(), USERS);
+    const USERS: u64 = 10_000;
+    let dir = filled(USERS);
     let names = |out: &str| {
         let users = out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         users.map(|user| user["username"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    let expected: Vec<_> = (0..USERS).map(|index| format!("user {index}")).collect();
+    let expected: Vec<_> = (0..USERS).map(fill::name).collect();
     assert!(names(&done(dir.path(), &["list", "--json"], "")) == expected, "without a server");
 
     let server = Process::start(dir.path(), &[]);
@@ -560,14 +521,15 @@ fn ten_thousand_users_are_listed_whole_in_order_and_in_the_memory_of_a_thousand(
     let mut child = command(dir.path(), &["list"]).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.unwrap());
     assert!(lines.next().unwrap().starts_with("NAME"));
+    let peak = |child: &Child| memory_kib(child.id(), "VmHWM").unwrap();
     let mut early = 0;
     for index in 0..USERS {
-        assert!(lines.next().unwrap().starts_with(&format!("user {index}  ")), "{index}");
+        assert!(lines.next().unwrap().starts_with(&format!("{}  ", fill::name(index))), "{index}");
         // What is still to come does not fit into the pipe, so that the command is still there.
         match index {
-            2_000 => early = peak(child.id()),
+            2_000 => early = peak(&child),
             8_000 => {
-                let late = peak(child.id());
+                let late = peak(&child);
                 assert!(late < early + 1_000, "{early} KiB after 2,000 users, {late} KiB after 8,000");
             }
             _ => {}

@@ -6,13 +6,14 @@
 
 mod client;
 pub mod conformance;
+pub mod fill;
 mod process;
 mod random;
 pub mod secrets;
 mod server;
 
 pub use client::{Client, Reply, request};
-pub use process::{Ended, Process, gatelet, log_file, serve, temporary};
+pub use process::{Ended, Process, gatelet, log_file, memory_kib, serve, temporary};
 pub use random::Random;
 pub use server::{TestServer, settings, start};
 

@@ -1,5 +1,6 @@
 //! The real executable.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -151,4 +152,11 @@ pub fn temporary() -> tempfile::TempDir {
 /// The path of the store's log in a data directory.
 pub fn log_file(dir: &Path) -> PathBuf {
     dir.join("store/db")
+}
+
+/// What a running process takes by the line of this name in its `status`: `VmRSS` now, `VmHWM` at most so far.
+pub fn memory_kib(id: u32, line: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':'))?;
+    Some(value.trim().strip_suffix(" kB")?.parse().unwrap())
 }

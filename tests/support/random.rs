@@ -1,6 +1,7 @@
 //! Chance that can be repeated.
 
 use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
 /// Marsaglia's xorshift64*: no good for secrets, good enough to surprise a server.
 pub struct Random(u64);
@@ -40,6 +41,11 @@ impl Random {
     /// True once in `times`.
     pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
+    }
+
+    /// A moment in the first so many thousandths of `whole`.
+    pub fn moment_in(&mut self, whole: Duration, thousandths: usize) -> Duration {
+        whole * u32::try_from(self.below(thousandths)).unwrap() / 1000
     }
 
     /// The place of some element that fulfils `wanted`, if there is one.
