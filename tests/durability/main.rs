@@ -7,6 +7,7 @@
 mod support;
 
 mod audit;
+mod backup;
 mod client;
 mod console;
 mod disk;
