@@ -1,5 +1,7 @@
 //! More logins than can be hashed.
 
+use serde_json::json;
+
 use crate::refusal::Refusal;
 use crate::support::{TestServer, credentials, request};
 
@@ -57,12 +59,14 @@ fn a_flood_of_registrations_leaves_no_user_whose_registration_was_refused() {
             client
         })
         .collect();
-    let replies: Vec<_> = flood.iter_mut().map(|client| client.receive(false).unwrap()).collect();
-    let refused: Vec<_> = (0..replies.len()).filter(|n| replies[*n].status != 201).collect();
+    // Where a hash takes seconds, the last in line are cut off like any request that takes too long.
+    let replies: Vec<_> = flood.iter_mut().map(|client| client.receive(false).ok()).collect();
+    let status = |n: &usize| replies[*n].as_ref().map(|reply| reply.status);
+    let refused: Vec<_> = (0..replies.len()).filter(|n| ![Some(201), None].contains(&status(n))).collect();
     assert!(!refused.is_empty() && refused.len() < replies.len());
-    for n in &refused {
-        Refusal::Busy.expect(&replies[*n], "one too many");
+    for n in refused {
+        Refusal::Busy.expect(replies[n].as_ref().unwrap(), "one too many");
+        let users = server.console("GET", &format!("/user?username=user%20{n}"), None);
+        assert_eq!(users, (200, json!([])), "the name is still free");
     }
-    let again = server.client().post("/register", &body(refused[0]));
-    assert_eq!(again.status, 201, "the name is still free");
 }

@@ -17,7 +17,7 @@ use gatelet::store::{Store, StoreOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::oneshot;
 
 use super::{CHEAP, Client, Reply, Tokens, conformance, credentials, secrets};
@@ -34,9 +34,13 @@ pub struct TestServer {
     pub clock: Arc<Clock>,
     dir: Arc<TempDir>,
     args: Vec<String>,
+    runtime: Handle,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// What runs while nobody asks for anything: housekeeping, and the watch over the store.
+const IDLE_TASKS: usize = 2;
 
 impl TestServer {
     /// A new server in a directory of its own.
@@ -64,6 +68,7 @@ impl TestServer {
         });
         let metrics_address = metrics.as_ref().map(|metrics| metrics.listener.local_addr().unwrap());
         secrets::keys(dir.path());
+        let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
         let thread = thread::spawn(move || {
@@ -83,6 +88,7 @@ impl TestServer {
             clock,
             dir,
             args: args.iter().map(ToString::to_string).collect(),
+            runtime: handle,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -131,6 +137,14 @@ impl TestServer {
     /// Moves the clock on.
     pub fn advance(&self, span: Duration) {
         self.clock.set(self.clock.reading().after(span));
+    }
+
+    /// Waits until no connection is open and no change is under way that has outlived its own. Not for servers with
+    /// `--backup-dir` or `--metrics-listen`, which have more to do.
+    pub fn settle(&self) {
+        while self.runtime.metrics().num_alive_tasks() > IDLE_TASKS {
+            thread::yield_now();
+        }
     }
 
     pub fn client(&self) -> Client {
