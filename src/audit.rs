@@ -17,6 +17,7 @@ use crate::session::SessionId;
 use crate::throttle;
 use crate::token::TokenRefusal;
 use crate::user::{User, UserId};
+use crate::visible::quoted;
 
 /// The log target.
 pub const TARGET: &str = "gatelet::audit";
@@ -183,7 +184,7 @@ impl fmt::Display for Event<'_> {
         f.write_str(word)?;
         for (name, value) in fields {
             match value.to_borrowed_str() {
-                Some(text) => write!(f, " {name}={text:?}")?,
+                Some(text) => write!(f, " {name}={}", quoted(text))?,
                 None => write!(f, " {name}={value}")?,
             }
         }

@@ -40,3 +40,4 @@ pub mod store;
 pub mod throttle;
 pub mod token;
 pub mod user;
+mod visible;

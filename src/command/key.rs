@@ -4,7 +4,7 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::output::{OutputArgs, Table};
+use super::output::{OutputArgs, Table, pretty};
 use super::{CommandError, WhereNone, call, finish, print};
 use crate::exit::Exit;
 use crate::settings::{DataDirArgs, Settings};
@@ -64,7 +64,7 @@ pub fn run(command: KeyCommand) -> Exit {
             ask(&data, Method::POST, "/keys", Some(&body)).and_then(|body| output.print(&body, table))
         }
         KeyCommand::Export { data, .. } => {
-            ask(&data, Method::GET, "/keys/public", None).and_then(|body| print(format!("{body:#}")))
+            ask(&data, Method::GET, "/keys/public", None).and_then(|body| print(pretty(&body)?))
         }
         KeyCommand::Prune { data, output } => {
             ask(&data, Method::DELETE, "/keys", None).and_then(|body| output.print(&body, removed))

@@ -11,6 +11,7 @@ use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
 use super::CommandError;
+use crate::visible::{self, quoted};
 
 /// How a command prints its data.
 #[derive(Clone, Copy, Debug, Default, Args)]
@@ -30,8 +31,16 @@ impl OutputArgs {
         data: &T,
         text: impl FnOnce(&T) -> D,
     ) -> Result<(), CommandError> {
-        if self.json { print(serde_json::to_string_pretty(data)?) } else { print(text(data)) }
+        if self.json { print(pretty(data)?) } else { print(text(data)) }
     }
+}
+
+/// JSON over several lines.
+///
+/// # Errors
+/// [`CommandError::System`], where `data` cannot be JSON.
+pub(crate) fn pretty(data: &impl Serialize) -> Result<String, CommandError> {
+    Ok(visible::json(&serde_json::to_string_pretty(data)?).into_owned())
 }
 
 /// Writes a line to standard output, without its colours unless that is a terminal.
@@ -64,36 +73,11 @@ pub(crate) fn users(count: u64) -> String {
     if count == 1 { "1 user".to_owned() } else { format!("{} users", HumanCount(count)) }
 }
 
-/// A text that somebody chose, in quotes, with all escaped that cannot be seen or that moves what stands around it.
-/// `Debug` would escape the vowels of Thai and Hindi as well.
-pub(crate) fn quoted(text: &str) -> String {
-    let mut shown = String::from('"');
-    for character in text.escape_debug().to_string().replace("\\'", "'").chars() {
-        if is_invisible(character) {
-            shown.extend(character.escape_unicode());
-        } else {
-            shown.push(character);
-        }
-    }
-    shown.push('"');
-    shown
-}
-
-/// The same without quotes where there is nothing to escape, and nothing that looks like another column.
+/// A text that somebody chose: [`quoted`] unless there is nothing to escape, and nothing that looks like another column.
 pub(crate) fn cell(text: &str) -> String {
     let quoted = quoted(text);
     let plain = quoted.len() == text.len() + 2 && text.trim() == text && !text.contains("  ");
     if plain { text.to_owned() } else { quoted }
-}
-
-/// Characters that `escape_debug` leaves as they are though they show nothing: those that Unicode ignores by default,
-/// and the blank of Braille.
-fn is_invisible(character: char) -> bool {
-    matches!(
-        character,
-        '\u{34f}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{2800}'
-            | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{e0100}'..='\u{e01ef}'
-    )
 }
 
 /// A table with aligned columns.

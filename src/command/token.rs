@@ -6,10 +6,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use serde::Serialize;
 use serde_json::json;
 
-use super::output::OutputArgs;
+use super::output::{OutputArgs, pretty};
 use super::{CommandError, finish, print, say};
 use crate::clock::{Clock, Timestamp};
 use crate::exit::Exit;
@@ -108,7 +107,7 @@ fn verify(token: &str, keys: &PublicKeys, issuer: Option<&str>, now: Timestamp) 
     let expiry = explained.time("exp").map(|moment| at(moment, now));
     match (&explained.claims, expiry) {
         (Some(claims), Some(expiry)) if explained.flaws.is_empty() => {
-            let printed = print(pretty(claims));
+            let printed = pretty(claims).and_then(print);
             say(format!("valid until {expiry}"));
             finish(printed)
         }
@@ -126,15 +125,18 @@ fn verify(token: &str, keys: &PublicKeys, issuer: Option<&str>, now: Timestamp) 
 
 fn explain(token: &str, keys: Option<&PublicKeys>, now: Timestamp, output: OutputArgs) -> Exit {
     match offline::explain(token, keys, now) {
-        Ok(explained) if output.json => finish(print(pretty(&json!({
-            "version": explained.version,
-            "purpose": explained.purpose,
-            "key": explained.key,
-            "signature": explained.signature,
-            "claims": explained.claims,
-            "flaws": explained.flaws.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        })))),
-        Ok(explained) => finish(print(describe(&explained, now))),
+        Ok(explained) if output.json => finish(
+            pretty(&json!({
+                "version": explained.version,
+                "purpose": explained.purpose,
+                "key": explained.key,
+                "signature": explained.signature,
+                "claims": explained.claims,
+                "flaws": explained.flaws.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            }))
+            .and_then(print),
+        ),
+        Ok(explained) => finish(describe(&explained, now).and_then(print)),
         Err(error) => {
             say(error.to_string());
             Exit::Other
@@ -143,7 +145,7 @@ fn explain(token: &str, keys: Option<&PublicKeys>, now: Timestamp, output: Outpu
 }
 
 /// Everything about a token, line by line.
-fn describe(token: &Explained, now: Timestamp) -> String {
+fn describe(token: &Explained, now: Timestamp) -> Result<String, CommandError> {
     let purpose = match token.purpose {
         Purpose::Public => "public (signed; everybody can read it)",
         Purpose::Local => "local (encrypted; only the server can read it)",
@@ -169,13 +171,13 @@ fn describe(token: &Explained, now: Timestamp) -> String {
     }
     if let Some(claims) = &token.claims {
         let trust = if token.signature == Signature::Good { "verified" } else { "not verified" };
-        text.push_str(&format!("\nclaims     {trust}\n{}", pretty(claims)));
+        text.push_str(&format!("\nclaims     {trust}\n{}", pretty(claims)?));
     }
     if !token.flaws.is_empty() {
         text.push_str("\nwhat is wrong:");
         list_flaws(&mut text, token);
     }
-    text
+    Ok(text)
 }
 
 fn list_flaws(text: &mut String, token: &Explained) {
@@ -186,20 +188,6 @@ fn list_flaws(text: &mut String, token: &Explained) {
 
 fn at(moment: Timestamp, now: Timestamp) -> String {
     format!("{moment} ({})", offline::distance(moment, now))
-}
-
-/// JSON over several lines, in which nothing can steer a terminal: control characters that JSON allows as they are
-/// get escaped, too.
-fn pretty(json: &impl Serialize) -> String {
-    let mut text = String::new();
-    for character in serde_json::to_string_pretty(json).unwrap_or_default().chars() {
-        if character.is_control() && character != '\n' {
-            text.push_str(&format!("\\u{:04x}", u32::from(character)));
-        } else {
-            text.push(character);
-        }
-    }
-    text
 }
 
 /// The token without what people copy along with it. Bytes that are no text are no token either.

@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::console::Console;
-use super::output::{OutputArgs, Table, cell, quoted};
+use super::output::{OutputArgs, Table, cell};
 use super::{CommandError, WhereNone, finish, print, say, with_console};
 use crate::exit::Exit;
 use crate::settings::{DataDirArgs, Settings};
 use crate::user::{Role, UnknownRole, UserId};
+use crate::visible::{self, quoted};
 
 /// The longest line that is read as a password; what is too long to be one is refused further on.
 const LINE_MAX: usize = 8 * 1024;
@@ -187,7 +188,8 @@ fn list(
             }
             is_empty = false;
             if output.json {
-                print(wanted.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+                let lines: Vec<_> = wanted.iter().map(|user| user.to_string()).collect();
+                print(visible::json(&lines.join("\n")))?;
             } else {
                 wanted.into_iter().for_each(|user| add_row(&mut table, user));
                 print(table.part())?;

@@ -2,16 +2,16 @@
 //!
 //! Always one line, and nothing in it moves a cursor or turns text around: what cannot be seen is escaped.
 
-use std::io::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
 use log::Record;
 use log::kv::{Error, Key, Value, VisitSource, VisitValue};
 use serde::Serializer as _;
 use serde_json::Value as Json;
-use serde_json::ser::{Formatter, Serializer};
+use serde_json::ser::Serializer;
 
 use crate::clock::Clock;
+use crate::visible;
 
 /// The field that takes the place of the record's text.
 pub(super) const MESSAGE: &str = "message";
@@ -34,9 +34,9 @@ pub(super) fn line(record: &Record<'_>) -> Vec<u8> {
     let mut line = Vec::with_capacity(256);
     let begin = begin.iter().map(|(name, value)| (*name, value));
     let rest = fields.others.iter().map(|(name, value)| (name.as_str(), value));
-    let _ = Serializer::with_formatter(&mut line, Visible).collect_map(begin.chain(rest));
-    line.push(b'\n');
-    line
+    let _ = Serializer::new(&mut line).collect_map(begin.chain(rest)); // Vecs take everything
+    let line = String::from_utf8_lossy(&line); // which JSON is
+    format!("{}\n", visible::json(&line)).into_bytes()
 }
 
 /// The fields of a record.
@@ -87,26 +87,6 @@ impl VisitValue<'_> for &mut Plain {
 
     fn visit_str(&mut self, value: &str) -> Result<(), Error> {
         self.0 = value.into();
-        Ok(())
-    }
-}
-
-/// Escapes, besides what JSON demands, whatever the text format escapes: control characters beyond ASCII, line and
-/// paragraph separators, marks that turn the direction of writing, combining marks.
-struct Visible;
-
-impl Formatter for Visible {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
-        for letter in fragment.chars() {
-            let visible = letter == '\'' || letter.escape_debug().len() == 1;
-            let mut units = [0; 2];
-            for unit in letter.encode_utf16(&mut units).iter().filter(|_| !visible) {
-                write!(out, "\\u{unit:04x}")?;
-            }
-            if visible {
-                write!(out, "{letter}")?;
-            }
-        }
         Ok(())
     }
 }

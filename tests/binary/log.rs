@@ -158,7 +158,7 @@ fn no_name_forges_a_line_or_sends_a_raw_byte_to_the_terminal() {
         let reply = server.client().post("/register", &credentials(name, PASSWORD));
         assert_eq!(reply.status, 422, "{reply:?}");
     }
-    let odd = "\u{202e}\u{2028}\u{2029}\u{feff}\u{200f}\u{2066}\u{e0001}\" request=1 peer=\"6.6.6.6\\";
+    let odd = "\u{202e}\u{2028}\u{2029}\u{feff}\u{200f}\u{2066}\u{e0001}\u{3164}\u{2800}\" request=1 peer=\"6.6.6.6\\";
     register(&server, odd);
     log_in(&server, odd);
     let reply = server.client().post("/login", &credentials(odd, "wrong horse"));
@@ -174,7 +174,7 @@ fn no_name_forges_a_line_or_sends_a_raw_byte_to_the_terminal() {
     assert!(!log.contains("forged"), "{log}");
     let harmful = |c: char| {
         (c.is_control() && c != '\n')
-            || "\u{202e}\u{2028}\u{2029}\u{feff}\u{200f}\u{2066}\u{e0001}".contains(c)
+            || "\u{202e}\u{2028}\u{2029}\u{feff}\u{200f}\u{2066}\u{e0001}\u{3164}\u{2800}".contains(c)
     };
     assert!(!log.contains(harmful), "{log:?}");
     assert!(log.lines().all(|line| line.starts_with('[')), "{log}");
