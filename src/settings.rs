@@ -161,15 +161,15 @@ pub struct Settings {
     #[arg(long, env = "GATELET_REFRESH_ROTATION", default_value = "off", value_name = "on|off", value_parser = on_or_off, action = ArgAction::Set)]
     pub refresh_rotation: bool,
 
-    /// Failed logins allowed to one account: so many at once, then one in each span; or off
+    /// Failed logins allowed to one account: N at once, then one per SPAN; or off
     #[arg(long, env = "GATELET_ACCOUNT_LIMIT", default_value_t = Allowance::ACCOUNT, value_name = "N,SPAN|off")]
     pub account_limit: Allowance,
 
-    /// Failed logins allowed from one network (IPv4 address, IPv6 /64), likewise
+    /// Failed logins allowed from one network (IPv4 address, IPv6 /64): N at once, then one per SPAN; or off
     #[arg(long, env = "GATELET_NETWORK_LIMIT", default_value_t = Allowance::NETWORK, value_name = "N,SPAN|off")]
     pub network_limit: Allowance,
 
-    /// Registrations allowed from one network, likewise
+    /// Registrations allowed from one network: N at once, then one per SPAN; or off
     #[arg(long, env = "GATELET_REGISTRATION_LIMIT", default_value_t = Allowance::REGISTRATIONS, value_name = "N,SPAN|off")]
     pub registration_limit: Allowance,
 

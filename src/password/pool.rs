@@ -294,7 +294,8 @@ impl Shared {
         }
     }
 
-    /// Gives the slots back, and learns from how long the work took, if there was any: a moving average, an eighth of the newest measurement.
+    /// Gives the slots back, and learns from how long the work took, if there was any: a moving average, of which the
+    /// newest measurement is an eighth.
     #[allow(clippy::cast_precision_loss)] // an estimate
     fn finished(&self, slots: u32, work: u64, took: Duration) {
         let mut state = self.lock();

@@ -1,4 +1,4 @@
-//! How much is allowed: so many at once, then one in each span.
+//! How much is allowed: N at once, then one per span.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// So many at once, then one in each span: at most `burst + t / every` in any time `t`. Written `40,36m`.
+/// N at once, then one per span: at most `burst + t / every` in any time `t`. Written `40,36m`.
 ///
 /// Kept by the generic cell rate algorithm (GCRA, ITU-T I.371) in its form of virtual scheduling: all
 /// there is to remember is one moment, when everything charged so far will have been worked off.

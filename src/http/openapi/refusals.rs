@@ -39,15 +39,15 @@ macro_rules! refusals {
 }
 
 refusals! {
-    AccessTokenRefused: "There is no access token, or it does not do.",
+    AccessTokenRefused: "There is no access token, or it is not accepted.",
         [MISSING, INVALID, EXPIRED, REVOKED].map(token);
-    FreshTokenRefused: "There is no access token, or it does not do, or it is not fresh.",
+    FreshTokenRefused: "There is no access token, or it is not accepted, or it is not fresh.",
         [MISSING, INVALID, EXPIRED, REVOKED, NOT_FRESH].map(token);
-    AnyTokenRefused: "There is no token, or it does not do.",
+    AnyTokenRefused: "There is no token, or it is not accepted.",
         [MISSING, INVALID, EXPIRED, REVOKED].map(token);
     WrongCredentials: "No user has this name and this password.",
         [refused(Refusal::InvalidCredentials)];
-    TokenOrPasswordRefused: "The token does not do; or the current password is wrong; or, where an administrator \
+    TokenOrPasswordRefused: "The token is not accepted; or the current password is wrong; or, where an administrator \
         sets another's, the token is not fresh.",
         [
             token(MISSING), token(INVALID), token(EXPIRED), token(REVOKED), token(NOT_FRESH),
