@@ -299,7 +299,7 @@ fn run(command: &mut Command, input: &str) -> Output {
 }
 
 /// What a client sends who would like to be an administrator.
-const FORGED: [&str; 14] = [
+const FORGED: [&str; 20] = [
     "--header",
     "Remote-User: root",
     "--header",
@@ -314,6 +314,12 @@ const FORGED: [&str; 14] = [
     "Remote-Groups: admins",
     "--header",
     "X-Original-URI: /public/",
+    "--header",
+    "X-Original-URL: /admin/x",
+    "--header",
+    "X-Rewrite-URL: /admin/x",
+    "--header",
+    "SCRIPT_NAME: /public",
 ];
 
 #[test]
@@ -380,12 +386,93 @@ fn an_open_path_is_open_and_names_nobody() {
             for args in [&[][..], &FORGED] {
                 let seen = site.expect_open("/public/x", token, args);
                 assert_eq!(seen.identity(), [], "{} {args:?}", site.name);
-                assert!(!seen.has("authorization"), "{}: {seen:?}", site.name);
+                for header in ["authorization", "x-original-url", "x-rewrite-url", "script-name"] {
+                    assert!(!seen.has(header), "{}: {seen:?}", site.name);
+                }
             }
         }
-        for path in ["/public/../x", "/public/%2e%2e/x", "/public/..%2fadmin/x"] {
-            let (status, head, seen) = site.ask(path, None, &[]);
-            assert!(status == 401 && seen.is_none(), "{} {path}: {head}", site.name);
+        for path in ["/PUBLIC/x", "/publicx", "/x/public/", "/?/public/", "/x?/../public/x"] {
+            site.expect_closed(path, None, &FORGED, 401);
+        }
+    }
+}
+
+/// Paths that a proxy and an application, or two applications, read differently: dot segments are resolved or not, `;`
+/// and what follows is dropped or not, `\` and `%2f` are `/` or not, and what is encoded is decoded never, once or twice.
+const AMBIGUOUS: [&str; 40] = [
+    // For the proxy in an open path, for the application in a guarded one, or the other way round.
+    "/admin/delete/%2e%2e/%2E%2E/public/x",
+    "/admin/x/../../public/x",
+    "/danger/a/..%2f..%2fpublic/x",
+    "/private/%2e%2e/public/x",
+    "/private/.%2e/public/x",
+    "/private/..;/public/x",
+    "/private/..\\public/x",
+    "/private/%252e%252e/public/x",
+    "/public/../admin/x",
+    "/public/%2e%2e/admin/x",
+    "/public/..%2fadmin/x",
+    "/public/..%5cadmin/x",
+    "/public/..%3b/admin/x",
+    "/public/%252e%252e/admin/x",
+    "/public/..;/admin/x",
+    "/public/..\\admin/x",
+    "/public/x/..",
+    "/public/..?x",
+    "/public/.",
+    "/public/./x",
+    "/public//admin/x",
+    "//public/admin/x",
+    "/%70ublic/x",
+    "/p%75BLIC/x",
+    "/public%2fx",
+    "/public/x%00",
+    "/public/%0d%0aRemote-Role:%20admin",
+    "http://example.org/public/../admin/x",
+    // For the proxy in a path that any user may ask for, for the application in one for administrators.
+    "/./admin/x",
+    "//admin/x",
+    "/x//../admin/x",
+    "/x/..;/admin/x",
+    "/%61dmin/x",
+    "/;x/admin/x",
+    "/admin;x/x",
+    "/admin%2fx",
+    // No path at all.
+    "admin/x",
+    "http:admin/x",
+    "http:public/x",
+    "*",
+];
+
+#[test]
+#[ignore = "needs nginx and caddy: .ci/run installs them"]
+fn a_path_that_can_be_read_in_two_ways_reaches_no_application() {
+    for site in sites() {
+        let (_, tokens) = site.register("anna");
+        for token in [None, Some(tokens.access.as_str())] {
+            for path in AMBIGUOUS {
+                site.expect_closed("/", token, &["--request-target", path], 400);
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs nginx and caddy: .ci/run installs them"]
+fn any_other_path_reaches_the_application_as_it_was_written() {
+    for site in sites() {
+        let (_, tokens) = site.register("anna");
+        for path in [
+            "/",
+            "/.well-known/x",
+            "/..x/x../a..b/...",
+            "/@a:b,c!d$e&f'(g)*+h=i~j_k-l",
+            "/a%20b/%C3%A4/%3Ca%3E%22%23%3F%40%7C",
+            "/x?a=../admin/&b=//;%2e%2f",
+        ] {
+            let seen = site.expect_open(path, Some(&tokens.access), &[]);
+            assert_eq!(seen.request, format!("GET {path}"), "{}", site.name);
         }
     }
 }
@@ -400,8 +487,14 @@ fn a_path_may_demand_a_fresh_login_or_an_administrator() {
         let head = site.expect_closed("/danger/x", Some(&stale), &[], 401).to_lowercase();
         let challenge = "\r\nwww-authenticate: bearer error=\"insufficient_user_authentication\"\r\n";
         assert!(head.contains(challenge), "{}: {head}", site.name);
+        // As applications may spell it.
+        for path in ["/danger", "/Danger/x", "/DANGER.html", "/danger%20/x"] {
+            site.expect_closed(path, Some(&stale), &FORGED, 401);
+        }
         site.expect_open("/danger/x", Some(&tokens.access), &[]);
-        for path in ["/admin/x", "/admin/x?role=user", "/admin/x?"] {
+        for path in
+            ["/admin/x", "/admin/x?role=user", "/admin/x?", "/admin", "/Admin/x", "/ADMIN.html", "/admin%3fx"]
+        {
             site.expect_closed(path, Some(&tokens.access), &FORGED, 403);
         }
         let seen = site.expect_open("/admin/x", Some(&site.admin()), &[]);
@@ -449,6 +542,28 @@ fn every_method_is_asked_about_and_bodies_go_to_the_application_alone() {
         let preflight = ["--request", "OPTIONS", "--header", "Origin: https://example.org"];
         let preflight = [&preflight[..], &["--header", "Access-Control-Request-Method: GET"]].concat();
         site.expect_closed("/x", None, &preflight, 401);
+    }
+}
+
+#[test]
+#[ignore = "needs nginx and caddy: .ci/run installs them"]
+fn no_client_gets_a_connection_of_its_own_to_the_application() {
+    for site in sites() {
+        let (_, tokens) = site.register("anna");
+        for (path, token) in [("/public/x", None), ("/x", Some(tokens.access.as_str()))] {
+            for protocol in ["h2c", "websocket"] {
+                let upgrade = format!("Upgrade: {protocol}");
+                let args = ["--header", "Connection: Upgrade, HTTP2-Settings", "--header", &upgrade];
+                let seen = site.expect_open(
+                    path,
+                    token,
+                    &[&args[..], &["--header", "HTTP2-Settings: AAMA"]].concat(),
+                );
+                assert!(!seen.has("upgrade"), "{}: {seen:?}", site.name);
+            }
+            let (status, head, seen) = site.ask(path, token, &["--request", "CONNECT"]);
+            assert!([400, 405].contains(&status) && seen.is_none(), "{}: {head}", site.name);
+        }
     }
 }
 
@@ -516,7 +631,7 @@ fn a_page_of_the_application_may_log_in_and_others_may_not_read_the_answer() {
 fn the_guide_shows_the_configuration_that_is_tested() {
     let blocks = GUIDE.split("\n```nginx\n").skip(1).map(|block| block.split("```").next().unwrap());
     let parts: Vec<_> = blocks.flat_map(|block| block.split("\n\n")).collect();
-    assert_eq!(parts.len(), 4);
+    assert_eq!(parts.len(), 5);
     for part in parts {
         assert!(NGINX.contains(part), "deploy/nginx.conf has no\n{part}");
     }
