@@ -281,3 +281,26 @@ fn a_scheme_other_than_bearer_is_no_token() {
     let reply = client.send("GET", "/user/me", &[("Cookie", &format!("access_token={access}"))], None);
     Refusal::Missing.expect(&reply, "a token in a cookie");
 }
+
+#[test]
+fn two_authorization_headers_are_an_invalid_token_whatever_they_hold() {
+    let server = TestServer::start();
+    server.register("anna", "correct horse");
+    let bearer = format!("Bearer {}", server.log_in("anna", "correct horse").access);
+    let mut client = server.client();
+    for (first, second) in [
+        (bearer.as_str(), bearer.as_str()),
+        (&bearer, "Bearer x"),
+        ("Bearer x", &bearer),
+        (&bearer, "Basic x"),
+        ("Basic x", &bearer),
+        (&bearer, ""),
+        ("", &bearer),
+    ] {
+        for path in ["/user/me", "/session", "/verify"] {
+            let headers = [("Authorization", first), ("authorization", second)];
+            let case = format!("{path}: {:.8}, {:.8}", first, second);
+            Refusal::Invalid.expect(&client.send("GET", path, &headers, None), &case);
+        }
+    }
+}
