@@ -6,6 +6,7 @@
 //! to other origins.) Requests are served whatever their origin: what a page of another one may not do is read.
 
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use http::header::{
@@ -38,6 +39,8 @@ pub enum BadOrigin {
     Anybody(String),
     /// A scheme, a host or what stands between them is missing.
     Malformed(String),
+    /// The host ends in a number and is no IPv4 address in full: browsers write out the address that they make of it.
+    ShortAddress(String),
     /// An address, but no browser writes its origin so.
     Unusual {
         /// What stands in the setting.
@@ -53,6 +56,9 @@ impl fmt::Display for BadOrigin {
             Self::Anybody(entry) => write!(f, "`{entry}` could be anybody: list origins one by one"),
             Self::Malformed(entry) => {
                 write!(f, "`{entry}` is no origin (https://example.org, http://localhost:3000)")
+            }
+            Self::ShortAddress(entry) => {
+                write!(f, "`{entry}`: an IPv4 address has four decimal numbers (http://127.0.0.1:3000)")
             }
             Self::Unusual { given, usual } => write!(f, "`{given}`: browsers call this origin `{usual}`"),
         }
@@ -108,7 +114,8 @@ impl Asked {
 }
 
 /// One entry of the setting. What browsers send is compared with it byte by byte, so it must be as they write it
-/// (RFC 6454, section 6.2): in lower case, without the scheme's own port, and nothing behind.
+/// (RFC 6454, section 6.2): in lower case, addresses in their one form, without the scheme's own port, and nothing
+/// behind.
 fn origin(entry: &str) -> Result<HeaderValue, BadOrigin> {
     let malformed = || BadOrigin::Malformed(entry.to_owned());
     if ["*", "null"].contains(&entry) {
@@ -128,11 +135,38 @@ fn origin(entry: &str) -> Result<HeaderValue, BadOrigin> {
     if host.is_empty() || host.contains('*') {
         return Err(malformed());
     }
+    let host = match host.strip_prefix('[') {
+        Some(rest) => {
+            let address = rest.strip_suffix(']').and_then(|address| address.parse().ok());
+            address.map(bracketed).ok_or_else(malformed)?
+        }
+        None if ends_in_a_number(host) && host.parse::<Ipv4Addr>().is_err() => {
+            return Err(BadOrigin::ShortAddress(entry.to_owned()));
+        }
+        None => host.to_owned(),
+    };
     let usual = format!("{scheme}://{host}{port}").to_ascii_lowercase();
     if entry != usual {
         return Err(BadOrigin::Unusual { given: entry.to_owned(), usual });
     }
     HeaderValue::try_from(usual).map_err(|_| malformed())
+}
+
+/// An address as the URL Standard serializes it: RFC 5952, but for IPv4 in IPv6, which is in hexadecimal as well.
+fn bracketed(address: Ipv6Addr) -> String {
+    match (address.to_ipv4_mapped(), address.segments()) {
+        (Some(_), [.., high, low]) => format!("[::ffff:{high:x}:{low:x}]"),
+        (None, _) => format!("[{address}]"),
+    }
+}
+
+/// Whether browsers take a host for an IPv4 address (URL Standard, "ends in a number").
+fn ends_in_a_number(host: &str) -> bool {
+    let last = host.strip_suffix('.').unwrap_or(host).rsplit('.').next().unwrap_or_default();
+    match last.strip_prefix("0x").or(last.strip_prefix("0X")) {
+        Some(rest) => rest.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()),
+    }
 }
 
 impl FromStr for CorsOrigins {
@@ -160,6 +194,11 @@ mod tests {
                 "http://localhost:3000, http://127.0.0.1:65535,http://[::1]:8080",
                 &["http://localhost:3000", "http://127.0.0.1:65535", "http://[::1]:8080"],
             ),
+            (
+                "http://[2001:db8::1:0:0:1],http://[::ffff:7f00:1]",
+                &["http://[2001:db8::1:0:0:1]", "http://[::ffff:7f00:1]"],
+            ),
+            ("https://1.a1.example.0b", &["https://1.a1.example.0b"]),
             ("https://xn--bcher-kva.example", &["https://xn--bcher-kva.example"]),
             ("capacitor://localhost", &["capacitor://localhost"]),
         ] {
@@ -191,6 +230,18 @@ mod tests {
             ("http://example.org:80", "call this origin `http://example.org`"),
             ("http://example.org:", "is no origin"),
             ("http://example.org:65536", "is no origin"),
+            ("http://[0:0:0:0:0:0:0:1]:3000", "call this origin `http://[::1]:3000`"),
+            ("http://[2001:DB8::0001]", "call this origin `http://[2001:db8::1]`"),
+            ("http://[::ffff:127.0.0.1]", "call this origin `http://[::ffff:7f00:1]`"),
+            ("http://[::g]", "is no origin"),
+            ("http://[127.0.0.1]", "is no origin"),
+            ("http://127.1", "`http://127.1`: an IPv4 address has four decimal numbers"),
+            ("http://2130706433:3000", "has four decimal numbers"),
+            ("http://0x7f.0.0.1", "has four decimal numbers"),
+            ("http://127.0.0.0X1", "has four decimal numbers"),
+            ("http://127.0.0.01", "has four decimal numbers"),
+            ("http://127.0.0.1.", "has four decimal numbers"),
+            ("http://example.1", "has four decimal numbers"),
             ("http://example.org:080", "call this origin `http://example.org`"),
         ] {
             let error = text.parse::<CorsOrigins>().unwrap_err().to_string();
