@@ -167,7 +167,7 @@ impl Server {
         let wanted = u64::from(settings.max_connections.get());
         let fit = machine::allow_connections(wanted);
         Ok(Self {
-            app: Arc::new(App { service, policy }),
+            app: Arc::new(App::new(service, policy)),
             limits: Limits {
                 max_connections: usize::try_from(fit).unwrap_or(usize::MAX),
                 trusted_proxies: settings.trusted_proxies.clone(),
@@ -249,7 +249,9 @@ impl Server {
 
     /// A front that shows what `front` and everybody behind it do: as hard to tire out, and smaller.
     fn metrics_front(&self, front: &mut Front, lost_lines: Counter, seed: u32) -> Front {
-        let metrics = Metrics::new(self.app.service.instruments(), front.count_requests(), lost_lines);
+        let undecided = self.app.undecided.clone();
+        let metrics =
+            Metrics::new(self.app.service.instruments(), front.count_requests(), undecided, lost_lines);
         let (open, max) = (front.open_connections(), self.limits.max_connections);
         let page =
             MetricsPage::new(Arc::clone(&self.app), metrics, move || Connections { open: open(), max });

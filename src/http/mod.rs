@@ -36,6 +36,7 @@ use warp::filters::header::headers_cloned;
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection, path};
 
+use crate::metrics::Counters;
 use crate::password::Policy;
 use crate::service::Service;
 use answer::{ApiError, Route};
@@ -54,6 +55,15 @@ pub struct App {
     pub service: Service,
     /// What a new password must be.
     pub policy: Policy,
+    /// Questions to `/verify` that could not be decided, by `reason`.
+    pub undecided: Counters,
+}
+
+impl App {
+    /// Nothing has been asked yet.
+    pub fn new(service: Service, policy: Policy) -> Self {
+        Self { service, policy, undecided: Counters::new("reason", &verify::UNDECIDED) }
+    }
 }
 
 type Answer = Result<Response, ApiError>;

@@ -15,8 +15,14 @@ use super::bodies::{DemandedFreshness, DemandedRole};
 use super::openapi::refusals::{FreshTokenRefused, NotLetPass};
 use super::request::Bearer;
 use crate::audit::Origin;
-use crate::service::Demands;
+use crate::service::{Demands, Refusal};
 use crate::user::Role;
+
+const OUTAGE: &str = "outage";
+const UNKNOWN_DEMAND: &str = "unknown_demand";
+
+/// Why a question may stay undecided, as the metrics call it. To the proxy, it is a 403 like any other.
+pub(super) const UNDECIDED: [&str; 2] = [OUTAGE, UNKNOWN_DEMAND];
 
 /// May this request pass?
 ///
@@ -42,8 +48,14 @@ pub(super) async fn decide(
     query: String,
 ) -> Result<Response, ApiError> {
     // Before the token: a mistake in the proxy's configuration shows at the first request.
-    let demands = demands(&query).ok_or(ApiError::UnknownDemand)?;
+    let Some(demands) = demands(&query) else {
+        app.undecided.count(UNKNOWN_DEMAND);
+        return Err(ApiError::UnknownDemand);
+    };
     let passed = app.service.let_pass(&origin, bearer.token(), demands).await;
+    if let Err(Refusal::Unavailable(_) | Refusal::Internal(_)) = passed {
+        app.undecided.count(OUTAGE);
+    }
     passed.map(|user| answer::verified(&user)).map_err(ApiError::RefusedToProxy)
 }
 

@@ -40,7 +40,7 @@ pub struct Metrics(Registry);
 impl Metrics {
     /// Names the instruments.
     #[rustfmt::skip] // one line a metric
-    pub fn new(instruments: Instruments, requests: Requests, lost_lines: Counter) -> Self {
+    pub fn new(instruments: Instruments, requests: Requests, undecided: Counters, lost_lines: Counter) -> Self {
         let Instruments { events, hashes, commits, backups } = instruments;
         let mut all = Registry::default();
         all.register_collector(Box::new(requests));
@@ -49,6 +49,7 @@ impl Metrics {
         all.register("gatelet_logouts_total", "Sessions ended by their users", events.logouts);
         all.register("gatelet_registrations_total", "Users made, and registrations that came too fast", events.registrations);
         all.register("gatelet_token_refusals_total", "Tokens not accepted, by reason", events.token_refusals);
+        all.register("gatelet_verify_undecided_total", "Requests that /verify let nobody pass for, because of an outage or a parameter unknown to it", undecided);
         all.register("gatelet_account_changes_total", "Other changes to accounts and keys", events.changes);
         all.register("gatelet_password_hash_duration_seconds", "How long password hashes took", hashes);
         all.register("gatelet_store_batch_changes", "How many changes shared a sync", commits.batch);

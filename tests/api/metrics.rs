@@ -95,6 +95,7 @@ fn every_series_is_there_from_the_start() {
         "gatelet_logouts_total",
         "gatelet_registrations_total",
         "gatelet_token_refusals_total",
+        "gatelet_verify_undecided_total",
         "gatelet_account_changes_total",
         "gatelet_password_hash_duration_seconds",
         "gatelet_password_hashes_running",
@@ -117,6 +118,7 @@ fn every_series_is_there_from_the_start() {
     for series in [
         "gatelet_logins_total{outcome=\"unknown_user\"}",
         "gatelet_token_refusals_total{reason=\"missing\"}",
+        "gatelet_verify_undecided_total{reason=\"unknown_demand\"}",
         "gatelet_http_request_duration_seconds_bucket{le=\"0.0001\",route=\"/user/<id>\"}",
         "gatelet_log_lines_lost_total",
     ] {
@@ -235,6 +237,28 @@ fn a_copied_refresh_token_a_throttled_login_and_changes_are_counted() {
     ] {
         assert_eq!(watched.value(series), value, "{series}");
     }
+}
+
+#[test]
+fn what_verify_cannot_decide_is_counted_apart_from_its_refusals() {
+    let mut watched = Watched::start();
+    let server = &watched.server;
+    server.register("anna", PASSWORD);
+    let access = server.log_in("anna", PASSWORD).access;
+    watched.last = watched.page();
+    let server = &watched.server;
+    let verify = |query: &str| server.call("GET", &format!("/verify{query}"), Some(&access), None).status;
+    assert_eq!([verify(""), verify("?role=admin"), verify("?role=root")], [200, 403, 403]);
+    server.clock.set(start().before(Duration::from_secs(3600)));
+    assert_eq!([verify(""), verify("?role=admin"), verify("?role=root")], [403, 403, 403]);
+    server.clock.set(start());
+    watched.assert_moved(&[
+        (&requests("GET", "/verify", "200"), 1.0),
+        (&requests("GET", "/verify", "403"), 5.0),
+        (&durations("/verify"), 6.0),
+        ("gatelet_verify_undecided_total{reason=\"unknown_demand\"}", 2.0),
+        ("gatelet_verify_undecided_total{reason=\"outage\"}", 2.0),
+    ]);
 }
 
 #[test]
