@@ -2,6 +2,7 @@
 //
 //     node verify.mjs http://127.0.0.1:5000/.well-known/paseto-keys < token
 
+import { realpathSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { text } from 'node:stream/consumers'
 import { InspectFooter, PublicProtocol } from 'paseto'
@@ -28,7 +29,7 @@ export async function verify(token, keys, issuer = 'gatelet') {
   return claims
 }
 
-if (process.argv[1] === import.meta.filename) {
+if (process.argv[1] && realpathSync(process.argv[1]) === import.meta.filename) {
   try {
     console.log((await verify((await text(process.stdin)).trim(), await loadKeys(process.argv[2]))).sub)
   } catch (error) {
