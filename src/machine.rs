@@ -12,11 +12,17 @@ use crate::password::Cost;
 /// Files that are open besides connections: the store, the log, the runtime.
 const OTHER_FILES: u64 = 64;
 
-/// How many hashes may run at once: one a core, as long as they take no more than half of the memory that is
-/// available. With those slots' memory the pool also checks hashes that ask for more than a slot's.
+/// Bytes that hashes may take: half of the memory that is available, the rest being for everything else; no bound where
+/// the system does not say.
+pub(crate) fn hash_memory() -> u64 {
+    available_memory().map_or(u64::MAX, |bytes| bytes / 2)
+}
+
+/// How many hashes may run at once: one a core, as long as [`hash_memory`] holds them. With those slots' memory the pool
+/// also checks hashes that ask for more than a slot's.
 pub(crate) fn hash_slots(cost: Cost) -> u32 {
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-    let fit = available_memory().map_or(cores, |bytes| bytes / 2 / cost.memory().max(1));
+    let fit = hash_memory() / cost.memory().max(1);
     u32::try_from(cores.min(fit)).unwrap_or(u32::MAX).max(1)
 }
 

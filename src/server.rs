@@ -147,7 +147,8 @@ impl Server {
         let tokens = Tokens::new(keys, settings.issuer.clone(), lifetimes);
         let slots = settings.hash_slots.unwrap_or_else(|| machine::hash_slots(settings.scrypt));
         log::info!("password hashes: {} at once at {}", slots, settings.scrypt);
-        let hashes = HashPool::start(slots, settings.scrypt).map_err(StartError::Hashes)?;
+        let hashes =
+            HashPool::start(slots, settings.scrypt, machine::hash_memory()).map_err(StartError::Hashes)?;
         let throttle = Throttle::new(throttle::Limits {
             account: settings.account_limit,
             network: settings.network_limit,

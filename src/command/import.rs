@@ -156,6 +156,7 @@ enum Refused {
     Admin,
     Repeated(u64),
     Taken,
+    TooLarge,
 }
 
 impl fmt::Display for Refused {
@@ -165,6 +166,9 @@ impl fmt::Display for Refused {
             Self::Admin => f.write_str("an administrator: --allow-admins adds these too"),
             Self::Repeated(line) => write!(f, "the same name as in line {line}"),
             Self::Taken => f.write_str("a user of that name is there with another hash, and is left alone"),
+            Self::TooLarge => {
+                f.write_str("the hash takes more memory to check than this machine has for that")
+            }
         }
     }
 }
@@ -217,7 +221,9 @@ impl Report {
     fn refuse(&mut self, line: u64, problem: Refused) {
         match problem {
             Refused::Taken => self.taken += 1,
-            Refused::Problem(_) | Refused::Admin | Refused::Repeated(_) => self.refused += 1,
+            Refused::Problem(_) | Refused::Admin | Refused::Repeated(_) | Refused::TooLarge => {
+                self.refused += 1
+            }
         }
         self.problems.push(Line { line, problem });
     }
@@ -248,6 +254,7 @@ impl Report {
                 Arrival::Added => self.added += 1,
                 Arrival::Present => self.present += 1,
                 Arrival::Taken => self.refuse(line, Refused::Taken),
+                Arrival::TooLarge => self.refuse(line, Refused::TooLarge),
             }
         }
         Ok(())

@@ -4,7 +4,8 @@
 //! every thread and all memory; here it takes its slots, the queue fills, and the rest is told to come back.
 //!
 //! A slot is a thread and the memory of one of our own hashes. What others stored may take eight times as much and
-//! more: it takes as many slots as cover its memory, or all of them where these do not cover it, and then runs alone.
+//! more: it takes as many slots as cover its memory, or all of them where these do not cover it, and then runs alone. What
+//! the machine has no memory for is not computed at all.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -37,6 +38,13 @@ pub enum PoolError {
     Busy,
     /// It was computed and failed.
     Failed(HashFailure),
+    /// It was not computed: it takes more bytes than one hash may.
+    TooLarge {
+        /// What it takes.
+        takes: u64,
+        /// What it may take.
+        most: u64,
+    },
     /// The pool is gone: the server is stopping, or a hash panicked.
     Gone,
 }
@@ -46,6 +54,13 @@ impl fmt::Display for PoolError {
         match self {
             Self::Busy => f.write_str("too many logins at once"),
             Self::Failed(cause) => cause.fmt(f),
+            Self::TooLarge { takes, most } => write!(
+                f,
+                "a stored password hash takes {} MiB to check, and this machine has {} MiB for that: give it more memory, \
+                 or the user another password",
+                takes.div_ceil(1 << 20),
+                most >> 20
+            ),
             Self::Gone => f.write_str("password hashing has stopped"),
         }
     }
@@ -81,6 +96,8 @@ impl std::error::Error for PoolStartError {}
 pub struct HashPool {
     shared: Arc<Shared>,
     cost: Cost,
+    /// The most bytes that one hash may take.
+    most: u64,
     /// What passwords of users that do not exist are checked against, at `cost`.
     decoy: PasswordHash,
 }
@@ -136,13 +153,13 @@ impl State {
 
 impl HashPool {
     /// A pool of `slots` threads that hashes at `cost`. What it computes at the same time takes `slots` times
-    /// [`Cost::memory`] at most, or is one hash, of up to [`Cost::MAX_MEMORY`].
+    /// [`Cost::memory`] at most, or is one hash of up to `memory` bytes.
     ///
     /// # Errors
     /// [`PoolStartError`]: the system gives no threads or no random numbers.
-    pub fn start(slots: u32, cost: Cost) -> Result<Self, PoolStartError> {
+    pub fn start(slots: u32, cost: Cost, memory: u64) -> Result<Self, PoolStartError> {
         // Made first: should a thread fail to start, its drop ends those that did.
-        let pool = Self::without_threads(slots, cost)?;
+        let pool = Self::without_threads(slots, cost, memory)?;
         for slot in 0..slots {
             let shared = Arc::clone(&pool.shared);
             thread::Builder::new()
@@ -153,7 +170,7 @@ impl HashPool {
         Ok(pool)
     }
 
-    fn without_threads(slots: u32, cost: Cost) -> Result<Self, PoolStartError> {
+    fn without_threads(slots: u32, cost: Cost, memory: u64) -> Result<Self, PoolStartError> {
         let decoy = decoy(cost).map_err(PoolStartError::Decoy)?;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -168,7 +185,18 @@ impl HashPool {
             slots,
             durations: Histogram::of_durations(),
         });
-        Ok(Self { shared, cost, decoy })
+        // The slots' memory was given to them, by the settings if not by the machine.
+        let most = memory.max(u64::from(slots).saturating_mul(cost.memory()));
+        Ok(Self { shared, cost, most, decoy })
+    }
+
+    /// How many bytes a check against `stored` takes.
+    ///
+    /// # Errors
+    /// [`PoolError::TooLarge`]; [`PoolError::Failed`] where it cannot be read.
+    pub fn memory_of(&self, stored: &PasswordHash) -> Result<u64, PoolError> {
+        let takes = memory_of(stored)?;
+        if takes > self.most { Err(PoolError::TooLarge { takes, most: self.most }) } else { Ok(takes) }
     }
 
     /// Hashes a new password.
@@ -195,7 +223,7 @@ impl HashPool {
         let stored = stored.unwrap_or_else(|| self.decoy.clone());
         let work = work_of(&password, &stored)?;
         // A renewal begins when the check is over and has given its memory back.
-        let memory = memory_of(&stored)?.max(today.memory());
+        let memory = self.memory_of(&stored)?.max(today.memory());
         self.run(work, memory, move || {
             let mut checked = check(&password, &stored, today);
             if !is_somebody {
@@ -334,7 +362,7 @@ mod tests {
     #[test]
     fn what_runs_at_once_takes_no_more_memory_than_the_slots_or_runs_alone() {
         // Four slots of 33 KiB.
-        let pool = HashPool::without_threads(4, Cost::new(5, 8, 1).unwrap()).unwrap();
+        let pool = HashPool::without_threads(4, Cost::new(5, 8, 1).unwrap(), 4 << 20).unwrap();
         let two_slots = Some(PasswordHash::from_stored(COSTLY.to_owned()));
         let beyond_all = Some(PasswordHash::from_stored(COSTLY.replace("m=64", "m=4096")));
         let nobodys = None;
@@ -361,8 +389,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_the_machine_has_no_memory_for_is_refused_and_never_computed() {
+        let large = PasswordHash::from_stored(COSTLY.replace("m=64", "m=1024"));
+        let pool = |slots, memory| HashPool::start(slots, Cost::new(5, 8, 1).unwrap(), memory).unwrap();
+        for (pool, fits) in [
+            (pool(1, (1 << 20) - 1), false),
+            (pool(1, 1 << 20), true),
+            (pool(40, 0), true), // in the slots' memory
+        ] {
+            assert_eq!(pool.memory_of(&large).is_ok(), fits);
+            let checked = pool.check(typed("x"), Some(large.clone())).await;
+            match checked {
+                Ok(Checked::Wrong) => assert!(fits),
+                Err(PoolError::TooLarge { takes, .. }) => assert!(!fits && takes == 1 << 20),
+                other => unreachable!("{other:?}"),
+            }
+            assert!(pool.hash(typed("x")).await.is_ok(), "ours are always computed");
+        }
+    }
+
+    #[tokio::test]
     async fn every_hash_gets_its_turn_and_never_more_memory_than_there_is() {
-        let pool = HashPool::start(4, cheap(1)).unwrap();
+        let pool = HashPool::start(4, cheap(1), u64::MAX).unwrap();
         let in_use = Arc::new(AtomicU64::new(0));
         let hashes = (0..200).map(|number| {
             let slots = 1 + number % 6; // up to more than there are
@@ -381,7 +429,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_has_no_right_password() {
-        let mut pool = HashPool::start(1, cheap(1)).unwrap();
+        let mut pool = HashPool::start(1, cheap(1), u64::MAX).unwrap();
         assert!(matches!(pool.check(typed("correct horse"), None).await, Ok(Checked::Wrong)));
         // Not even the decoy's own, be it of today's cost or of another.
         for cost in [cheap(1), cheap(2)] {
@@ -392,13 +440,13 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_name_is_checked_against_a_hash_of_todays_cost() {
-        let pool = HashPool::start(1, cheap(3)).unwrap();
+        let pool = HashPool::start(1, cheap(3), u64::MAX).unwrap();
         assert_eq!(work_of(&typed(""), &pool.decoy).unwrap(), cheap(3).work());
     }
 
     #[tokio::test]
     async fn a_stored_hash_is_checked_at_its_own_cost_and_renewed() {
-        let pool = HashPool::start(1, cheap(3)).unwrap();
+        let pool = HashPool::start(1, cheap(3), u64::MAX).unwrap();
         let old = hash(&typed("correct horse"), cheap(1)).unwrap();
         assert!(matches!(pool.check(typed("wrong horse"), Some(old.clone())).await, Ok(Checked::Wrong)));
         let Ok(Checked::RightRenewed(new)) = pool.check(typed("correct horse"), Some(old)).await else {

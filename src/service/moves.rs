@@ -38,6 +38,8 @@ pub enum Arrival {
     /// Somebody of that name is there, with another hash, and was left alone: somebody else, or somebody who has logged
     /// in since they were added.
     Taken,
+    /// There is not the memory to check a password against the hash.
+    TooLarge,
 }
 
 impl Service {
@@ -56,11 +58,18 @@ impl Service {
         let applied_at = if apply { Some(self.clock.now()?) } else { None };
         // A million lines in a minute are more than logs are made for; none of them may get lost.
         logging::room_for(users.len()).await;
+        let fits: Vec<_> = users.iter().map(|user| self.hashes.memory_of(&user.hash).is_ok()).collect();
         let (store, by) = (Arc::clone(&self.store), admin.by());
         let (audit, origin) = (self.audit.clone(), Arc::clone(origin));
         see_through(async move {
             // At once, so that they share a sync; all to their end, so that each has its line in the audit log.
-            let arrivals = users.iter().map(|user| arrive(&store, &audit, &origin, by, user, applied_at));
+            let arrivals = users.iter().zip(fits).map(async |(user, fits)| {
+                if fits {
+                    arrive(&store, &audit, &origin, by, user, applied_at).await
+                } else {
+                    Ok(Arrival::TooLarge)
+                }
+            });
             join_all(arrivals).await.into_iter().collect()
         })
         .await

@@ -106,7 +106,7 @@ impl From<PoolError> for Refusal {
         match error {
             PoolError::Busy => Self::Unavailable(Unavailable::Busy),
             PoolError::Gone => Self::Unavailable(Unavailable::Stopping),
-            PoolError::Failed(_) => Self::Internal(Fault(error.to_string())),
+            PoolError::Failed(_) | PoolError::TooLarge { .. } => Self::Internal(Fault(error.to_string())),
         }
     }
 }
