@@ -156,6 +156,7 @@ enum Refused {
     Admin,
     Repeated(u64),
     Taken,
+    Altered,
     TooLarge,
 }
 
@@ -166,6 +167,9 @@ impl fmt::Display for Refused {
             Self::Admin => f.write_str("an administrator: --allow-admins adds these too"),
             Self::Repeated(line) => write!(f, "the same name as in line {line}"),
             Self::Taken => f.write_str("a user of that name is there with another hash, and is left alone"),
+            Self::Altered => {
+                f.write_str("a user of that name is there with another role or state, and is left alone")
+            }
             Self::TooLarge => {
                 f.write_str("the hash takes more memory to check than this machine has for that")
             }
@@ -193,6 +197,7 @@ struct Report {
     added: u64,
     present: u64,
     taken: u64,
+    altered: u64,
     refused: u64,
     ignored_columns: Vec<String>,
     problems: Vec<Line>,
@@ -210,6 +215,7 @@ impl Report {
             added: 0,
             present: 0,
             taken: 0,
+            altered: 0,
             refused: 0,
             ignored_columns: Vec::new(),
             problems: Vec::new(),
@@ -221,6 +227,7 @@ impl Report {
     fn refuse(&mut self, line: u64, problem: Refused) {
         match problem {
             Refused::Taken => self.taken += 1,
+            Refused::Altered => self.altered += 1,
             Refused::Problem(_) | Refused::Admin | Refused::Repeated(_) | Refused::TooLarge => {
                 self.refused += 1
             }
@@ -254,6 +261,7 @@ impl Report {
                 Arrival::Added => self.added += 1,
                 Arrival::Present => self.present += 1,
                 Arrival::Taken => self.refuse(line, Refused::Taken),
+                Arrival::Altered => self.refuse(line, Refused::Altered),
                 Arrival::TooLarge => self.refuse(line, Refused::TooLarge),
             }
         }
@@ -269,6 +277,7 @@ impl fmt::Display for Report {
             (added, self.added),
             ("there already", self.present),
             ("there with another hash", self.taken),
+            ("there with other rights", self.altered),
             ("refused", self.refused),
         ] {
             table.row([result.to_owned(), HumanCount(users).to_string()]);

@@ -33,8 +33,11 @@ pub struct Newcomer {
 pub enum Arrival {
     /// Added.
     Added,
-    /// Somebody of that name is there, with the same hash: added before.
+    /// Somebody of that name is there, with the same hash, role and state: added before.
     Present,
+    /// Somebody of that name is there, with the same hash and another role or state, and was left alone: changed here or
+    /// there since they were added.
+    Altered,
     /// Somebody of that name is there, with another hash, and was left alone: somebody else, or somebody who has logged
     /// in since they were added.
     Taken,
@@ -110,8 +113,11 @@ async fn arrive(
             }
         }
         match store.user_named(&user.name).await? {
-            Some((_, hash)) if hash == user.hash => return Ok(Arrival::Present),
-            Some(_) => return Ok(Arrival::Taken),
+            Some((_, hash)) if hash != user.hash => return Ok(Arrival::Taken),
+            Some((found, _)) if (found.role, found.disabled) == (user.role, user.disabled) => {
+                return Ok(Arrival::Present);
+            }
+            Some(_) => return Ok(Arrival::Altered),
             None if applied_at.is_none() => return Ok(Arrival::Added),
             None => {} // deleted meanwhile: the name is free
         }

@@ -188,6 +188,32 @@ fn an_import_can_be_made_again() {
 }
 
 #[test]
+fn who_is_there_with_another_role_or_state_is_not_said_to_be_there_already() {
+    let users = |bert: &str, carla: &str| {
+        format!(
+            "username,password_hash,role,disabled\nanna,{PBKDF2},user,false\nbert,{PBKDF2},user,{bert}\n\
+             carla,{PBKDF2},{carla},false\n"
+        )
+    };
+    everywhere(|data| {
+        let first = import(data, &["--apply", "--json"], &users("false", "user"));
+        assert_eq!((first.code, first.counts()), (Some(0), [3, 0, 0, 0]), "{first:?}");
+        let before = export(data, &[]);
+        for args in [&["--apply", "--json", "--allow-admins"][..], &["--json", "--allow-admins"]] {
+            let said = import(data, args, &users("true", "admin"));
+            assert_eq!((said.code, said.counts()), (Some(1), [0, 1, 0, 0]), "{said:?}");
+            let problem = "a user of that name is there with another role or state, and is left alone";
+            let [bert, carla] = [3, 4].map(|line| json!({ "line": line, "problem": problem }));
+            assert_eq!(
+                (&said.json()["altered"], &said.json()["problems"]),
+                (&json!(2), &json!([bert, carla]))
+            );
+        }
+        assert_eq!(export(data, &[]), before, "they are left alone");
+    });
+}
+
+#[test]
 fn every_refusal_is_told_by_its_line_and_keeps_nobody_else_out() {
     let dir = temporary();
     let server = Process::start(dir.path(), &[]);
