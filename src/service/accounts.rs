@@ -160,7 +160,8 @@ impl Service {
         Ok(FreshAdmin(actor))
     }
 
-    /// Changes a user's role, or whether they may log in. Disabling ends all their sessions.
+    /// Changes a user's role, or whether they may log in. Disabling ends all their sessions; enabling forgives their failed
+    /// logins.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -183,7 +184,12 @@ impl Service {
             Ok(updated)
         });
         match updated.await? {
-            Outcome::Done(user) | Outcome::Unchanged(user) => Ok(user),
+            Outcome::Done(user) | Outcome::Unchanged(user) => {
+                if change.disabled == Some(false) {
+                    self.throttle.forgive(user.name.as_str());
+                }
+                Ok(user)
+            }
             Outcome::LastAdmin => Err(Refusal::LastAdmin),
             Outcome::Missing => self.missing(origin, actor, id),
         }
@@ -261,7 +267,7 @@ impl Service {
         }
     }
 
-    /// Gives somebody else another password, which ends all their sessions.
+    /// Gives somebody else another password, which ends all their sessions and forgives their failed logins.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -272,9 +278,13 @@ impl Service {
         id: UserId,
         new: Password,
     ) -> Result<(), Refusal> {
+        let user = self.store.user(id).await?.ok_or(Refusal::NotFound)?;
         let hash = self.hashes.hash(new).await?;
         match self.set_password(origin, admin.by(), id, hash, Kept::default()).await? {
-            Replaced::Done => Ok(()),
+            Replaced::Done => {
+                self.throttle.forgive(user.name.as_str());
+                Ok(())
+            }
             Replaced::Missing | Replaced::Outdated => Err(Refusal::NotFound),
         }
     }

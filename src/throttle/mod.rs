@@ -132,6 +132,16 @@ impl Throttle {
         })
     }
 
+    /// Forgets the failed logins of the account `name`, normalised as for looking it up: whoever could not log in any
+    /// more may again, at once. What their networks have failed stays as it was.
+    pub fn forgive(&self, name: &str) {
+        let account = self.hash(Key::Account(name));
+        let mut books = lock(&self.books);
+        if books.debts.moment(account, account).is_some() {
+            books.debts.set(account, account, Timestamp::default());
+        }
+    }
+
     /// An account that `peer` wants to make. Charged unless it is withdrawn.
     ///
     /// # Errors
@@ -578,6 +588,28 @@ mod tests {
         }
         assert_eq!(exhaust(&throttle, ip(HOME), "ada", START), until);
         assert_eq!(bytes(), before);
+    }
+
+    #[test]
+    fn a_forgiven_account_begins_anew_and_no_other_and_no_network_does() {
+        let throttle = throttle("3,10m", "10,10s", "off");
+        let under_way = throttle.login(stranger(1), "ada", START).ok().unwrap();
+        for name in ["ada", "bob"] {
+            assert_eq!(exhaust(&throttle, stranger(2), name, START).by, By::Account);
+        }
+        throttle.forgive("ada");
+        throttle.forgive("nobody");
+        under_way.withdrawn(); // and gives back what is forgiven already
+        assert_eq!(exhaust(&throttle, stranger(3), "bob", START).by, By::Account);
+        for _ in 0..3 {
+            assert_eq!(guess(&throttle, stranger(2), "ada", START), Ok(()));
+        }
+        assert_eq!(exhaust(&throttle, stranger(2), "ada", START).by, By::Account);
+        throttle.forgive("ada");
+        for _ in 0..2 {
+            assert_eq!(guess(&throttle, stranger(2), "ada", START), Ok(()));
+        }
+        assert_eq!(exhaust(&throttle, stranger(2), "ada", START).by, By::Network);
     }
 
     #[test]

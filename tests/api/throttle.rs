@@ -550,6 +550,37 @@ fn off_means_that_nobody_is_held_up() {
 }
 
 #[test]
+fn an_administrator_who_sets_a_password_or_enables_an_account_forgives_its_failed_logins() {
+    const NEW_PASSWORD: &str = "a horse of another colour";
+    let server = behind_a_proxy(&["--account-limit", "3,36m"]);
+    let mut client = server.client();
+    let anna = server.log_in("anna", PASSWORD).access;
+    let id =
+        client.call("GET", "/session", Some(&anna), None).json()["user"]["id"].as_str().unwrap().to_owned();
+    server.add_admin("root", PASSWORD);
+    let root = server.log_in("root", PASSWORD).access;
+    let mut as_root = |method: &str, below: &str, body: &Value| {
+        let reply = client.call(method, &format!("/user/{id}{below}"), Some(&root), Some(body));
+        assert!(reply.status < 300, "{reply:?}");
+    };
+    let mut client = server.client();
+    let mut lock_out = |name: &str| assert_eq!(guesses_left(&mut client, "192.0.2.2", name).0, 3);
+    let tried = |address: &str| log_in(&mut server.client(), address, "anna", NEW_PASSWORD).status;
+    lock_out("bert");
+    let (new, enabled) = (json!({"new_password": NEW_PASSWORD}), json!({"disabled": false}));
+    for (n, (method, below, body)) in
+        [("POST", "/password", &new), ("PATCH", "", &enabled)].into_iter().enumerate()
+    {
+        lock_out("anna");
+        as_root("PATCH", "", &json!({"role": "user"}));
+        assert_eq!(tried(HOME), 429, "nothing else forgives");
+        as_root(method, below, body);
+        assert_eq!(tried(&stranger(n)), 200); // from then on this network has a reserve
+    }
+    expect_throttled(&log_in(&mut server.client(), HOME, "bert", PASSWORD), 2160, "another account");
+}
+
+#[test]
 fn the_defaults_are_what_the_documents_say() {
     let server = with_anna(&[]);
     let mut client = server.client();

@@ -442,6 +442,24 @@ fn at_a_terminal_a_new_password_is_asked_for_twice_and_not_shown() {
 }
 
 #[test]
+fn whom_guesses_have_locked_out_a_new_password_or_enabling_lets_in() {
+    let dir = temporary();
+    let server = Process::start(dir.path(), &["--account-limit", "3,36m"]);
+    register(&server, "anna");
+    let status = |password: &str| server.client().post("/login", &credentials("anna", password)).status;
+    for (args, input, password) in [
+        (["set-password", "anna"], format!("{NEW_PASSWORD}\n"), NEW_PASSWORD),
+        (["enable", "anna"], String::new(), NEW_PASSWORD),
+    ] {
+        while status("wrong horse") != 429 {}
+        assert_eq!(status(password), 429);
+        done(dir.path(), &args, &input);
+        assert_eq!(status(password), 200, "{args:?}");
+    }
+    stop_well(server);
+}
+
+#[test]
 fn there_are_colours_on_a_terminal_that_has_them_and_nowhere_else() {
     const BOLD: &str = "\u{1b}[1mNAME";
     const DIMMED: &str = "\u{1b}[2mbert";
