@@ -4,6 +4,7 @@
 //! that names `scrypt` and its like.
 
 mod cost;
+mod foreign;
 mod policy;
 mod pool;
 mod stored;
@@ -80,11 +81,13 @@ impl PasswordHash {
         Self(text)
     }
 
-    /// A hash that was made elsewhere, if passwords can be checked against it.
+    /// A hash that was made elsewhere, if passwords can be checked against it. Where others write it in a way of their own,
+    /// it is put into the form of ours.
     ///
     /// # Errors
     /// [`HashError`].
     pub fn import(text: String) -> Result<Self, HashError> {
+        let text = foreign::rewritten(text)?;
         Stored::parse(&text)?;
         Ok(Self(text))
     }

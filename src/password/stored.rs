@@ -35,6 +35,9 @@ const PBKDF2_ITERATION: u64 = 1;
 const BCRYPT_MIN: u32 = 4;
 const BCRYPT_MAX: u32 = 31;
 
+/// How hashes of others begin in forms that do not begin with `$`.
+const FOREIGN_NAMES: [&str; 6] = ["argon2", "bcrypt", "md5", "pbkdf2", "scrypt", "sha"];
+
 /// Why a text is no hash that passwords could be checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HashError {
@@ -111,6 +114,9 @@ impl<'a> Stored<'a> {
     pub(super) fn parse(text: &'a str) -> Result<Self, HashError> {
         let (algorithm, fields) = match text.strip_prefix('$').and_then(|rest| rest.split_once('$')) {
             Some(parts) => parts,
+            None if text.contains('$') && FOREIGN_NAMES.iter().any(|name| text.starts_with(name)) => {
+                return Err(HashError::UnknownAlgorithm);
+            }
             None => return Err(HashError::NotAHash),
         };
         if text.len() > MAX_BYTES {
@@ -457,7 +463,7 @@ mod tests {
         for text in [
             "",
             "correct horse",
-            "pbkdf2_sha256$29000$x$y",
+            "correct$horse$battery",
             "$",
             "$$",
             "$x",
@@ -473,6 +479,10 @@ mod tests {
             "$SCRYPT$x",
             "$md5$x",
             "$pbkdf2$1$x$y",
+            "pbkdf2:sha1:2$p27MwmtSha2yR9Ow$eb21cf0975912791e8ce0261033565e51378a791",
+            "pbkdf2:sha256$salt$eb21cf09",
+            "bcrypt_sha256$$2b$04$x",
+            "sha1$salt$x",
         ] {
             assert_eq!(error(text), HashError::UnknownAlgorithm, "{text}");
         }
