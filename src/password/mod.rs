@@ -51,18 +51,18 @@ impl Password {
     fn spellings(&self) -> impl Iterator<Item = &str> {
         [Some(&self.normal), self.typed.as_ref()].into_iter().flatten().map(|text| text.as_str())
     }
+}
 
-    /// What is hashed. HMAC, and with it scrypt, pads short keys with NUL, so that a password and the same one
-    /// with NULs behind it would share their hashes (RFC 2104): those that end in NUL get a byte more, one that
-    /// no UTF-8 text holds.
-    fn key(&self) -> Zeroizing<Vec<u8>> {
-        let mut key = Zeroizing::new(Vec::with_capacity(self.normal.len() + 1));
-        key.extend_from_slice(self.normal.as_bytes());
-        if key.last() == Some(&0) {
-            key.push(0xff);
-        }
-        key
+/// What scrypt is given. HMAC, and with it scrypt, pads short keys with NUL, so that a password and the same one
+/// with NULs behind it would share their hashes (RFC 2104): those that end in NUL get a byte more, one that
+/// no UTF-8 text holds.
+fn key(spelling: &str) -> Zeroizing<Vec<u8>> {
+    let mut key = Zeroizing::new(Vec::with_capacity(spelling.len() + 1));
+    key.extend_from_slice(spelling.as_bytes());
+    if key.last() == Some(&0) {
+        key.push(0xff);
     }
+    key
 }
 
 impl fmt::Debug for Password {
@@ -156,22 +156,24 @@ pub enum Checked {
 pub(crate) fn hash(password: &Password, cost: Cost) -> Result<PasswordHash, HashFailure> {
     let salt = random::bytes::<SALT_BYTES>().map_err(HashFailure::Random)?;
     Scrypt::new()
-        .hash_password_customized(&password.key(), &salt, None, None, cost.params())
+        .hash_password_customized(&key(&password.normal), &salt, None, None, cost.params())
         .map(|hash| PasswordHash(hash.to_string()))
         .map_err(|_| HashFailure::Scrypt)
 }
 
 /// Checks `password` against `hash` in the way that the hash names, and hashes it again at `today` where that is
-/// another.
+/// another, or where the password is right as it was typed only: ours are of what that is in NFC.
 pub(crate) fn check(password: &Password, hash: &PasswordHash, today: Cost) -> Result<Checked, HashFailure> {
     let stored = Stored::parse(&hash.0)?;
-    if !stored.is_of_password(password)? {
-        Ok(Checked::Wrong)
-    } else if stored.is_of(today) {
-        Ok(Checked::Right)
-    } else {
-        self::hash(password, today).map(Checked::RightRenewed)
+    let Some(spelling) = stored.right_spelling(password)? else {
+        return Ok(Checked::Wrong);
+    };
+    let is_todays = stored.is_of(today) && spelling == password.normal.as_str();
+    // What the hash says nothing about may be mistyped, and would be demanded from then on.
+    if is_todays || !stored.covers(spelling) {
+        return Ok(Checked::Right);
     }
+    self::hash(password, today).map(Checked::RightRenewed)
 }
 
 /// How much there is to compute for a check of `password`, in the units of [`Cost::work`], a renewal not counted.
@@ -225,6 +227,44 @@ mod tests {
         assert_eq!(work_of(&typed(""), &new).unwrap(), cheap(2).work());
         assert!(matches!(check(&typed("correct horse"), &new, cheap(2)), Ok(Checked::Right)));
         assert!(matches!(check(&typed("wrong horse"), &old, cheap(2)), Ok(Checked::Wrong)));
+    }
+
+    /// Of "Zoë's password", decomposed, by passlib 1.7.4.
+    const AS_TYPED: &str =
+        "$scrypt$ln=4,r=8,p=1$4nxPqbXW+l8rZewdAyDE2A$ErVD+iXYnogQsp0aGX+mORzz8FOo3VyI1Njmeiy/ujU";
+
+    #[test]
+    fn a_hash_of_what_was_typed_is_renewed_so_that_every_spelling_will_do() {
+        let (composed, decomposed) = (typed("Zo\u{eb}'s password"), typed("Zoe\u{308}'s password"));
+        let old = PasswordHash::import(AS_TYPED.into()).unwrap();
+        let its_own = Cost::new(4, 8, 1).unwrap();
+        assert!(matches!(check(&composed, &old, its_own), Ok(Checked::Wrong)));
+        let Ok(Checked::RightRenewed(new)) = check(&decomposed, &old, its_own) else {
+            unreachable!("renewed");
+        };
+        for password in [&composed, &decomposed] {
+            assert!(matches!(check(password, &new, its_own), Ok(Checked::Right)));
+        }
+        for (password, spellings) in [(&composed, 1), (&decomposed, 2)] {
+            assert_eq!(work_of(password, &old).unwrap(), spellings * its_own.work());
+        }
+    }
+
+    /// Of so many times the letter x, by bcrypt 5.0.0.
+    const OF_72: &str = "$2b$04$nHZqvlNkMGaQllgv9w09DOsvzio.c/E08J50VjFGPqaRMAKR2r4aW";
+    const OF_71: &str = "$2b$04$KxFJ0IX8lm5MfSLb4xWcQeERwCO9V9qAU3w5kwG6ii9063S/1g.E.";
+
+    #[test]
+    fn what_bcrypt_has_not_looked_at_does_not_become_the_password() {
+        let hash = |text: &str| PasswordHash::import(text.to_owned()).unwrap();
+        let xs = |count: usize, tail: &str| typed(&("x".repeat(count) + tail));
+        // Its owner's may have a tail, whatever the one has who types 72 letters.
+        for right in [xs(72, ""), xs(72, " mistyped"), xs(72, " as always")] {
+            assert!(matches!(check(&right, &hash(OF_72), cheap(1)), Ok(Checked::Right)));
+        }
+        assert!(matches!(check(&xs(71, ""), &hash(OF_72), cheap(1)), Ok(Checked::Wrong)));
+        assert!(matches!(check(&xs(71, ""), &hash(OF_71), cheap(1)), Ok(Checked::RightRenewed(_))));
+        assert!(matches!(check(&xs(72, ""), &hash(OF_71), cheap(1)), Ok(Checked::Wrong)));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use scrypt::password_hash::{Error as Refused, PasswordVerifier};
 use scrypt::phc::{self, Output};
 use scrypt::{Params, Scrypt};
 
-use super::{Cost, CostError, Password};
+use super::{Cost, CostError, Password, key};
 
 /// The longest text of a hash. The longest that any of these algorithms is used with have some 200 bytes; a user's
 /// record has room for 4 KiB.
@@ -34,6 +34,9 @@ const PBKDF2_ITERATION: u64 = 1;
 /// The range of bcrypt's cost: below, the algorithm is not defined; [`Cost::MAX_WORK`] allows 16.
 const BCRYPT_MIN: u32 = 4;
 const BCRYPT_MAX: u32 = 31;
+
+/// How many bytes of a password bcrypt takes, with a NUL behind it if there is room for one.
+const BCRYPT_TAKES: usize = 72;
 
 /// How hashes of others begin in forms that do not begin with `$`.
 const FOREIGN_NAMES: [&str; 6] = ["argon2", "bcrypt", "md5", "pbkdf2", "scrypt", "sha"];
@@ -151,7 +154,7 @@ impl<'a> Stored<'a> {
     pub(super) fn work(&self, password: &Password) -> u64 {
         let spellings = password.spellings().count() as u64;
         match self {
-            Self::Scrypt(_, cost) => cost.work(),
+            Self::Scrypt(_, cost) => cost.work() * spellings,
             Self::Argon2(_, _, work) | Self::Bcrypt(_, work) => work * spellings,
             Self::Pbkdf2(pbkdf2) => pbkdf2.work() * spellings,
         }
@@ -166,37 +169,37 @@ impl<'a> Stored<'a> {
         }
     }
 
-    /// Whether it is the hash of `password`. Others hashed what was typed; ours are made of what that is in NFC, and
-    /// those of others in the same form are taken for ours.
-    pub(super) fn is_of_password(&self, password: &Password) -> Result<bool, HashError> {
-        match self {
-            Self::Scrypt(hash, _) => verdict(Scrypt::new().verify_password(&password.key(), hash)),
-            Self::Argon2(hash, ..) => {
-                any(password, |text| verdict(Argon2::default().verify_password(text.as_bytes(), hash)))
+    /// The spelling of `password` that it is the hash of, if it is of one. Others hashed what was typed; ours are made of
+    /// what that is in NFC.
+    pub(super) fn right_spelling<'p>(&self, password: &'p Password) -> Result<Option<&'p str>, HashError> {
+        for spelling in password.spellings() {
+            if self.is_of_text(spelling)? {
+                return Ok(Some(spelling));
             }
+        }
+        Ok(None)
+    }
+
+    fn is_of_text(&self, text: &str) -> Result<bool, HashError> {
+        match self {
+            Self::Scrypt(hash, _) => verdict(Scrypt::new().verify_password(&key(text), hash)),
+            Self::Argon2(hash, ..) => verdict(Argon2::default().verify_password(text.as_bytes(), hash)),
             // It takes 72 bytes and no more, as when the hash was made, and repeats them with a NUL behind, so that with
             // NULs of their own other passwords would do as well.
-            Self::Bcrypt(hash, _) => any(password, |text| {
+            Self::Bcrypt(hash, _) => {
                 let matches = bcrypt::verify(text, hash).map_err(|_| HashError::Malformed)?;
                 Ok(matches && !text.contains('\0'))
-            }),
-            // HMAC pads with NULs: see `Password::key`.
-            Self::Pbkdf2(pbkdf2) => any(password, |text| Ok(pbkdf2.is_of(text) && !text.ends_with('\0'))),
+            }
+            // HMAC pads with NULs: see `key`.
+            Self::Pbkdf2(pbkdf2) => Ok(pbkdf2.is_of(text) && !text.ends_with('\0')),
         }
     }
-}
 
-/// Whether one of the password's spellings is right.
-fn any(
-    password: &Password,
-    mut is_right: impl FnMut(&str) -> Result<bool, HashError>,
-) -> Result<bool, HashError> {
-    for spelling in password.spellings() {
-        if is_right(spelling)? {
-            return Ok(true);
-        }
+    /// Whether it is of all of the spelling that was right. Where that fills all that bcrypt takes, what else was typed has
+    /// not been looked at, and the owner's own may go on.
+    pub(super) fn covers(&self, spelling: &str) -> bool {
+        !matches!(self, Self::Bcrypt(..)) || spelling.len() < BCRYPT_TAKES
     }
-    Ok(false)
 }
 
 fn verdict(checked: Result<(), Refused>) -> Result<bool, HashError> {
@@ -330,7 +333,7 @@ mod tests {
     }
 
     fn is_of(hash: &str, password: &str) -> bool {
-        Stored::parse(hash).unwrap().is_of_password(&typed(password)).unwrap()
+        Stored::parse(hash).unwrap().right_spelling(&typed(password)).unwrap().is_some()
     }
 
     fn error(hash: &str) -> HashError {
@@ -399,6 +402,7 @@ mod tests {
             "$pbkdf2-sha256$1$zdm7914L4fwfw5hTai2FcA$OFheu44XcIKx5WZ8VO26/BAzC76owr1JjukIlDfy6xk",
             "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$9MDyrvtwjf0v+/uvaENkSaRsxjmXUyxT9vXQIuCRKog",
             "$2b$04$MrYI2wgervdBLTi/n73wUu61mygc50M8nje5kQMXlszTjFVce//8u",
+            "$scrypt$ln=4,r=8,p=1$4nxPqbXW+l8rZewdAyDE2A$ErVD+iXYnogQsp0aGX+mORzz8FOo3VyI1Njmeiy/ujU",
         ] {
             assert!(is_of(of_decomposed, decomposed) && !is_of(of_decomposed, composed), "{of_decomposed}");
         }
@@ -523,7 +527,7 @@ mod tests {
             // One that was cut off lets nobody in, or is as good as the whole.
             let cut = &hash[..at.min(hash.len())];
             if let Ok(stored) = Stored::parse(cut) {
-                assert!(!stored.is_of_password(&typed("correct hors")).unwrap());
+                assert!(stored.right_spelling(&typed("correct hors")).unwrap().is_none());
             }
         }
     }
