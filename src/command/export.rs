@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::console::{Console, with_console};
-use super::output::{demand_file, users};
+use super::output::{demand_file, path_cell, users};
 use super::progress::Progress;
 use super::user_files::{COLUMNS, Format};
 use super::{CommandError, WhereNone, finish, print};
@@ -53,7 +53,7 @@ fn export(args: &ExportArgs) -> Result<(), CommandError> {
                 CommandError::System(error) => CommandError::File(path.to_owned(), error),
                 error => error,
             })?;
-            print(format!("{} written to {}", users(count), path.display()))
+            print(format!("{} written to {}", users(count), path_cell(path)))
         }
     })
 }

@@ -13,7 +13,7 @@ use indicatif::HumanCount;
 use serde::{Serialize, Serializer};
 
 use super::console::{Console, with_console};
-use super::output::{OutputArgs, Table};
+use super::output::{OutputArgs, Table, cell, path_cell};
 use super::progress::Progress;
 use super::user_files::{Format, Problem, Row, Rows};
 use super::{CommandError, WhereNone, finish};
@@ -67,7 +67,7 @@ fn import(args: &ImportArgs, report: &mut Report) -> Result<(), CommandError> {
     if args.file.is_none() && io::stdin().is_terminal() {
         return Err(CommandError::Input("give a file, or users on standard input".into()));
     }
-    let name = file.map_or("standard input".into(), Path::to_string_lossy);
+    let name = file.map_or("standard input".to_owned(), path_cell);
     let unreadable = |error: &dyn fmt::Display| CommandError::Input(format!("{name}: {error}"));
     let (input, lines) = open(file).map_err(|error| unreadable(&error))?;
     let format = args.format.or_else(|| Format::of_file(file?));
@@ -284,7 +284,8 @@ impl fmt::Display for Report {
         }
         write!(f, "{table}")?;
         if !self.ignored_columns.is_empty() {
-            write!(f, "\ncolumns that are not looked at: {}", self.ignored_columns.join(", "))?;
+            let columns: Vec<_> = self.ignored_columns.iter().map(|name| cell(name)).collect();
+            write!(f, "\ncolumns that are not looked at: {}", columns.join(", "))?;
         }
         for Line { line, problem } in self.problems.iter().take(LISTED) {
             write!(f, "\nline {line}: {problem}")?;

@@ -92,7 +92,7 @@ impl fmt::Display for CommandError {
                 "{} belongs to another user: run this as that user, or as root while the server is running",
                 dir.display()
             ),
-            Self::File(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::File(path, error) => write!(f, "{}: {error}", output::path_cell(path)),
             Self::TooLate(deadline) => write!(
                 f,
                 "not done within {}: the machine is busy, the disk is slow, or the store is damaged: try again with a \

@@ -63,7 +63,7 @@ pub(crate) fn say(text: impl fmt::Display) {
 /// [`CommandError::Input`].
 pub(crate) fn demand_file(path: &Path) -> Result<(), CommandError> {
     if path.symlink_metadata().is_ok_and(|there| !there.is_file()) {
-        return Err(CommandError::Input(format!("{} is no file; - is standard output", path.display())));
+        return Err(CommandError::Input(format!("{} is no file; - is standard output", path_cell(path))));
     }
     Ok(())
 }
@@ -78,6 +78,11 @@ pub(crate) fn cell(text: &str) -> String {
     let quoted = quoted(text);
     let plain = quoted.len() == text.len() + 2 && text.trim() == text && !text.contains("  ");
     if plain { text.to_owned() } else { quoted }
+}
+
+/// The same of a file's name.
+pub(crate) fn path_cell(path: &Path) -> String {
+    cell(&path.to_string_lossy())
 }
 
 /// A table with aligned columns.

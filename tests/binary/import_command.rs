@@ -387,6 +387,22 @@ fn what_comes_before_an_open_quote_is_added_and_reported() {
     assert_eq!(names(dir.path()).len(), 4);
 }
 
+#[test]
+fn names_of_columns_and_files_cannot_speak_to_a_terminal() {
+    let dir = temporary();
+    let header = "username,password_hash,\u{1b}]0;a title\u{7},mail";
+    let said = import(dir.path(), &[], &format!("{header}\nanna,{PBKDF2},,\n"));
+    let shown = r#"columns that are not looked at: "\u{1b}]0;a title\u{7}", mail"#;
+    assert!(said.code == Some(0) && said.out.contains(shown), "{said:?}");
+    let (data, no_file) = (dir.path().join("data"), dir.path().join("\u{1b}]0;a title\u{7}"));
+    fs::create_dir(&no_file).unwrap();
+    for what in ["import", "export"] {
+        let said = end(command(what, &data, &[no_file.to_str().unwrap()]).spawn().unwrap());
+        assert_eq!(said.code, Some(2), "{said:?}");
+        assert!(said.err.contains(r"\u{1b}]0;a title\u{7}") && !said.err.contains('\u{1b}'), "{said:?}");
+    }
+}
+
 /// Enough that a kill comes in the middle.
 const MANY: usize = 6000;
 
