@@ -74,6 +74,10 @@ fn import(args: &ImportArgs, report: &mut Report) -> Result<(), CommandError> {
     let mut rows = Rows::read(input, format).map_err(|error| unreadable(&error))?;
     let none = if args.apply { WhereNone::Make } else { WhereNone::Refuse };
     with_console(&settings, none, |console| {
+        if io::stderr().is_terminal() {
+            // A line of the audit log for each user would bury all else; the report has their number.
+            log::set_max_level(log::LevelFilter::Warn.min(log::max_level()));
+        }
         let mut progress = Progress::begin("lines", lines);
         let mut names = Names::default();
         let mut batch = Vec::with_capacity(MOVED_AT_ONCE);

@@ -14,6 +14,7 @@ use rustix::process::Pid;
 use serde_json::{Value, json};
 
 use crate::support::{CHEAP, Process, Tokens, credentials, gatelet, secrets, temporary};
+use crate::terminal::Terminal;
 use crate::{PASSWORD, get, register, stop_well, watched};
 
 /// Of `PASSWORD`, by passlib 1.7.4, argon2-cffi 25.1.0 and bcrypt 5.0.0.
@@ -401,6 +402,17 @@ fn names_of_columns_and_files_cannot_speak_to_a_terminal() {
         assert_eq!(said.code, Some(2), "{said:?}");
         assert!(said.err.contains(r"\u{1b}]0;a title\u{7}") && !said.err.contains('\u{1b}'), "{said:?}");
     }
+}
+
+#[test]
+fn a_terminal_is_not_flooded_with_the_audit_log_of_an_import() {
+    let dir = temporary();
+    let file = dir.path().join("users.csv");
+    fs::write(&file, one_of_each()).unwrap();
+    let terminal = Terminal::open(&dir.path().join("data"), &["import", "--apply", file.to_str().unwrap()]);
+    let (code, shown) = terminal.end();
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("added                    4") && !shown.contains("gatelet::audit"), "{shown}");
 }
 
 /// Enough that a kill comes in the middle.
