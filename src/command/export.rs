@@ -58,13 +58,13 @@ fn export(args: &ExportArgs) -> Result<(), CommandError> {
     })
 }
 
-/// Writes page by page. Answers how many there were.
+/// Writes page by page, and nothing before there is a first one. Answers how many users there were.
 fn write_users(console: &mut Console<'_>, format: Format, out: &mut dyn Write) -> Result<u64, CommandError> {
+    let mut page = console.ask(Method::GET, "/export", None)?;
     let mut out = Writer::begin(format, out)?;
-    let mut progress = Progress::begin("users", None);
-    let (mut path, mut count) = ("/export".to_owned(), 0);
+    let mut progress = Progress::begin("users", page["total"].as_u64());
+    let mut count = 0;
     loop {
-        let page = console.ask(Method::GET, &path, None)?;
         let users = page["users"].as_array().map_or(&[][..], Vec::as_slice);
         for user in users {
             out.user(user)?;
@@ -72,7 +72,7 @@ fn write_users(console: &mut Console<'_>, format: Format, out: &mut dyn Write) -
         count += users.len() as u64;
         progress.advance(users.len() as u64);
         match page["next"].as_str() {
-            Some(next) => path = format!("/export?after={next}"),
+            Some(next) => page = console.ask(Method::GET, &format!("/export?after={next}"), None)?,
             None => break,
         }
     }

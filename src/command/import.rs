@@ -81,13 +81,13 @@ fn import(args: &ImportArgs, report: &mut Report) -> Result<(), CommandError> {
         let mut progress = Progress::begin("lines", lines);
         let mut names = Names::default();
         let mut batch = Vec::with_capacity(MOVED_AT_ONCE);
+        let (mut rows_read, mut lines_done) = (0, 0);
         let ended = loop {
             let Row { line, user } = match rows.next() {
                 Some(Ok(row)) => row,
                 Some(Err(error)) => break Err(unreadable(&error)),
                 None => break Ok(()),
             };
-            progress.advance(line - report.lines);
             report.lines = line;
             match user {
                 Err(problem) => report.refuse(line, Refused::Problem(problem)),
@@ -99,8 +99,11 @@ fn import(args: &ImportArgs, report: &mut Report) -> Result<(), CommandError> {
                     None => batch.push((line, user)),
                 },
             }
-            if batch.len() == MOVED_AT_ONCE {
+            rows_read += 1;
+            if rows_read % MOVED_AT_ONCE == 0 {
                 report.settle(console, &mut batch)?;
+                progress.advance(line - lines_done);
+                lines_done = line;
             }
         };
         report.settle(console, &mut batch)?;

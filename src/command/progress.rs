@@ -1,8 +1,9 @@
 //! How far something has come that takes long.
 
+use std::fmt::Write;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanFloatCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// How long something may take without a word.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -18,11 +19,13 @@ impl Progress {
     pub(crate) fn begin(unit: &'static str, total: Option<u64>) -> Self {
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
         let template = match total {
-            Some(_) => "{bar:30} {percent}% {human_pos}/{human_len} {msg}, {per_sec}, {eta} left",
-            None => "{spinner} {human_pos} {msg}, {per_sec}",
+            Some(_) => "{bar:30} {percent}% {human_pos}/{human_len} {msg}, {rate}, {eta} left",
+            None => "{spinner} {human_pos} {msg}, {rate}",
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            bar.set_style(style.with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
+                let _ = write!(out, "{:.0}/s", HumanFloatCount(state.per_sec()));
+            }));
         }
         bar.set_message(unit);
         Self { bar, shown: false }
@@ -34,7 +37,11 @@ impl Progress {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
             self.shown = true;
         }
+        let is_first = self.bar.position() == 0;
         self.bar.inc(by);
+        if is_first {
+            self.bar.reset_eta(); // the time before went into opening the store
+        }
     }
 }
 

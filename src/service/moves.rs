@@ -94,6 +94,11 @@ impl Service {
         }
         Ok(self.store.users_with_hashes_after(after, limit).await?)
     }
+
+    /// How many users there are.
+    pub fn user_count(&self) -> u64 {
+        self.store.user_count()
+    }
 }
 
 async fn arrive(

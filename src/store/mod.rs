@@ -522,10 +522,15 @@ impl Store {
         }
     }
 
+    /// How many users there are.
+    pub fn user_count(&self) -> u64 {
+        self.progress.users.load(Ordering::Relaxed)
+    }
+
     /// How much there is in the store, visible changes included. Asks the file system: blocks.
     pub fn extent(&self) -> Extent {
         Extent {
-            users: self.progress.users.load(Ordering::Relaxed),
+            users: self.user_count(),
             ended_sessions: self.progress.ended_sessions.load(Ordering::Relaxed),
             bytes: self.db.size_on_disk().ok(),
             free_bytes: space::free(&self.dir).ok(),

@@ -337,8 +337,10 @@ fn an_export_to_a_file_is_whole_and_its_owners_alone() {
         assert!(said.err.contains("is no file"), "{said:?}");
     }
     assert_eq!(fs::read_link(&link).unwrap(), Path::new("/dev/null"));
-    let said = end(command("export", &dir.path().join("nowhere"), &[path]).spawn().unwrap());
-    assert_eq!(said.code, Some(73), "{said:?}");
+    for to in [path, "-"] {
+        let said = end(command("export", &dir.path().join("nowhere"), &[to]).spawn().unwrap());
+        assert_eq!((said.code, &*said.out), (Some(73), ""), "{said:?}");
+    }
     assert_eq!(fs::read(&file).unwrap(), before);
 }
 
@@ -413,6 +415,45 @@ fn a_terminal_is_not_flooded_with_the_audit_log_of_an_import() {
     let (code, shown) = terminal.end();
     assert_eq!(code, Some(0), "{shown}");
     assert!(shown.contains("added                    4") && !shown.contains("gatelet::audit"), "{shown}");
+}
+
+/// Feeds a pipe that is read by its name for more than the two seconds after which there is something to show.
+fn feed_slowly(pipe: &Path) -> thread::JoinHandle<()> {
+    assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    let pipe = pipe.to_owned();
+    thread::spawn(move || {
+        let mut input = fs::OpenOptions::new().write(true).open(pipe).unwrap();
+        let users = many();
+        let (before, after) = users.split_at(users.len() / 2);
+        input.write_all(before.as_bytes()).unwrap();
+        thread::sleep(Duration::from_secs(3));
+        input.write_all(after.as_bytes()).unwrap();
+    })
+}
+
+#[test]
+fn progress_is_shown_at_a_terminal_while_it_takes_long_and_nowhere_else() {
+    let dir = temporary();
+    let [at_terminal, elsewhere] = ["a", "b"].map(|name| dir.path().join(name));
+    let feeders = [&at_terminal, &elsewhere].map(|pipe| feed_slowly(pipe));
+    let data = dir.path().join("data");
+    let args = ["import", at_terminal.to_str().unwrap()];
+    let terminal = Terminal::open_with(&data, &args, &[("TERM", "xterm")]);
+    let piped = command("import", &data, &[elsewhere.to_str().unwrap()]).spawn().unwrap();
+
+    let said = end(piped);
+    assert_eq!((said.code, &*said.err), (Some(0), ""), "{said:?}");
+    let (code, shown) = terminal.end();
+    assert_eq!(code, Some(0), "{shown:?}");
+    let (bars, report) = shown.split_once("RESULT").unwrap();
+    let (_, rate) = bars.rsplit_once(" lines, ").expect(bars);
+    let (rate, rest) = rate.split_once("/s").unwrap();
+    assert!(rate.chars().all(|c| c.is_ascii_digit() || c == ','), "{bars:?}");
+    assert!(rest.contains("\u{1b}[2K"), "it is taken away: {bars:?}");
+    assert!(report.contains("would be added           6,000"), "{report}");
+    for feeder in feeders {
+        feeder.join().unwrap();
+    }
 }
 
 /// Enough that a kill comes in the middle.

@@ -82,5 +82,6 @@ pub(super) async fn export(origin: Arc<Origin>, app: Arc<App>, query: Query) -> 
     let next = users.last().filter(|_| users.len() == MOVED_AT_ONCE).map(|(user, _)| user.id);
     let body =
         |(user, hash): &(User, PasswordHash)| moved(user.name.as_str(), hash, user.role, user.disabled);
-    Ok(answer::ok(&json!({ "users": users.iter().map(body).collect::<Vec<_>>(), "next": next })))
+    let users: Vec<_> = users.iter().map(body).collect();
+    Ok(answer::ok(&json!({ "users": users, "next": next, "total": app.service.user_count() })))
 }
