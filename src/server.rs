@@ -52,7 +52,7 @@ impl StartError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Store(error) => match error {
-                OpenError::InUse(..) | OpenError::Io(..) => Exit::Unavailable,
+                OpenError::InUse(..) | OpenError::NotOurs(..) | OpenError::Io(..) => Exit::Unavailable,
                 OpenError::Damaged(..)
                 | OpenError::TimedOut(_)
                 | OpenError::Vanished(_)

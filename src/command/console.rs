@@ -1,8 +1,6 @@
 //! The console of a data directory, as commands see it: the running server's, or one of their own.
 
-use std::fs;
 use std::mem::ManuallyDrop;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +17,7 @@ use crate::http::console::{ConsoleError, ConsoleReply, ask, ask_within, connect,
 use crate::logging::Logging;
 use crate::server::{Server, StartError};
 use crate::settings::Settings;
-use crate::store::OpenError;
+use crate::store::{OpenError, demand_ours};
 
 /// What to do where there is no store.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -127,14 +125,20 @@ impl Console<'_> {
             }
             match self.runtime.block_on(connect(dir)) {
                 Ok(stream) => return Ok(stream),
-                Err(ConsoleError::NotAllowed) => return Err(CommandError::NotOurs(dir.to_owned())),
+                Err(error @ ConsoleError::NotAllowed) => {
+                    demand_ours(dir).map_err(|error| CommandError::Start(StartError::Store(error)))?;
+                    return Err(CommandError::Console(error));
+                }
                 Err(
                     error @ (ConsoleError::Failed(_) | ConsoleError::TooLate(_) | ConsoleError::BrokenOff),
                 ) => return Err(CommandError::Console(error)),
                 // Opening waits for whoever is about to stop, and gives way to a server that has come up.
                 Err(ConsoleError::NotRunning) => match self.open() {
-                    Err(CommandError::Start(StartError::Store(OpenError::InUse(..))))
-                        if began.elapsed() < IN_BETWEEN => {}
+                    Err(CommandError::Start(StartError::Store(OpenError::InUse(dir, pid)))) => {
+                        if began.elapsed() >= IN_BETWEEN {
+                            return Err(CommandError::InUse(dir, pid));
+                        }
+                    }
                     opened => opened?,
                 },
             }
@@ -144,10 +148,10 @@ impl Console<'_> {
     /// Opens the store for ourselves alone.
     fn open(&mut self) -> Result<(), CommandError> {
         let dir = self.settings.data_dir();
-        if self.none == WhereNone::Refuse && !is_data_dir(dir) {
+        // What is no directory at all, opening calls by its name.
+        if self.none == WhereNone::Refuse && !is_data_dir(dir) && !dir.is_file() {
             return Err(CommandError::NoStore(dir.to_owned()));
         }
-        demand_ours(dir)?;
         let clock = Arc::new(Clock::system());
         let opened = self.runtime.block_on(Server::open_within(IN_BETWEEN, self.settings, clock));
         self.own = Some(ManuallyDrop::new(Arc::new(opened.map_err(CommandError::Start)?)));
@@ -162,17 +166,6 @@ impl Console<'_> {
             _ => Err(CommandError::StoreFailed),
         }
     }
-}
-
-/// Refuses a directory that is somebody else's.
-pub(crate) fn demand_ours(dir: &Path) -> Result<(), CommandError> {
-    // A volume may be lent to its user by group; what has been made in it tells whose it is.
-    let lock = dir.join("lock");
-    let whose = fs::metadata(if lock.exists() { &lock } else { dir });
-    if whose.is_ok_and(|made| made.uid() != rustix::process::geteuid().as_raw()) {
-        return Err(CommandError::NotOurs(dir.to_owned()));
-    }
-    Ok(())
 }
 
 fn is_data_dir(dir: &Path) -> bool {

@@ -29,7 +29,7 @@ use http::StatusCode;
 use crate::exit::Exit;
 use crate::http::console::ConsoleError;
 use crate::server::StartError;
-pub(crate) use console::{WhereNone, call, demand_ours, with_console};
+pub(crate) use console::{WhereNone, call, with_console};
 pub(crate) use output::{print, say};
 
 /// A command that did not do what it was told.
@@ -37,8 +37,8 @@ pub(crate) use output::{print, say};
 pub(crate) enum CommandError {
     /// There is no store.
     NoStore(PathBuf),
-    /// The directory is somebody else's; what is made in it here could not be read there.
-    NotOurs(PathBuf),
+    /// The store is in use, and no server answers that could be asked instead; the process that has it.
+    InUse(PathBuf, String),
     /// The store does not open.
     Start(StartError),
     /// A running server does not answer.
@@ -66,7 +66,9 @@ pub(crate) enum CommandError {
 impl CommandError {
     fn exit(&self) -> Exit {
         match self {
-            Self::NoStore(_) | Self::NotOurs(_) | Self::File(..) => Exit::Unavailable,
+            Self::NoStore(_) | Self::InUse(..) | Self::Console(ConsoleError::NotAllowed) | Self::File(..) => {
+                Exit::Unavailable
+            }
             Self::Damaged(_) => Exit::Damaged,
             Self::StoreFailed | Self::TooLate(_) | Self::Refused(StatusCode::SERVICE_UNAVAILABLE, _) => {
                 Exit::StoreFailed
@@ -87,9 +89,10 @@ impl fmt::Display for CommandError {
             Self::NoStore(dir) => {
                 write!(f, "there is no store in {}: start the server once, or give --data-dir", dir.display())
             }
-            Self::NotOurs(dir) => write!(
+            Self::InUse(dir, pid) => write!(
                 f,
-                "{} belongs to another user: run this as that user, or as root while the server is running",
+                "{} is in use by process {pid}, which takes no commands, such as another command or a server that starts \
+                 or stops: try again when it has finished",
                 dir.display()
             ),
             Self::File(path, error) => write!(f, "{}: {error}", output::path_cell(path)),

@@ -7,7 +7,7 @@ use clap::Args;
 use super::output::users;
 use super::progress::Progress;
 use super::token::read_keys;
-use super::{CommandError, demand_ours, finish, print};
+use super::{CommandError, finish, print};
 use crate::backup::{BackupFile, Checked, ReadError, RestoreError, restore};
 use crate::clock::Clock;
 use crate::exit::Exit;
@@ -39,7 +39,6 @@ fn restore_file(args: &RestoreArgs) -> Result<(), CommandError> {
     let settings = Settings::from_environment(&args.data)?;
     let known = known_keys(args.keys.as_deref())?;
     let dir = settings.data_dir();
-    demand_ours(dir)?;
     let mut opened = OpenBackup::open(&args.file)?;
     let checked = opened.check(known.as_ref())?;
     let logging = Logging::start("warn", settings.log_format)?;

@@ -45,6 +45,7 @@ use commit::{Committer, Order, Progress};
 pub use inspect::{Findings, Inspection, Records, time_to_inspect};
 use ledger::{Ledger, Stop, Trees};
 use open::Engine;
+pub(crate) use open::demand_ours;
 pub use open_error::OpenError;
 pub use restore::{Filling, Restoration};
 pub use snapshot::{Snapshot, SnapshotError};

@@ -18,13 +18,14 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use uuid::Uuid;
 
 use super::changes::user_id;
@@ -73,6 +74,7 @@ pub(super) struct Opened {
 
 pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<Opened, OpenError> {
     create_data_dir(dir)?;
+    demand_ours(dir)?;
     let store = dir.join("store");
     let used_before = dir.join("lock").exists() || dir.join("store-id").exists();
     if store.exists() && !used_before {
@@ -136,6 +138,20 @@ pub(super) fn create_data_dir(dir: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Refuses a directory that is somebody else's. Whoever owns it could lead us elsewhere, which matters most where we are
+/// root, and what we make in it they could not read.
+pub(crate) fn demand_ours(dir: &Path) -> Result<(), OpenError> {
+    let us = rustix::process::geteuid();
+    // A volume may be root's and lent to its user by group; what has been made in it tells whose it is.
+    let directory =
+        fs::metadata(dir).ok().map(|there| there.uid()).filter(|&owner| owner != 0 || us.is_root());
+    let lock = fs::symlink_metadata(dir.join("lock")).ok().map(|there| there.uid());
+    match directory.into_iter().chain(lock).find(|&owner| owner != us.as_raw()) {
+        Some(owner) => Err(OpenError::NotOurs(dir.into(), owner)),
+        None => Ok(()),
+    }
+}
+
 /// Whoever can write to the directory can put files of their own in the place of ours.
 pub(super) fn warn_if_others_can_write(dir: &Path) {
     if fs::metadata(dir).is_ok_and(|dir| dir.permissions().mode() & 0o022 != 0) {
@@ -153,6 +169,7 @@ pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
         .create(true)
         .truncate(false)
         .mode(0o600)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed()) // what a link leads to is not ours to write into
         .open(&path)
         .map_err(io)?;
     match file.try_lock() {

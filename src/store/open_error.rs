@@ -1,6 +1,7 @@
 //! Why the store does not open, in words for the operator.
 
 use std::fmt;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,8 @@ use uuid::Uuid;
 pub enum OpenError {
     /// Another process uses the directory.
     InUse(PathBuf, String),
+    /// The directory is somebody else's: of the user with this id.
+    NotOurs(PathBuf, u32),
     /// The directory or something in it cannot be made or used.
     Io(PathBuf, io::Error),
     /// The store's files do not make sense.
@@ -42,6 +45,18 @@ impl fmt::Display for OpenError {
                  give this one a --data-dir of its own",
                 dir.display()
             ),
+            Self::NotOurs(dir, owner) => {
+                let (owner, become_them) = match user_name(*owner) {
+                    Some(name) => (name.clone(), format!("runuser -u {name} --")),
+                    None => (owner.to_string(), format!("setpriv --reuid={owner} --clear-groups")),
+                };
+                write!(
+                    f,
+                    "{} belongs to another user ({owner}): run this as that user, from root with `{become_them} \
+                     gatelet …`; while the server runs, root's commands reach it",
+                    dir.display()
+                )
+            }
             Self::Io(path, error) if error.kind() == io::ErrorKind::StorageFull => {
                 write!(f, "{}: the disk is full: free some space and start again", path.display())
             }
@@ -110,4 +125,14 @@ impl OpenError {
             error => Self::Damaged(store.into(), error.to_string()),
         }
     }
+}
+
+/// The name of a user of this machine, if the machine itself knows it.
+fn user_name(id: u32) -> Option<String> {
+    let users = fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(id)).then(|| name.to_owned())
+    })
 }

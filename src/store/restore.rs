@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::ledger::{In, Trees};
-use super::open::{create_data_dir, lock, make, warn_if_others_can_write, write_marker};
+use super::open::{create_data_dir, demand_ours, lock, make, warn_if_others_can_write, write_marker};
 use super::open_error::OpenError;
 use super::record;
 use super::seal::{Acknowledged, Seal};
@@ -48,6 +48,7 @@ impl Restoration {
     /// [`OpenError`]; nothing has been changed then.
     pub fn begin(dir: &Path, options: &StoreOptions) -> Result<Self, OpenError> {
         create_data_dir(dir)?;
+        demand_ours(dir)?;
         demand_empty(dir)?; // before anything is made in it
         let lock = lock(dir)?;
         demand_empty(dir)?; // as it is now that nobody else changes it

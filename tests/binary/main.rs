@@ -18,6 +18,7 @@ mod log;
 mod log_json;
 mod log_secrets;
 mod metrics;
+mod owner;
 mod settings;
 mod settings_command;
 mod start;

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -555,33 +554,5 @@ fn ten_thousand_users_are_listed_whole_in_order_and_in_the_memory_of_a_thousand(
     }
     assert_eq!(lines.next(), None);
     assert!(watched(Pid::from_child(&child), move || child.wait()).unwrap().success());
-    stop_well(server);
-}
-
-#[test]
-#[ignore = "needs root: acts as two users"]
-fn root_uses_the_directory_of_another_user_through_its_server_alone() {
-    const NOBODY: u32 = 65534;
-    let dir = temporary();
-    let (program, data) = (dir.path().join("gatelet"), dir.path().join("data"));
-    fs::copy(env!("CARGO_BIN_EXE_gatelet"), &program).unwrap(); // where it was built may be root's alone
-    std::os::unix::fs::chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
-    let start = || {
-        let mut serve = Command::new(&program);
-        serve.env_clear().args(["--listen", "127.0.0.1:0", "--scrypt", CHEAP, "--data-dir"]).arg(&data);
-        Process::spawn(serve.uid(NOBODY).gid(NOBODY)).unwrap()
-    };
-    let server = start();
-    let id = register(&server, "anna");
-    assert_eq!(done(&data, &["disable", "anna"], ""), "user \"anna\" is now disabled\n");
-    assert!(done(&data, &["list"], "").contains(&id));
-    stop_well(server);
-    for args in [&["list"][..], &["show", "anna"], &["enable", "anna"], &["delete", "anna", "--yes"]] {
-        let said = user(&data, args, "");
-        assert_eq!((said.code, &*said.out), (Some(73), ""), "{args:?}: {said:?}");
-        assert!(said.err.contains("belongs to another user"), "{said:?}");
-    }
-    let server = start();
-    assert_eq!(shown(&data, "anna")["disabled"], true);
     stop_well(server);
 }
