@@ -292,36 +292,17 @@ fn an_import_that_is_asked_for_wrongly_does_not_happen() {
     stop_well(server);
 }
 
-/// A directory whose socket would have a path of more than 107 bytes, which is all that the system takes.
-fn deep(dir: &Path) -> PathBuf {
-    let deep = dir.join("d".repeat(60)).join("e".repeat(60));
-    assert!(socket(&deep).as_os_str().len() > 107);
-    deep
-}
-
 #[test]
-fn where_the_path_is_too_long_for_a_socket_the_server_says_so_and_serves() {
+fn a_path_that_is_too_long_for_a_socket_hinders_neither_the_server_nor_commands() {
     let dir = temporary();
-    let data = deep(dir.path());
+    let data = dir.path().join("d".repeat(60)).join("e".repeat(60));
+    assert!(socket(&data).as_os_str().len() > 107, "all that the system takes");
     let server = start(&data);
-    register(&server, "anna");
-    let tokens = log_in(&server, "anna");
-    assert_eq!(get(&server, "/user/me", &tokens.access).status, 200);
-    assert!(!socket(&data).exists());
+    assert!(socket(&data).exists());
+    expect_well(&server, &data, "a long path");
     let log = stop_well(server);
-    let warnings = log.lines().filter(|line| line.contains("cannot reach this server"));
-    assert_eq!(warnings.count(), 1, "{log}");
-}
-
-#[test]
-fn where_the_path_is_too_long_for_a_socket_commands_do_while_the_server_is_stopped() {
-    let dir = temporary();
-    let data = deep(dir.path());
-    let server = start(&data);
-    let output = key_list(&data);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(73) && said.contains("in use"), "while it runs: {output:?}");
-    stop_well(server);
+    assert!(!log.contains("cannot reach this server"), "{log}");
+    assert!(!socket(&data).exists());
     let output = key_list(&data);
     assert_eq!(output.status.code(), Some(0), "while it is stopped: {output:?}");
 }
@@ -335,6 +316,19 @@ fn a_directory_in_the_sockets_place_stays_and_the_server_serves() {
     let log = stop_well(server);
     assert!(log.contains("cannot reach this server"), "{log}");
     assert!(socket(dir.path()).is_dir());
+}
+
+#[test]
+fn a_data_directory_that_is_a_file_is_called_one() {
+    let dir = temporary();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    for args in [&["user", "list"][..], &["verify"], &["export", "-"]] {
+        let output = run(gatelet().args(args).arg("--data-dir").arg(&file));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(73), "{args:?}: {said}");
+        assert!(said.contains("not a directory"), "{args:?}: {said}");
+    }
 }
 
 /// The socket must be there by the time somebody can know of the server.

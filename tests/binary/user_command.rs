@@ -338,7 +338,8 @@ fn a_directory_whose_server_cannot_be_reached_is_in_use() {
     fs::remove_file(dir.path().join("control.sock")).unwrap();
     let said = add(dir.path(), &["bert"], format!("{PASSWORD}\n").as_bytes());
     assert_eq!((said.code, &*said.out), (Some(73), ""), "{}", said.err);
-    assert!(said.err.contains("in use"), "{}", said.err);
+    let text = said.err;
+    assert!(text.contains("in use") && text.contains("try again") && !text.contains("--data-dir"), "{text}");
     assert_eq!(log_in(&server, "bert", PASSWORD).status, 401);
     stop_well(server);
 }

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::{PATIENCE, SOCKET};
+use super::{PATIENCE, address};
 
 /// What the console answered.
 #[derive(Debug)]
@@ -59,9 +59,12 @@ impl fmt::Display for ConsoleError {
 /// # Errors
 /// [`ConsoleError`].
 pub async fn connect(dir: &Path) -> Result<UnixStream, ConsoleError> {
-    UnixStream::connect(dir.join(SOCKET)).await.map_err(|error| match error.kind() {
-        // The last: the path is too long for a socket, so nobody listens there either.
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidInput => {
+    let connected = async {
+        let (address, _held) = address(dir)?;
+        UnixStream::connect(address).await
+    };
+    connected.await.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => {
             ConsoleError::NotRunning
         }
         io::ErrorKind::PermissionDenied => ConsoleError::NotAllowed,

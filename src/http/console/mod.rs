@@ -10,8 +10,9 @@ mod moves;
 mod users;
 mod verify;
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -59,7 +60,7 @@ impl Console {
     /// Listens in the data directory `dir`, which must be locked: a socket that is there is a dead one.
     ///
     /// # Errors
-    /// When the socket cannot be made, for example because its path is longer than 107 bytes.
+    /// When the socket cannot be made.
     pub fn listen(dir: &Path) -> io::Result<Self> {
         let path = dir.join(SOCKET);
         match fs::remove_file(&path) {
@@ -67,7 +68,8 @@ impl Console {
             _ => {}
         }
         // The directory is its owner's alone, so nobody can come in between.
-        let listener = UnixListener::bind(&path)?;
+        let (address, _held) = address(dir)?;
+        let listener = UnixListener::bind(address)?;
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
         Ok(Self { listener, path })
     }
@@ -105,6 +107,18 @@ impl Drop for Console {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Where the socket in `dir` is bound and found, which is good for as long as the file with it is held: the path of a
+/// socket may have 107 bytes (`sun_path`), and that of a directory more. Then there is a short one by way of a handle.
+fn address(dir: &Path) -> io::Result<(PathBuf, Option<File>)> {
+    const PATH_MAX: usize = 107;
+    let path = dir.join(SOCKET);
+    if path.as_os_str().len() <= PATH_MAX {
+        return Ok((path, None));
+    }
+    let dir = File::open(dir)?;
+    Ok((Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(SOCKET), Some(dir)))
 }
 
 /// Serves the console on one connection.
