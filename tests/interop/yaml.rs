@@ -33,6 +33,7 @@ fn compose_accepts_its_file_and_gives_the_container_no_more_than_it_needs() {
     assert_eq!(gatelet["read_only"], true);
     assert_eq!(gatelet["cap_drop"], json!(["ALL"]));
     assert_eq!(gatelet["security_opt"], json!(["no-new-privileges:true"]));
+    assert_eq!(gatelet["ulimits"]["core"], 0, "keys and passwords stay in memory");
     assert_eq!(gatelet["ports"], json!(["127.0.0.1:5000:5000"]), "on loopback alone");
     assert_eq!(gatelet["volumes"], json!(["data:/data"]));
 }
