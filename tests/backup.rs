@@ -322,19 +322,22 @@ fn a_file_that_is_being_written_is_nobody_elses() {
     let dir = temporary();
     let path = dir.path().join("backup");
     let beside = dir.path().join("backup.new");
-    // Left over from a process that was killed, and readable by everybody.
-    fs::write(&beside, "x".repeat(1000)).unwrap();
-    fs::set_permissions(&beside, fs::Permissions::from_mode(0o644)).unwrap();
-    let mut file = NewFile::create(&path, 0).unwrap();
-    assert_eq!(fs::metadata(&beside).unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(NewFile::create(&path, 0).is_err_and(|error| error.kind() == std::io::ErrorKind::ResourceBusy));
-    file.write_all(b"whole").unwrap();
+    fs::write(&beside, "precious").unwrap();
+    let mut files = [(); 3].map(|()| NewFile::create(&path, 0).unwrap());
+    for (n, file) in files.iter_mut().enumerate() {
+        write!(file, "whole {n}").unwrap();
+    }
     assert!(!path.exists());
-    file.finish().unwrap();
-    assert_eq!(unpacked(&fs::read(&path).unwrap()), "whole");
-
-    std::os::unix::fs::symlink(dir.path().join("elsewhere"), &beside).unwrap();
-    assert!(NewFile::create(&path, 0).is_err(), "nobody is led elsewhere");
-    assert!(NewFile::create(&dir.path().join("full"), u64::MAX).unwrap().finish().is_err(), "room is left");
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    let [first, second, third] = files;
+    first.finish().unwrap();
+    assert_eq!(unpacked(&fs::read(&path).unwrap()), "whole 0");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(second.finish().is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists));
+    assert_eq!(unpacked(&fs::read(&path).unwrap()), "whole 0");
+    third.replace().unwrap();
+    assert_eq!(unpacked(&fs::read(&path).unwrap()), "whole 2");
+    let full = NewFile::create(&dir.path().join("full"), u64::MAX).unwrap().finish().unwrap_err();
+    assert!(full.to_string().contains("--min-free-mib"), "{full}");
+    assert_eq!(fs::read(&beside).unwrap(), b"precious");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is left behind");
 }

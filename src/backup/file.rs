@@ -1,24 +1,24 @@
 //! Backups as files: compressed, for their owner alone, and there under their name only when they are whole.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
-use rustix::fs::{OFlags, fstatvfs};
+use rustix::fs::fstatvfs;
 
 use super::{Checked, Checker, Flaw, LINE_MAX};
 use crate::clock::Timestamp;
-use crate::durable_file;
+use crate::durable_file::Draft;
 use crate::password::PasswordHash;
+use crate::store::BALLAST;
 use crate::token::offline::PublicKeys;
 use crate::user::User;
 
-/// After so many bytes it is looked again whether there is room left.
+/// Bytes that are written at the most before it is looked again whether there is room left.
 const LOOK_FOR_ROOM: u64 = 1 << 20;
 
 /// Ids and hashes are random: the best compression saves little more than the quickest and takes several times as long.
@@ -31,129 +31,90 @@ pub fn compressed<W: Write>(out: W) -> GzEncoder<W> {
     GzEncoder::new(out, compression())
 }
 
-/// A file that is being written, beside its place. Dropped before it is finished, it is removed.
-pub struct NewFile {
-    path: PathBuf,
-    beside: PathBuf,
-    out: Option<GzEncoder<BufWriter<Roomy>>>,
-}
+/// A file that is being written. It has no name before it is finished; dropped, it is gone.
+pub struct NewFile(GzEncoder<BufWriter<Roomy>>);
 
 /// A file that leaves some room on its disk.
 struct Roomy {
-    file: File,
+    draft: Draft,
     min_free: u64,
     since_looked: u64,
 }
 
 impl Write for Roomy {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.since_looked >= LOOK_FOR_ROOM {
-            demand_room(&self.file, self.min_free)?;
+        if self.since_looked + bytes.len() as u64 > LOOK_FOR_ROOM {
+            self.demand_room()?;
             self.since_looked = 0;
         }
-        let written = self.file.write(bytes)?;
+        let written = self.draft.file.write(bytes)?;
         self.since_looked += written as u64;
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.draft.file.flush()
     }
 }
 
-fn demand_room(file: &File, min_free: u64) -> io::Result<()> {
-    let stat = fstatvfs(file)?;
-    if stat.f_bavail.saturating_mul(stat.f_frsize) < min_free {
-        return Err(io::ErrorKind::StorageFull.into());
+impl Roomy {
+    /// The store must have what it needs even after what is written until the next look, and be it that its ballast has
+    /// to be taken up again.
+    fn demand_room(&self) -> io::Result<()> {
+        let stat = fstatvfs(&self.draft.file)?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let needed = self.min_free.saturating_add(BALLAST + LOOK_FOR_ROOM);
+        if free < needed {
+            let (free, needed) = (free >> 20, needed >> 20);
+            let why = format!(
+                "{free} MiB are free on its disk, and {needed} MiB must be (--min-free-mib and a reserve)"
+            );
+            return Err(io::Error::new(io::ErrorKind::StorageFull, why));
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 impl NewFile {
-    /// A file that will be `path`, which it replaces if it is there. Nothing is written where less than `min_free` bytes
-    /// of the disk would be left: the store may need them.
+    /// A file that will be `path`. Nothing is written where less than `min_free` bytes of the disk, and what the store
+    /// keeps in reserve, would be left: it may need them.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn create(path: &Path, min_free: u64) -> io::Result<Self> {
-        let beside = path.with_added_extension("new");
-        let file = take(&beside)?;
-        let file = Roomy { file, min_free, since_looked: LOOK_FOR_ROOM };
-        let out = compressed(BufWriter::with_capacity(1 << 16, file));
-        Ok(Self { path: path.to_owned(), beside, out: Some(out) })
+        let file = Roomy { draft: Draft::begin(path)?, min_free, since_looked: LOOK_FOR_ROOM };
+        Ok(Self(compressed(BufWriter::with_capacity(1 << 16, file))))
     }
 
     /// Makes the file durable and gives it its name.
     ///
     /// # Errors
-    /// When that fails; there is no file then, or the one that was there before.
-    pub fn finish(mut self) -> io::Result<()> {
-        let Some(out) = self.out.take() else {
-            return Ok(()); // cannot be: only this takes it
-        };
-        self.name(out).inspect_err(|_| self.remove())
+    /// When that fails, or when there is a file of that name by now, which stays.
+    pub fn finish(self) -> io::Result<()> {
+        self.whole()?.finish()
     }
 
-    fn name(&self, out: GzEncoder<BufWriter<Roomy>>) -> io::Result<()> {
-        let roomy = out.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
-        roomy.file.sync_all()?;
-        fs::rename(&self.beside, &self.path)?;
-        durable_file::sync_dir(durable_file::parent(&self.path))
+    /// The same, in the place of a file of that name.
+    ///
+    /// # Errors
+    /// When that fails; the file that was there before stays.
+    pub fn replace(self) -> io::Result<()> {
+        self.whole()?.replace()
     }
 
-    fn remove(&self) {
-        let _ = fs::remove_file(&self.beside);
+    fn whole(self) -> io::Result<Draft> {
+        let roomy = self.0.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+        Ok(roomy.draft)
     }
-}
-
-/// Opens an empty file for ourselves alone, be it new or left over from somebody who was killed. One that another
-/// process is writing is not taken from it: it would give its name to what we write. What somebody else has put there,
-/// or what is known by another name as well, is not written into.
-fn take(path: &Path) -> io::Result<File> {
-    let busy = || io::Error::new(io::ErrorKind::ResourceBusy, "another gatelet is writing it");
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
-        .open(path)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(busy()),
-        // Not every file system knows locks; two at once are rarer still.
-        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-        Err(TryLockError::Error(error)) => return Err(error),
-    }
-    let found = file.metadata()?;
-    if !found.is_file() || found.uid() != rustix::process::geteuid().as_raw() || found.nlink() != 1 {
-        let why = "what lies there with .new behind the name is not ours: remove it";
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
-    }
-    // Between the two calls its writer may have finished it: then it is a backup by now.
-    if !fs::metadata(path).is_ok_and(|there| file.metadata().is_ok_and(|ours| ours.ino() == there.ino())) {
-        return Err(busy());
-    }
-    file.set_len(0)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    Ok(file)
 }
 
 impl Write for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.out.as_mut().map_or(Ok(0), |out| out.write(bytes))
+        self.0.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(()) // what is not finished is nothing
-    }
-}
-
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        if self.out.is_some() {
-            self.remove();
-        }
     }
 }
 

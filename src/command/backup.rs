@@ -45,15 +45,25 @@ fn back_up(args: &BackupArgs) -> Result<(), CommandError> {
         return Ok(());
     }
     demand_file(path)?;
-    if !args.force && path.exists() {
+    let taken = || {
         let text =
             format!("{} is there already: give another name, or --force to replace it", path.display());
-        return Err(CommandError::Input(text));
+        CommandError::Input(text)
+    };
+    if !args.force && path.exists() {
+        return Err(taken());
     }
     let file = |error| CommandError::File(path.to_owned(), error);
     let mut out = NewFile::create(path, min_free(&settings)).map_err(file)?;
     let checked = download(&settings, &mut out, path)?;
-    out.finish().map_err(file)?;
+    if args.force {
+        out.replace().map_err(file)?;
+    } else {
+        out.finish().map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => taken(), // since
+            _ => file(error),
+        })?;
+    }
     print(format!("{}: {}", path.display(), summary(&checked)))
 }
 

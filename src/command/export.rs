@@ -1,6 +1,5 @@
 //! `gatelet export`: all users, with the hashes of their passwords, for another service.
 
-use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +12,7 @@ use super::output::{demand_file, path_cell, users};
 use super::progress::Progress;
 use super::user_files::{COLUMNS, Format};
 use super::{CommandError, WhereNone, finish, print};
-use crate::durable_file;
+use crate::durable_file::Draft;
 use crate::exit::Exit;
 use crate::settings::{DataDirArgs, Settings};
 
@@ -48,11 +47,14 @@ fn export(args: &ExportArgs) -> Result<(), CommandError> {
     with_console(&settings, WhereNone::Refuse, |console| match file {
         None => write_users(console, format, &mut io::stdout().lock()).map(drop),
         Some(path) => {
-            let written = durable_file::replace(path, |file: &mut File| write_users(console, format, file));
+            let of_file = |error| CommandError::File(path.to_owned(), error);
+            let mut draft = Draft::begin(path).map_err(of_file)?;
+            let written = write_users(console, format, &mut draft.file);
             let count = written.map_err(|error| match error {
-                CommandError::System(error) => CommandError::File(path.to_owned(), error),
+                CommandError::System(error) => of_file(error),
                 error => error,
             })?;
+            draft.replace().map_err(of_file)?;
             print(format!("{} written to {}", users(count), path_cell(path)))
         }
     })

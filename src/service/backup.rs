@@ -205,7 +205,7 @@ impl CopyPlan {
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
             let name = entry.file_name();
-            if name.to_str().and_then(|name| moment_of(name.strip_suffix(".new")?)).is_some() {
+            if name.to_str().and_then(|name| moment_of(durable_file::left_behind(name)?)).is_some() {
                 fs::remove_file(entry.path())?;
             }
         }

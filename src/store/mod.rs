@@ -49,6 +49,7 @@ pub(crate) use open::demand_ours;
 pub use open_error::OpenError;
 pub use restore::{Filling, Restoration};
 pub use snapshot::{Snapshot, SnapshotError};
+pub(crate) use space::BALLAST;
 use space::Space;
 
 /// How often to look whether sled has had an error on a thread of its own.

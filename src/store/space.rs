@@ -13,7 +13,7 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use crate::durable_file;
 
 /// Bytes of ballast: several times what sled needs to open and to write the snapshot of a large store.
-const BALLAST: u64 = 8 << 20;
+pub(crate) const BALLAST: u64 = 8 << 20;
 
 /// Bytes that are free where `dir` lies. Blocks.
 pub(super) fn free(dir: &Path) -> io::Result<u64> {

@@ -113,14 +113,15 @@ fn a_restart_neither_makes_a_copy_before_its_time_nor_forgets_one() {
 fn only_its_own_whole_copies_count_and_only_they_and_their_beginnings_are_removed() {
     let temporary = temporary();
     let later = own_name(start().after(1000 * HOUR));
-    let others = ["notes.txt", "gatelet-20200101T000000Z.jsonl", "backup.jsonl.gz.new", &later];
+    let others =
+        ["notes.txt", "gatelet-20200101T000000Z.jsonl", ".backup.jsonl.gz.0123456789abcdef.new", &later];
     let old: Vec<_> = (1..=5)
         .map(|hours| own_name(Timestamp::from_unix_secs(start().unix_secs() - 9000 * hours)))
         .collect();
     for name in others.into_iter().chain(old.iter().map(String::as_str)) {
         fs::write(temporary.path().join(name), "").unwrap();
     }
-    fs::write(temporary.path().join(format!("{}.new", old[0])), "").unwrap();
+    fs::write(temporary.path().join(format!(".{}.0123456789abcdef.new", old[0])), "").unwrap();
     let _server = server(temporary.path(), &[]);
     let mut expected: Vec<String> = others.iter().map(ToString::to_string).collect();
     expected.extend([own_name(start()), old[0].clone(), old[1].clone()]);

@@ -297,7 +297,6 @@ fn backup_restore_and_verify_need_no_server() {
     let said = succeeds(&mut restore(&file, &out.path().join("a/new/place")));
     assert!(said.contains("700 users") && said.contains("all sessions are over"), "{said}");
     assert!(succeeds(&mut verify(&out.path().join("a/new/place"))).contains("\"good\""));
-    assert!(!out.path().join("backup.jsonl.gz.new").exists());
 }
 
 #[test]
@@ -557,29 +556,71 @@ fn verify_says_why_a_stopped_store_does_not_open_and_what_to_do() {
 }
 
 #[test]
-fn a_backup_is_not_written_into_what_others_have_put_there() {
+fn links_and_devices_are_not_replaced_by_a_backup() {
     let data = filled(3);
     let dir = temporary();
-    let file = dir.path().join("backup.gz");
-    let beside = dir.path().join("backup.gz.new");
-    // A second name of a file that matters; and something that would be waited for.
-    let precious = dir.path().join("precious");
+    let (file, precious) = (dir.path().join("backup.gz"), dir.path().join("precious"));
     fs::write(&precious, "precious").unwrap();
-    fs::hard_link(&precious, &beside).unwrap();
-    assert!(fails(&mut backup(data.path(), &file), 73).contains("remove it"));
-    assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
-    fs::remove_file(&beside).unwrap();
-    assert!(Command::new("mkfifo").arg(&beside).status().unwrap().success());
-    fails(&mut backup(data.path(), &file), 73);
-    fs::remove_file(&beside).unwrap();
-    // Links and devices are not replaced, whether they lead somewhere or not.
     symlink(&precious, &file).unwrap();
     assert!(fails(backup(data.path(), &file).arg("--force"), 2).contains("is no file"));
-    fs::remove_file(&precious).unwrap();
+    fs::remove_file(&precious).unwrap(); // it leads nowhere now
     assert!(fails(&mut backup(data.path(), &file), 2).contains("is no file"));
     assert!(fs::symlink_metadata(&file).unwrap().is_symlink());
     fs::remove_file(&file).unwrap();
     succeeds(&mut backup(data.path(), &file));
+}
+
+#[test]
+fn files_beside_a_backup_or_an_export_stay_whatever_their_names() {
+    let data = filled(3);
+    let dir = temporary();
+    let path = |name: &str| dir.path().join(name);
+    for name in ["b.new", "b"] {
+        succeeds(&mut backup(data.path(), &path(name)));
+    }
+    fs::write(path("all.csv.new"), "precious").unwrap();
+    succeeds(gatelet().arg("export").arg(path("all.csv")).arg("--data-dir").arg(data.path()));
+    assert_eq!(users_in(&fs::read(path("b.new")).unwrap()).len(), 3);
+    assert_eq!(fs::read(path("all.csv.new")).unwrap(), b"precious");
+    assert_eq!(fs::read_to_string(path("all.csv")).unwrap().lines().count(), 4);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
+}
+
+#[test]
+fn exports_to_one_file_at_once_leave_one_of_them_whole() {
+    let data = filled(2000);
+    let dir = temporary();
+    let server = Process::start(data.path(), &[]);
+    let file = dir.path().join("all.csv");
+    let export = || {
+        let mut command = gatelet();
+        command.arg("export").arg(&file).arg("--data-dir").arg(data.path()).stdout(Stdio::null());
+        command.spawn().unwrap()
+    };
+    for mut command in [(); 4].map(|()| export()) {
+        assert!(command.wait().unwrap().success());
+        assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 2001);
+    }
+    stop_well(server);
+}
+
+#[test]
+fn a_file_that_is_made_while_a_backup_of_that_name_is_written_stays() {
+    let data = filled(3);
+    let dir = temporary();
+    let file = dir.path().join("backup.gz");
+    let server = Process::start(data.path(), &[]);
+    kill_process(pid(&server), Signal::STOP).unwrap();
+    let command = backup(data.path(), &file).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    thread::sleep(Duration::from_millis(300)); // it has begun, and waits for the server
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "Ctrl-C would leave nothing");
+    fs::write(&file, "precious").unwrap();
+    kill_process(pid(&server), Signal::CONT).unwrap();
+    let output = command.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(complaints(&output.stderr).contains("--force"), "{output:?}");
+    assert_eq!(fs::read(&file).unwrap(), b"precious");
+    stop_well(server);
 }
 
 #[test]

@@ -253,7 +253,8 @@ fn a_backup_or_a_restore_that_does_not_fit_leaves_nothing_behind() {
     let (disk, dir, out) = (Disk::new("96m"), filled(40_000), temporary());
     let (file, target) = (disk.path().join("backup.jsonl.gz"), disk.data());
     disk.fill(15); // 16 are left free
-    assert!(fails(&mut backup(dir.path(), &file), 73).contains("backup.jsonl.gz"));
+    let text = fails(&mut backup(dir.path(), &file), 73);
+    assert!(text.contains("backup.jsonl.gz") && text.contains("--min-free-mib"), "{text}");
     let entries = |dir: &Path| fs::read_dir(dir).unwrap().count();
     assert_eq!(entries(disk.path()), 1, "the filler");
     disk.make_room();
@@ -269,4 +270,35 @@ fn a_backup_or_a_restore_that_does_not_fit_leaves_nothing_behind() {
     }
     succeeds(&mut restore(&file, &target));
     stop_well(Process::start(&target, &[]));
+}
+
+#[test]
+#[ignore = "needs root: mounts a tmpfs"]
+fn a_backup_that_does_not_fit_takes_no_room_from_the_store() {
+    let disk = Disk::new("96m");
+    let dir = filled(40_000);
+    assert!(run(Command::new("cp").arg("-a").arg(dir.path()).arg(disk.data())).status.success());
+    let server = Process::start(&disk.data(), &[]);
+    register(&server, "first"); // the ballast is there
+    for left in [17, 18, 20, 26] {
+        disk.fill(left);
+        let backing_up = AtomicBool::new(true);
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for n in 0.. {
+                    register(&server, &format!("{n} with {left} left")); // or 503
+                    if !backing_up.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            });
+            let text = fails(&mut backup(&disk.data(), &disk.path().join("backup.jsonl.gz")), 73);
+            backing_up.store(false, Ordering::Relaxed);
+            assert!(text.contains("--min-free-mib"), "{text}");
+            writer.join().unwrap();
+        });
+        disk.make_room();
+    }
+    let log = stop_well(server);
+    assert!(!log.contains("the disk is nearly full"), "{log}");
 }
