@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::DumpableBehavior;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -23,6 +24,9 @@ use gatelet::settings::{self, Command, Settings};
 fn main() -> ExitCode {
     // Whatever is written from here on is for this user alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    // Memory holds keys and passwords. A limit on the size of cores would not bind a program that the system hands them
+    // to; this keeps debuggers of other processes of the same user away besides.
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     match settings::from_process() {
         Ok(Command::Serve(settings)) => serve(&settings),
         Ok(Command::Healthcheck(listen)) => match healthcheck::ask(settings::reachable(listen.listen)) {

@@ -1,14 +1,16 @@
 //! Signals: what was begun is finished, and the exit code is 0.
 
+use std::fs;
 use std::io;
 use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
-use crate::support::{CHEAP, Client, Process, Reply, credentials, request, temporary};
+use crate::support::{CHEAP, Client, Process, Reply, credentials, request, serve, temporary};
 use crate::{PASSWORD, end_of, log_in, pid, register, stop_well};
 
 /// A connection on which nothing has happened for longer than this may be closed at a stop although a request
@@ -256,4 +258,18 @@ fn new_connections_at_a_stop_are_answered_whole_or_not_at_all() {
 fn nothing_came(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionRefused | ConnectionReset | BrokenPipe)
+}
+
+#[test]
+fn a_crash_leaves_no_memory_behind() {
+    let limit = getrlimit(Resource::Core);
+    setrlimit(Resource::Core, Rlimit { current: limit.maximum, ..limit }).unwrap(); // the server inherits it
+    let (dir, elsewhere) = (temporary(), temporary());
+    let server = Process::spawn(serve(dir.path(), &[]).current_dir(elsewhere.path())).unwrap();
+    register(&server, "anna");
+    signal(&server, Signal::ABORT);
+    let ended = end_of(server);
+    assert_eq!(ended.status.signal(), Some(Signal::ABORT.as_raw()));
+    assert!(!ended.status.core_dumped());
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
 }

@@ -78,7 +78,10 @@ impl Terminal {
     fn echoes(&self) -> bool {
         let id = self.script.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
-        let terminal = format!("/proc/{}/fd/0", children.trim());
+        // What it has open is root's alone to see; the number of its terminal is not: field 7 of proc(5).
+        let stat = fs::read_to_string(format!("/proc/{}/stat", children.trim())).unwrap();
+        let device: u32 = stat.rsplit_once(") ").unwrap().1.split(' ').nth(4).unwrap().parse().unwrap();
+        let terminal = format!("/dev/pts/{}", device & 0xff | device >> 12 & 0xf_ff00);
         let output = Command::new("stty").args(["-a", "-F", &terminal]).output().unwrap();
         let settings = String::from_utf8_lossy(&output.stdout);
         assert!(settings.contains("echo"), "{output:?}");
