@@ -12,6 +12,7 @@ pub mod import;
 pub mod key;
 pub mod output;
 mod progress;
+mod prompt;
 pub mod restore;
 pub mod settings;
 pub mod token;

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::console::Console;
 use super::output::{OutputArgs, Table, cell};
+use super::prompt::unseen;
 use super::{CommandError, WhereNone, finish, print, say, with_console};
 use crate::exit::Exit;
 use crate::settings::{DataDirArgs, Settings};
@@ -342,12 +343,16 @@ fn confirm(question: &str) -> Result<(), CommandError> {
 /// From the terminal without echo, twice; otherwise the first line of standard input.
 fn read_password() -> Result<Zeroizing<String>, CommandError> {
     let input = |text: &str| CommandError::Input(text.to_owned());
-    if io::stdin().is_terminal() {
-        let password = Zeroizing::new(rpassword::prompt_password("Password: ")?);
-        let again = Zeroizing::new(rpassword::prompt_password("Again: ")?);
-        return if password == again { Ok(password) } else { Err(input("the passwords differ")) };
-    }
-    match std::str::from_utf8(&read_line()?) {
+    let line = if io::stdin().is_terminal() {
+        let line = unseen("Password: ")?;
+        if line != unseen("Again: ")? {
+            return Err(input("the passwords differ"));
+        }
+        line
+    } else {
+        read_line()?
+    };
+    match std::str::from_utf8(&line) {
         Ok("") => Err(input("no password on standard input")),
         Ok(line) => Ok(Zeroizing::new(line.to_owned())),
         Err(_) => Err(input("the password on standard input is not UTF-8")),

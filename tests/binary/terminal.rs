@@ -27,8 +27,18 @@ impl Terminal {
     /// The same with further variables in the environment.
     pub(crate) fn open_with(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let typed = format!("exec {} {}", env!("CARGO_BIN_EXE_gatelet"), args.join(" "));
+        Self::run(dir, &typed, variables)
+    }
+
+    /// The same in a shell that shows how the terminal is when the command has ended.
+    pub(crate) fn open_in_shell(dir: &Path, args: &[&str]) -> Self {
+        let gatelet = env!("CARGO_BIN_EXE_gatelet");
+        Self::run(dir, &format!("{gatelet} {}; code=$?; stty -a; exit $code", args.join(" ")), &[])
+    }
+
+    fn run(dir: &Path, typed: &str, variables: &[(&str, &str)]) -> Self {
         let script = Command::new("script")
-            .args(["--quiet", "--return", "--flush", "--command", &typed, "/dev/null"])
+            .args(["--quiet", "--return", "--flush", "--command", typed, "/dev/null"])
             .env_clear()
             .env("GATELET_DATA_DIR", dir)
             .env("GATELET_SCRYPT", CHEAP)
@@ -43,13 +53,23 @@ impl Terminal {
 
     /// Waits for a prompt and for the terminal to show no longer what is typed, and types a line.
     pub(crate) fn answer_unseen(&mut self, prompt: &str, line: &str) {
+        self.await_unseen(prompt);
+        self.type_line(line);
+    }
+
+    /// Waits for a prompt and for the terminal to show no longer what is typed, and presses Ctrl-C.
+    pub(crate) fn interrupt_unseen(&mut self, prompt: &str) {
+        self.await_unseen(prompt);
+        self.script.stdin.as_mut().unwrap().write_all(b"half a\x03").unwrap();
+    }
+
+    fn await_unseen(&mut self, prompt: &str) {
         self.await_prompt(prompt);
         let begun = Instant::now();
         while self.echoes() {
             assert!(begun.elapsed() < WATCHDOG, "the terminal goes on showing what is typed");
             thread::yield_now();
         }
-        self.type_line(line);
     }
 
     /// Waits for a prompt and types a line.

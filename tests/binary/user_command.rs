@@ -359,6 +359,22 @@ fn at_a_terminal_the_password_is_asked_for_twice_and_not_shown() {
 }
 
 #[test]
+fn at_a_terminal_ctrl_c_ends_it_as_a_signal_does_and_leaves_the_terminal_as_it_was() {
+    let dir = temporary();
+    for (answered, prompt) in [(None, "Password: "), (Some("Password: "), "Again: ")] {
+        let mut terminal = Terminal::open_in_shell(dir.path(), &["user", "add", "anna"]);
+        answered.into_iter().for_each(|prompt| terminal.answer_unseen(prompt, PASSWORD));
+        terminal.interrupt_unseen(prompt);
+        let (code, shown) = terminal.end();
+        assert_eq!(code, Some(130), "{shown}");
+        assert!(!shown.contains("half a") && !shown.contains("added"), "{shown}");
+        let modes: Vec<_> = shown.split_whitespace().collect();
+        assert!(["echo", "isig", "icanon"].iter().all(|mode| modes.contains(mode)), "{shown}");
+    }
+    assert!(!dir.path().join("store").exists());
+}
+
+#[test]
 fn at_a_terminal_two_passwords_that_differ_end_with_2_before_anything_is_made() {
     let dir = temporary();
     let data = dir.path().join("data");

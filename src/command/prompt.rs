@@ -1,0 +1,51 @@
+//! Asking at a terminal for what it is not to show.
+
+use std::io::{self, Read, Write};
+
+use rustix::process::{Signal, getpid, kill_process};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
+
+use super::CommandError;
+
+/// A terminal gives no longer lines. (As much as standard input reads at once, so that it keeps none of it.)
+const LINE_MAX: usize = 8 * 1024;
+
+/// Asks for a line, of which nothing is seen. Ctrl-C ends the process, as it does anywhere else.
+///
+/// # Errors
+/// When the terminal fails, or where the process outlives the signal.
+pub(super) fn unseen(question: &str) -> Result<Zeroizing<Vec<u8>>, CommandError> {
+    let terminal = io::stdin();
+    let before = tcgetattr(&terminal).map_err(io::Error::from)?;
+    let interrupt = before.special_codes[SpecialCodeIndex::VINTR];
+    let mut modes = before.clone();
+    modes.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+    modes.special_codes[SpecialCodeIndex::VEOL] = interrupt; // ends the line, and not us with the terminal like this
+    tcsetattr(&terminal, OptionalActions::Now, &modes).map_err(io::Error::from)?;
+    let line = ask(question);
+    tcsetattr(&terminal, OptionalActions::Now, &before).map_err(io::Error::from)?;
+    let _ = writeln!(io::stderr()); // the end of the line was not seen either
+    let mut line = line?;
+    if line.last() == Some(&interrupt) {
+        kill_process(getpid(), Signal::INT).map_err(io::Error::from)?;
+        return Err(CommandError::NotConfirmed);
+    }
+    line.pop_if(|last| *last == b'\n');
+    Ok(line)
+}
+
+fn ask(question: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut prompt = io::stderr();
+    write!(prompt, "{question}").and_then(|()| prompt.flush())?;
+    let mut line = Zeroizing::new(vec![0; LINE_MAX]);
+    loop {
+        match io::stdin().read(&mut line) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => {
+                line.truncate(read?);
+                return Ok(line);
+            }
+        }
+    }
+}
