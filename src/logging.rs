@@ -1,5 +1,6 @@
 //! Where log lines go: to standard error, by a thread of its own, so that a reader who stalls holds up nobody.
 
+mod filter;
 mod json;
 
 use std::fmt;
@@ -13,6 +14,9 @@ use clap::ValueEnum;
 use log::kv::Value;
 
 use crate::metrics::Counter;
+use filter::is_ours;
+
+pub use filter::Filter;
 
 /// How many lines may wait to be written, some 200 bytes each. Beyond it lines are dropped and counted.
 const WAITING: usize = 8192;
@@ -77,8 +81,7 @@ struct Discreet(env_logger::Logger);
 
 impl Discreet {
     fn allows(metadata: &log::Metadata<'_>) -> bool {
-        let ours = metadata.target().split("::").next() == Some("gatelet");
-        ours || metadata.level() <= log::Level::Warn
+        is_ours(metadata.target()) || metadata.level() <= log::Level::Warn
     }
 }
 
@@ -104,11 +107,12 @@ enum Line {
 }
 
 impl Logging {
-    /// Sends everything logged from now on to standard error. `filter` is in the form of `RUST_LOG`.
+    /// Sends everything logged from now on to standard error: what `filter` says on top of `base`, which is in the same
+    /// form.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(filter: &str, format: Format) -> io::Result<Self> {
+    pub fn start(base: &str, filter: &Filter, format: Format) -> io::Result<Self> {
         let (lines, waiting) = sync_channel(WAITING);
         let lost = Counter::default();
         let queue = Queue { lines: lines.clone(), lost: lost.clone() };
@@ -120,7 +124,7 @@ impl Logging {
         })?;
         let mut logger = env_logger::Builder::new();
         logger
-            .parse_filters(filter)
+            .parse_filters(&filter.over(base))
             .format_timestamp_millis()
             .target(env_logger::Target::Pipe(Box::new(queue)));
         if format == Format::Json {

@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(settings: &Settings) -> ExitCode {
-    let logging = match Logging::start(&settings.log, settings.log_format) {
+    let logging = match Logging::start("info", &settings.log, settings.log_format) {
         Ok(logging) => logging,
         Err(error) => {
             complain(&format!("cannot start: {error}"));

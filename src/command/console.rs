@@ -47,7 +47,7 @@ pub(crate) fn with_console<T>(
     work: impl FnOnce(&mut Console<'_>) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
     // Nobody else would keep the audit log's lines of changes that are made here.
-    let logging = Logging::start("warn,gatelet::audit=info", settings.log_format)?;
+    let logging = Logging::start("warn,gatelet::audit=info", &settings.log, settings.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut console = Console { settings, none, runtime, own: None };
     let done = work(&mut console);

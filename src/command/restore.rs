@@ -41,7 +41,7 @@ fn restore_file(args: &RestoreArgs) -> Result<(), CommandError> {
     let dir = settings.data_dir();
     let mut opened = OpenBackup::open(&args.file)?;
     let checked = opened.check(known.as_ref())?;
-    let logging = Logging::start("warn", settings.log_format)?;
+    let logging = Logging::start("warn", &settings.log, settings.log_format)?;
     let into = Restoration::begin(dir, &store_options(&settings))
         .map_err(|error| CommandError::Start(StartError::Store(error)))?;
     let mut progress = Progress::begin("users restored", Some(checked.header.users));

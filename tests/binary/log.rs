@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::{Client, Process, Reply, credentials, gatelet, request, serve, temporary};
+use crate::support::{CHEAP, Client, Process, Reply, credentials, gatelet, request, serve, temporary};
 use crate::{PASSWORD, get, log_in, post, register, run, stop_well};
 
 /// The lines of a target, without what the logger puts in front.
@@ -195,6 +195,10 @@ fn the_level_comes_from_the_flag_or_the_environment() {
         (&["--log", "info"], Some("off"), true, true),
         (&["--log", "gatelet::audit=info"], None, true, false),
         (&["--log", "info,gatelet::access=off"], None, true, false),
+        // Set for other programs.
+        (&[], Some("myapp=debug"), true, true),
+        (&[], Some("hyper=off,tower_http=trace"), true, true),
+        (&[], Some(""), true, true),
     ] {
         let mut command = serve(dir.path(), args);
         command.envs(variable.map(|filter| ("RUST_LOG", filter)));
@@ -203,6 +207,42 @@ fn the_level_comes_from_the_flag_or_the_environment() {
         let log = stop_well(server);
         assert_eq!(!lines(&log, "gatelet::audit").is_empty(), audit, "{args:?} {variable:?}: {log}");
         assert_eq!(!lines(&log, "gatelet::access").is_empty(), access, "{args:?} {variable:?}: {log}");
+    }
+}
+
+#[test]
+fn a_filter_for_some_lines_leaves_the_warnings_of_others() {
+    for (filter, warned) in [("gatelet::audit=info", true), ("gatelet::audit=info,off", false)] {
+        let dir = temporary();
+        let log = stop_well(Process::start(dir.path(), &["--dev", "--log", filter]));
+        assert_eq!(log.contains(" WARN "), warned, "{filter}: {log}");
+    }
+}
+
+#[test]
+fn a_command_writes_what_the_environment_asks_for_and_the_audit_log_if_it_asks_for_nothing() {
+    let dir = temporary();
+    let server = Process::start(dir.path(), &[]);
+    register(&server, "anna");
+    stop_well(server);
+    for (filter, audit, info) in [
+        (None, true, false),
+        (Some("myapp=debug"), true, false),
+        (Some("info"), true, true),
+        (Some("off"), false, false),
+        (Some("warn"), false, false),
+    ] {
+        let mut command = gatelet();
+        command
+            .args(["user", "end-sessions", "anna", "--data-dir"])
+            .arg(dir.path())
+            .env("GATELET_SCRYPT", CHEAP);
+        command.envs(filter.map(|filter| ("RUST_LOG", filter)));
+        let output = run(&mut command);
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{filter:?}: {log}");
+        assert_eq!(!lines(&log, "gatelet::audit").is_empty(), audit, "{filter:?}: {log}");
+        assert_eq!(log.contains("password hashes"), info, "{filter:?}: {log}");
     }
 }
 

@@ -22,7 +22,7 @@ const SETTINGS: &[(&str, Option<&str>, &[&str])] = &[
     ("--password-blocklist", Some("GATELET_PASSWORD_BLOCKLIST"), &["no", "true", "1", "ON", ""]),
     ("--dev", Some("GATELET_DEV"), &["maybe"]),
     ("--dev-anywhere", Some("GATELET_DEV_ANYWHERE"), &["maybe"]),
-    ("--log", Some("RUST_LOG"), &["gatelet=loud"]),
+    ("--log", Some("RUST_LOG"), &["gatelet=loud", "verbose", "warning", "info,hyper"]),
     ("--log-format", Some("GATELET_LOG_FORMAT"), &["xml", "JSON", ""]),
     ("--accept-clock", None, &["maybe"]),
     ("--replace-keys", None, &["maybe"]),
