@@ -76,6 +76,9 @@ fn serve(settings: &Settings) -> ExitCode {
 }
 
 async fn run(settings: &Settings, lost_lines: Counter) -> Exit {
+    for warning in settings.warnings() {
+        log::warn!("{warning}");
+    }
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return refuse(Exit::Other, &error),

@@ -17,7 +17,7 @@ use crate::http::console::{self, Console};
 use crate::http::{self, App, Front, Limits, MetricsPage};
 use crate::machine;
 use crate::metrics::{Connections, Counter, Metrics};
-use crate::password::{Cost, HashPool, Password, Policy, PoolStartError};
+use crate::password::{HashPool, Password, Policy, PoolStartError};
 use crate::random;
 use crate::service::{Copies, CopyPlan, Parts, Refusal, Rules, Service, Unavailable};
 use crate::settings::Settings;
@@ -137,7 +137,6 @@ impl Server {
     /// [`StartError`]; nothing is running then.
     pub async fn open(settings: &Settings, clock: Arc<Clock>) -> Result<Self, StartError> {
         let store = open_store(settings, Arc::clone(&clock)).await?;
-        warn_about(settings);
         let lifetimes = lifetimes(settings);
         let key_dir = settings.data_dir().join("keys");
         let keys = match open_keys(settings, &store, &key_dir, lifetimes, &clock).await {
@@ -288,31 +287,6 @@ impl Server {
     }
 }
 
-fn warn_about(settings: &Settings) {
-    if settings.dev {
-        log::warn!(
-            "--dev: anybody who reaches {} may read, list and delete users, and any password will do",
-            settings.listen()
-        );
-    }
-    let policy = settings.password_policy();
-    if !settings.dev && (policy.min_chars < LEAST_CHARS || !policy.blocklist) {
-        log::warn!(
-            "passwords may be weak: at least {} characters, common ones refused: {} (--password-min-length, \
-             --password-blocklist)",
-            policy.min_chars,
-            policy.blocklist
-        );
-    }
-    if !settings.scrypt.meets_owasp() {
-        log::warn!(
-            "--scrypt {} is weaker than what OWASP asks for; {} is the default",
-            settings.scrypt,
-            Cost::DEFAULT
-        );
-    }
-}
-
 /// How the settings want a store to be opened.
 pub(crate) fn store_options(settings: &Settings) -> StoreOptions {
     StoreOptions {
@@ -438,9 +412,6 @@ async fn keep_house(app: Arc<App>) {
 
 /// Connections to the listener of metrics: two Prometheus servers, somebody with `curl`, and some that hang.
 const SCRAPERS_MAX: usize = 8;
-
-/// The fewest characters that a password should have (NIST SP 800-63B-4, 3.1.1.2, together with throttling).
-const LEAST_CHARS: usize = 8;
 
 /// How long the disk for backups may take to answer at the start: a share on a network that is down never does.
 const BACKUP_DISK: Duration = Duration::from_secs(5);

@@ -263,6 +263,32 @@ impl Settings {
         Policy { min_chars: self.password_min_length as usize, blocklist: self.password_blocklist }
     }
 
+    /// What is allowed, and nevertheless no good idea.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let policy = self.password_policy();
+        if self.dev {
+            warnings.push(format!(
+                "--dev: anybody who reaches {} may read, list and delete users, and any password will do",
+                self.listen()
+            ));
+        } else if policy.min_chars < LEAST_CHARS || !policy.blocklist {
+            warnings.push(format!(
+                "passwords may be weak: at least {} characters, common ones refused: {} (--password-min-length, \
+                 --password-blocklist)",
+                policy.min_chars, policy.blocklist
+            ));
+        }
+        if !self.scrypt.meets_owasp() {
+            warnings.push(format!(
+                "--scrypt {} is weaker than what OWASP asks for; {} is the default",
+                self.scrypt,
+                Cost::DEFAULT
+            ));
+        }
+        warnings
+    }
+
     /// The password of the administrator to create. Read only when it is needed: once there is one, it may be gone.
     ///
     /// # Errors
@@ -296,6 +322,9 @@ impl Settings {
         Ok(settings)
     }
 }
+
+/// The fewest characters that a password should have (NIST SP 800-63B-4, 3.1.1.2, together with throttling).
+const LEAST_CHARS: usize = 8;
 
 /// The variable that has no flag.
 pub(crate) const ADMIN_PASSWORD: &str = "GATELET_ADMIN_PASSWORD";

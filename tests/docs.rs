@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::CommandFactory;
-use gatelet::settings::Cli;
+use gatelet::settings::{self, Cli, Command as Cmd};
 
 use support::{CHEAP, Process, gatelet, temporary};
 
@@ -275,6 +275,21 @@ fn every_warning_and_error_of_the_log_is_explained() {
     }
     assert!(found > 20, "{found}");
     assert!(missing.is_empty(), "docs/troubleshoot.md does not explain\n{}", missing.join("\n"));
+}
+
+#[test]
+fn every_warning_about_settings_is_explained() {
+    let page = explained();
+    let lines: Vec<_> = page.split('`').collect();
+    let (weak, dev) = (&["--password-min-length=4", "--scrypt=ln=5,r=8,p=1"][..], &["--dev"][..]);
+    for (flags, warnings) in [(weak, 2), (dev, 1)] {
+        let args = std::iter::once(&"gatelet").chain(flags).map(OsString::from);
+        let Ok(Cmd::Serve(settings)) = settings::parse(args, std::iter::empty()) else { panic!("{flags:?}") };
+        assert_eq!(settings.warnings().len(), warnings, "{flags:?}");
+        for warning in settings.warnings() {
+            assert!(lines.iter().any(|line| line_fits(&warning, line)), "not explained: {warning}");
+        }
+    }
 }
 
 #[test]

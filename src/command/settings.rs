@@ -7,8 +7,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use serde::Serialize;
 
-use super::finish;
 use super::output::{OutputArgs, Table, cell};
+use super::{finish, say};
 use crate::exit::Exit;
 use crate::machine;
 use crate::settings::{ADMIN_PASSWORD, Settings};
@@ -119,7 +119,11 @@ impl Row {
 
 /// Prints the settings.
 pub fn run(args: &SettingsArgs) -> Exit {
-    finish(args.output.print(&args.rows, |rows| table(rows)))
+    let printed = args.output.print(&args.rows, |rows| table(rows));
+    for warning in args.settings.warnings() {
+        say(format_args!("warning: {warning}"));
+    }
+    finish(printed)
 }
 
 fn table(rows: &[Row]) -> Table {

@@ -6,8 +6,8 @@ use clap::CommandFactory;
 use gatelet::settings::Cli;
 use serde_json::Value;
 
-use crate::support::{gatelet, temporary};
-use crate::{refused, run};
+use crate::support::{CHEAP, Process, gatelet, serve, temporary};
+use crate::{refused, run, stop_well};
 
 const SECRET: &str = "seven wild horses";
 
@@ -27,7 +27,8 @@ fn settings(args: &[&str], variables: &[(&str, &str)]) -> Output {
 fn rows(args: &[&str], variables: &[(&str, &str)]) -> Vec<[String; 3]> {
     let output = settings(args, variables);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert!(output.stderr.is_empty(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.lines().all(|line| line.starts_with("warning: --dev")), "{said}");
     let table = String::from_utf8(output.stdout).unwrap();
     let cells = |line: &str| {
         let cells = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty());
@@ -137,4 +138,25 @@ fn values_that_could_fool_the_eye_are_escaped() {
     let rows = rows(&[], &[("GATELET_ISSUER", "gate\u{202e}let"), ("GATELET_DATA_DIR", "a\u{1b}[31mb")]);
     assert_eq!(row(&rows, "issuer")[0], r#""gate\u{202e}let""#);
     assert_eq!(row(&rows, "data-dir")[0], r#""a\u{1b}[31mb""#);
+}
+
+#[test]
+fn what_is_allowed_but_no_good_idea_is_warned_of_here_and_at_the_start_and_nowhere_else() {
+    let weak = [("GATELET_SCRYPT", CHEAP), ("GATELET_PASSWORD_MIN_LENGTH", "4")];
+    for (variables, warnings) in
+        [(&weak[..], ["--scrypt", "--password-min-length"]), (&[("GATELET_DEV", "1")], ["--dev"; 2])]
+    {
+        let said = String::from_utf8(settings(&[], variables).stderr).unwrap();
+        assert!(warnings.iter().all(|warning| said.contains(warning)), "{said}");
+
+        let dir = temporary();
+        let mut command = serve(dir.path(), &[]);
+        let log = stop_well(Process::spawn(command.envs(variables.iter().copied())).unwrap());
+        assert!(warnings.iter().all(|warning| log.contains(warning)), "{log}");
+
+        let mut command = gatelet();
+        command.args(["user", "list", "--data-dir"]).arg(dir.path()).envs(variables.iter().copied());
+        let said = String::from_utf8(run(&mut command).stderr).unwrap();
+        assert_eq!(said, "no users\n");
+    }
 }
