@@ -17,7 +17,7 @@ use crate::http::console::{self, Console};
 use crate::http::{self, App, Front, Limits, MetricsPage};
 use crate::machine;
 use crate::metrics::{Connections, Counter, Metrics};
-use crate::password::{HashPool, Password, Policy, PoolStartError};
+use crate::password::{HashPool, Password, PoolStartError};
 use crate::random;
 use crate::service::{Copies, CopyPlan, Parts, Refusal, Rules, Service, Unavailable};
 use crate::settings::Settings;
@@ -136,6 +136,8 @@ impl Server {
     /// # Errors
     /// [`StartError`]; nothing is running then.
     pub async fn open(settings: &Settings, clock: Arc<Clock>) -> Result<Self, StartError> {
+        // Looked at before anything is made, and once: a password may come through a pipe.
+        let admin = if Store::is_in(settings.data_dir()) { None } else { first_admin(settings)? };
         let store = open_store(settings, Arc::clone(&clock)).await?;
         let lifetimes = lifetimes(settings);
         let key_dir = settings.data_dir().join("keys");
@@ -161,7 +163,7 @@ impl Server {
         let copies = open_copies(settings, &clock).await?;
         let service = Service::new(Parts { store, tokens, key_dir, hashes, throttle, copies, clock }, rules);
         let policy = settings.password_policy();
-        if let Err(error) = ensure_admin(settings, &service, policy).await {
+        if let Err(error) = ensure_admin(settings, &service, admin).await {
             return Err(error.leaving(service));
         }
         let wanted = u64::from(settings.max_connections.get());
@@ -368,11 +370,32 @@ async fn open_keys(
     Ok(keys)
 }
 
-/// Creates the administrator that the settings name, if there is none.
-async fn ensure_admin(settings: &Settings, service: &Service, policy: Policy) -> Result<(), StartError> {
-    let refuse = |why: &dyn fmt::Display| StartError::FirstAdmin(why.to_string());
+/// Name and password of the administrator that the settings want to be created where there is none.
+///
+/// # Errors
+/// [`StartError::FirstAdmin`]: nobody can have that name or that password.
+pub(crate) fn first_admin(settings: &Settings) -> Result<Option<(Username, Password)>, StartError> {
+    let Some(name) = &settings.admin_username else {
+        return Ok(None);
+    };
+    let refuse = |why| StartError::FirstAdmin(why);
+    let name: Username = name.parse().map_err(|error| refuse(format!("--admin-username: {error}")))?;
+    let password = Password::typed(&settings.admin_password().map_err(refuse)?);
+    let checked = settings.password_policy().check(&password, Some(&name));
+    checked.map_err(|error| refuse(format!("{}: {error}", settings.admin_password_source())))?;
+    Ok(Some((name, password)))
+}
+
+/// Creates the administrator that the settings name, if there is none: `admin`, or whom they name now.
+async fn ensure_admin(
+    settings: &Settings,
+    service: &Service,
+    admin: Option<(Username, Password)>,
+) -> Result<(), StartError> {
     let failed = |refusal| match refusal {
-        Refusal::NameTaken => refuse(&"--admin-username: a user of that name exists and is no administrator"),
+        Refusal::NameTaken => StartError::FirstAdmin(
+            "--admin-username: a user of that name exists and is no administrator".into(),
+        ),
         Refusal::Unavailable(Unavailable::DiskFull) => StartError::StoreBroken(StoreError::DiskFull),
         Refusal::Unavailable(Unavailable::StoreFailed) => StartError::StoreBroken(StoreError::Failed),
         Refusal::Unavailable(Unavailable::Clock(behind)) => StartError::Clock(behind),
@@ -389,16 +412,13 @@ async fn ensure_admin(settings: &Settings, service: &Service, policy: Policy) ->
         | Refusal::LastAdmin
         | Refusal::Throttled(_) => StartError::FirstAdminFailed("refused".into()),
     };
-    let Some(name) = &settings.admin_username else {
-        return Ok(());
-    };
-    if service.has_admin().await.map_err(failed)? {
+    if settings.admin_username.is_none() || service.has_admin().await.map_err(failed)? {
         return Ok(());
     }
-    let name: Username = name.parse().map_err(|error| refuse(&format!("--admin-username: {error}")))?;
-    let password = Password::typed(&settings.admin_password().map_err(|why| refuse(&why))?);
-    policy.check(&password, Some(&name)).map_err(|error| refuse(&format!("the admin-password: {error}")))?;
-    service.create_first_admin(name, password).await.map_err(failed)
+    match admin.map_or_else(|| first_admin(settings), |admin| Ok(Some(admin)))? {
+        Some((name, password)) => service.create_first_admin(name, password).await.map_err(failed),
+        None => Ok(()),
+    }
 }
 
 async fn keep_house(app: Arc<App>) {

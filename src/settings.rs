@@ -296,7 +296,7 @@ impl Settings {
     pub fn admin_password(&self) -> Result<Zeroizing<String>, String> {
         let text = match &self.admin_password_file {
             Some(path) => std::fs::read_to_string(path)
-                .map_err(|error| format!("--admin-password-file {}: {error}", path.display()))?,
+                .map_err(|error| format!("{}: {error}", self.admin_password_source()))?,
             None => std::env::var(ADMIN_PASSWORD).map_err(|error| match error {
                 VarError::NotPresent => format!("{ADMIN_PASSWORD} is not set"),
                 VarError::NotUnicode(_) => format!("{ADMIN_PASSWORD} is not UTF-8"),
@@ -305,6 +305,14 @@ impl Settings {
         let text = Zeroizing::new(text);
         // A file ends with the end of its line; a password does not.
         Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+
+    /// Where that password comes from, as somebody would set it.
+    pub fn admin_password_source(&self) -> String {
+        match &self.admin_password_file {
+            Some(path) => format!("--admin-password-file {}", path.display()),
+            None => ADMIN_PASSWORD.to_owned(),
+        }
     }
 
     /// The settings that a server would have without arguments, for commands that look at its data directory.
@@ -376,6 +384,10 @@ fn check_together(settings: &Settings, has_admin_password: bool) -> Result<(), S
             settings.listen()
         ));
     }
+    let listen = settings.listen();
+    if settings.metrics_listen.is_some_and(|metrics| overlap(metrics, listen)) {
+        return Err(format!("--metrics-listen is to be another address or port than --listen, {listen}"));
+    }
     match (&settings.admin_username, has_admin_password, &settings.admin_password_file) {
         (_, true, Some(_)) => {
             Err(format!("{ADMIN_PASSWORD} and {ADMIN_PASSWORD}_FILE are both given: give one of them"))
@@ -387,6 +399,12 @@ fn check_together(settings: &Settings, has_admin_password: bool) -> Result<(), S
         (None, _, Some(_)) => Err("--admin-password-file needs --admin-username".into()),
         (Some(_), _, _) | (None, false, None) => Ok(()),
     }
+}
+
+/// Whether nobody could listen on both. Port 0 is a free one each time.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (everywhere || one.ip() == other.ip())
 }
 
 /// A misspelt variable would silently leave its default in force.
@@ -458,6 +476,11 @@ fn issuer(text: &str) -> Result<String, String> {
         return Err("must have 1 to 256 bytes and no control characters".into());
     }
     Ok(text.to_owned())
+}
+
+/// The path from the root on, for messages: whoever reads them may be in another directory, or not know that it counts.
+pub fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// The address at which a server that listens on `listen` can be reached from this machine.

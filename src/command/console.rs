@@ -1,7 +1,6 @@
 //! The console of a data directory, as commands see it: the running server's, or one of their own.
 
 use std::mem::ManuallyDrop;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,14 +9,14 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
-use super::CommandError;
+use super::{CommandError, say};
 use crate::clock::Clock;
 use crate::exit::Exit;
 use crate::http::console::{ConsoleError, ConsoleReply, ask, ask_within, connect, download};
 use crate::logging::Logging;
 use crate::server::{Server, StartError};
-use crate::settings::Settings;
-use crate::store::{OpenError, demand_ours};
+use crate::settings::{Settings, absolute};
+use crate::store::{OpenError, Store, demand_ours};
 
 /// What to do where there is no store.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -148,13 +147,17 @@ impl Console<'_> {
     /// Opens the store for ourselves alone.
     fn open(&mut self) -> Result<(), CommandError> {
         let dir = self.settings.data_dir();
+        let is_new = !Store::is_in(dir);
         // What is no directory at all, opening calls by its name.
-        if self.none == WhereNone::Refuse && !is_data_dir(dir) && !dir.is_file() {
-            return Err(CommandError::NoStore(dir.to_owned()));
+        if self.none == WhereNone::Refuse && is_new && !dir.is_file() {
+            return Err(CommandError::NoStore(absolute(dir)));
         }
         let clock = Arc::new(Clock::system());
         let opened = self.runtime.block_on(Server::open_within(IN_BETWEEN, self.settings, clock));
         self.own = Some(ManuallyDrop::new(Arc::new(opened.map_err(CommandError::Start)?)));
+        if is_new {
+            say(format_args!("made a new store in {}", absolute(dir).display()));
+        }
         Ok(())
     }
 
@@ -166,10 +169,6 @@ impl Console<'_> {
             _ => Err(CommandError::StoreFailed),
         }
     }
-}
-
-fn is_data_dir(dir: &Path) -> bool {
-    ["store", "store-id", "restoring"].iter().any(|name| dir.join(name).exists())
 }
 
 /// The texts of an answer that is no success.

@@ -8,10 +8,12 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use serde::Serialize;
 
 use super::output::{OutputArgs, Table, cell};
-use super::{finish, say};
+use super::{CommandError, finish, say};
 use crate::exit::Exit;
 use crate::machine;
+use crate::server::first_admin;
 use crate::settings::{ADMIN_PASSWORD, Settings};
+use crate::store::Store;
 
 /// The flags of `serve`, and what they come to.
 #[derive(Clone, Debug)]
@@ -117,10 +119,18 @@ impl Row {
     }
 }
 
-/// Prints the settings.
+/// Prints the settings, unless a server would refuse them.
 pub fn run(args: &SettingsArgs) -> Exit {
+    let mut warnings = args.settings.warnings();
+    match first_admin(&args.settings) {
+        Err(error) if Store::is_in(args.settings.data_dir()) => {
+            warnings.push(format!("{error}; that matters only while there is none"));
+        }
+        Err(error) => return finish(Err(CommandError::Start(error))),
+        Ok(_) => {}
+    }
     let printed = args.output.print(&args.rows, |rows| table(rows));
-    for warning in args.settings.warnings() {
+    for warning in warnings {
         say(format_args!("warning: {warning}"));
     }
     finish(printed)

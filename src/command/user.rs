@@ -17,8 +17,10 @@ use super::output::{OutputArgs, Table, cell};
 use super::prompt::unseen;
 use super::{CommandError, WhereNone, finish, print, say, with_console};
 use crate::exit::Exit;
+use crate::password::Password;
 use crate::settings::{DataDirArgs, Settings};
-use crate::user::{Role, UnknownRole, UserId};
+use crate::store::Store;
+use crate::user::{Role, UnknownRole, UserId, Username};
 use crate::visible::{self, quoted};
 
 /// The longest line that is read as a password; what is too long to be one is refused further on.
@@ -152,6 +154,9 @@ pub fn run(command: UserCommand) -> Exit {
 fn add(name: String, admin: bool, data: &DataDirArgs, output: OutputArgs) -> Result<(), CommandError> {
     let settings = Settings::from_environment(data)?;
     let password = read_password()?;
+    if !Store::is_in(settings.data_dir()) {
+        check(&settings, &name, &password)?;
+    }
     let role = if admin { Role::Admin } else { Role::User };
     let body = json!({ "username": name, "password": *password, "role": role });
     let user = with_console(&settings, WhereNone::Make, |console| {
@@ -159,6 +164,13 @@ fn add(name: String, admin: bool, data: &DataDirArgs, output: OutputArgs) -> Res
         Who::Name(name).find(console)
     })?;
     output.print(&user, |user| format!("{} added", described(user)))
+}
+
+/// What a new store would say of a new user: one who is refused leaves none behind.
+fn check(settings: &Settings, name: &str, password: &Zeroizing<String>) -> Result<(), CommandError> {
+    let name: Username = name.parse().map_err(|error| CommandError::Input(format!("username: {error}")))?;
+    let checked = settings.password_policy().check(&Password::typed(password), Some(&name));
+    checked.map_err(|error| CommandError::Input(format!("password: {error}")))
 }
 
 /// Page by page, so that any number of users takes as much memory as one page.

@@ -234,6 +234,11 @@ pub struct Store {
 }
 
 impl Store {
+    /// Whether there is a store in `dir`, has been one, or is one about to be.
+    pub fn is_in(dir: &Path) -> bool {
+        ["store", "store-id", "restoring"].iter().any(|name| dir.join(name).exists())
+    }
+
     /// Opens the store in `dir`, or makes one if there has never been any. Heals what is safe to heal and says
     /// so in the log. Hands the clock's mark to `clock`.
     ///

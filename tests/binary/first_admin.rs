@@ -8,8 +8,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Process, Reply, Tokens, credentials, serve, temporary};
-use crate::{does_not_start, refused, register, stop_well};
+use crate::support::{Process, Reply, Tokens, credentials, gatelet, serve, temporary};
+use crate::{does_not_start, refused, register, run, stop_well};
 
 const NAME: &str = "GATELET_ADMIN_USERNAME";
 const PASSWORD: &str = "GATELET_ADMIN_PASSWORD";
@@ -171,10 +171,7 @@ fn settings_that_do_not_go_together_are_named() {
             assert!(text.contains(named), "{variables:?}: {text}");
         }
         assert!(!text.contains(SECRET), "{variables:?}: {text}");
-        // What contradicts itself is refused before anything is made; files are read when they are needed.
-        let unreadable =
-            [nowhere, "/", not_text].iter().any(|path| variables.contains(&(PASSWORD_FILE, path)));
-        assert!(unreadable || !data.exists(), "{variables:?}");
+        assert!(!data.exists(), "{variables:?}");
     }
     let mut command = with(&data, &[(NAME, "root")]);
     command.env(PASSWORD, OsStr::from_bytes(b"tr0ub4dor-\xff-3"));
@@ -197,15 +194,43 @@ fn a_password_that_nobody_could_register_with_is_refused_and_its_setting_named()
         fs::write(&file, password).unwrap();
         for (variable, value) in [(PASSWORD, password), (PASSWORD_FILE, file.to_str().unwrap())] {
             let dir = temporary();
-            let text = refused(&mut with(dir.path(), &[(NAME, "ada-lovelace"), (variable, value)]), 2);
+            let variables = [(NAME, "ada-lovelace"), (variable, value)];
+            let text = refused(&mut with(dir.path(), &variables), 2);
             assert!(text.contains(why), "{password}: {text}");
             let said = text.to_lowercase().replace('_', "-");
             assert!(said.contains("admin-password"), "{password}: {text}");
+            if variable == PASSWORD_FILE {
+                assert!(text.contains(value), "{text}");
+            }
+            // `gatelet settings` says so as well.
+            let mut settings = gatelet();
+            settings.args(["settings", "--data-dir"]).arg(dir.path()).envs(variables);
+            assert!(text.contains(refused(&mut settings, 2).trim_start_matches("gatelet: ")), "{text}");
             // Nothing has been made, and the next start is none the worse for it.
+            assert_eq!(dir.path().read_dir().unwrap().count(), 0, "{password}");
             let server = start(dir.path(), &[(NAME, "ada-lovelace"), (PASSWORD, SECRET)]);
             log_in(&server, "ada-lovelace", SECRET);
         }
     }
+}
+
+#[test]
+fn a_password_that_is_gone_is_refused_as_long_as_it_may_be_needed() {
+    let dir = temporary();
+    let (data, gone) = (dir.path().join("data"), dir.path().join("gone"));
+    let variables = [(NAME, "root"), (PASSWORD_FILE, gone.to_str().unwrap())];
+    let settings = || {
+        let mut command = gatelet();
+        command.args(["settings", "--data-dir"]).arg(&data).envs(variables);
+        command
+    };
+    let text = refused(&mut settings(), 2);
+    assert!(text.contains("--admin-password-file") && text.contains("gone"), "{text}");
+    stop_well(start(&data, &[(NAME, "root"), (PASSWORD, SECRET)]));
+    stop_well(start(&data, &variables));
+    let output = run(&mut settings());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.starts_with("warning: ") && said.contains("gone"), "{said}");
 }
 
 #[test]

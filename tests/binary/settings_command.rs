@@ -119,6 +119,8 @@ fn what_serve_refuses_is_refused_with_the_same_words() {
         (&["--access-ttl", "5"][..], &[][..]),
         (&["--listen", "0.0.0.0:0", "--dev"], &[]),
         (&["--colour"], &[]),
+        (&["--metrics-listen", "127.0.0.1:5000"], &[]),
+        (&["--listen", "0.0.0.0:7", "--metrics-listen", "127.0.0.1:7"], &[]),
         (&[], &[("GATELET_ACESS_TTL", "5m")]),
         (&[], &[("GATELET_SCRYPT", "fast")]),
         (&[], &[("GATELET_ADMIN_PASSWORD", SECRET)]),

@@ -130,6 +130,43 @@ fn the_first_administrator_is_there_before_the_first_start() {
 }
 
 #[test]
+fn a_new_store_is_spoken_of_with_its_whole_path_and_not_made_for_somebody_who_is_refused() {
+    let dir = temporary();
+    let run = |args: &[&str], variables: &[(&str, &str)], input: &str| {
+        let mut command = gatelet();
+        command.current_dir(dir.path()).args(["user"]).args(args).env("GATELET_SCRYPT", CHEAP);
+        command.envs(variables.iter().copied());
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        end(child)
+    };
+    let data = dir.path().canonicalize().unwrap().join("data");
+    let said = run(&["list"], &[], "");
+    assert!(said.code == Some(73) && said.err.contains(data.to_str().unwrap()), "{said:?}");
+    for (args, variables, input, why) in [
+        (&["add", "anna"][..], &[][..], "short", "password: Shorter than minimum length 8."),
+        (
+            &["add", "anna"],
+            &[("GATELET_PASSWORD_MIN_LENGTH", "20")],
+            PASSWORD,
+            "Shorter than minimum length 20.",
+        ),
+        (&["add", ""], &[], PASSWORD, "username: Shorter than minimum length 1."),
+    ] {
+        let said = run(args, variables, input);
+        assert!(said.code == Some(2) && said.err.contains(why), "{said:?}");
+        assert!(!data.exists(), "{args:?}");
+    }
+    let said = run(&["add", "anna"], &[], PASSWORD);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let made = format!("made a new store in {}\n", data.display());
+    assert!(said.err.contains(&made), "{said:?}");
+    let said = run(&["add", "bert"], &[], PASSWORD);
+    assert!(said.code == Some(0) && !said.err.contains("new store"), "{said:?}");
+}
+
+#[test]
 fn what_a_registration_would_refuse_ends_with_2_and_the_text() {
     let long = "x".repeat(1025);
     let longer = "ä".repeat(8000);

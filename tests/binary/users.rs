@@ -49,8 +49,10 @@ fn user(dir: &Path, args: &[&str], input: &str) -> Said {
 
 /// The same where it must succeed.
 fn done(dir: &Path, args: &[&str], input: &str) -> String {
+    let is_new = !dir.join("store").exists();
+    let made = if is_new { format!("made a new store in {}", dir.display()) } else { String::new() };
     let said = user(dir, args, input);
-    assert_eq!((said.code, &*said.err), (Some(0), ""), "{args:?}: {said:?}");
+    assert_eq!((said.code, &said.err), (Some(0), &made), "{args:?}: {said:?}");
     said.out
 }
 
