@@ -109,7 +109,8 @@ impl Inspection {
         is_readable: impl Fn(&PasswordHash) -> bool,
         gone: impl Fn() -> bool,
     ) -> Result<Findings, SnapshotError> {
-        let (min_free, dir) = (self.min_free, self.dir.as_path());
+        let dir = self.dir.as_path();
+        let space = Space::new(dir, self.min_free);
         let mode = fs::metadata(dir).map_or(0, |dir| dir.permissions().mode());
         let mut found = Findings {
             marker: read_marker(dir).ok().flatten(),
@@ -124,8 +125,8 @@ impl Inspection {
             rotations: Records::default(),
             overdue: 0,
             keys: Records::default(),
-            free: Space::new(dir, min_free).free().unwrap_or(u64::MAX),
-            min_free,
+            free: space.free().unwrap_or(u64::MAX),
+            min_free: space.least(),
             exposed: (mode & 0o022 != 0).then(|| dir.to_owned()),
         };
         let (mut by_user, mut by_name) = (0_u64, 0_u64);

@@ -47,6 +47,15 @@ impl Space {
         free(&self.dir)
     }
 
+    fn is_ballast_missing(&self) -> bool {
+        !self.ballast().exists()
+    }
+
+    /// Bytes that must be free for anything to be written, room for the ballast included.
+    pub(super) fn least(&self) -> u64 {
+        self.min_free.saturating_add(if self.is_ballast_missing() { BALLAST } else { 0 })
+    }
+
     /// Gives the ballast back if the store would have too little room to open.
     pub(super) fn make_room(&self) -> io::Result<()> {
         if self.free()? < BALLAST && self.ballast().exists() {
@@ -67,15 +76,16 @@ impl Space {
             log::warn!("cannot tell how much space is free: {error}");
             u64::MAX
         });
-        let ballast_missing = !self.ballast().exists();
-        let reserved = if ballast_missing { BALLAST } else { 0 };
-        let low = free < self.min_free.saturating_add(reserved);
+        let ballast_missing = self.is_ballast_missing();
+        let least = self.least();
+        let low = free < least;
         if low != self.low {
             self.low = low;
-            let (free, min) = (free >> 20, self.min_free >> 20);
+            let (free, least) = (free >> 20, least >> 20);
+            let ballast = if ballast_missing { " and the ballast" } else { "" };
             if low {
                 log::error!(
-                    "the disk is nearly full: {free} MiB are free and {min} MiB must be (--min-free-mib): \
+                    "the disk is nearly full: {free} MiB are free and {least} MiB must be (--min-free-mib{ballast}): \
                      nothing is written until there is room again; token checks and logins go on"
                 );
             } else {

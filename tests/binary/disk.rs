@@ -49,7 +49,12 @@ fn on_a_nearly_full_disk_only_writes_are_refused() {
     assert_eq!(get(&server, "/user/me", &tokens.access).status, 200); // refused means unchanged
     let log = stop_well(server);
     assert_eq!(log.matches("the disk is nearly full").count(), 1, "{log}");
-    assert!(log.contains("--min-free-mib"), "{log}");
+    assert!(log.contains(" and 4294967295 MiB must be (--min-free-mib)"), "{log}");
+
+    // Room is to be left for the ballast, too.
+    fs::remove_file(dir.path().join("ballast")).unwrap();
+    let log = stop_well(Process::start(dir.path(), &MORE_THAN_THERE_IS));
+    assert!(log.contains(" and 4294967303 MiB must be (--min-free-mib and the ballast)"), "{log}");
 
     let server = Process::start(dir.path(), &[]);
     assert_eq!(server.client().call("GET", "/readyz", None, None).status, 200);
