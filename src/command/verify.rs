@@ -33,7 +33,7 @@ pub struct VerifyArgs {
     output: OutputArgs,
 }
 
-/// Checks, and exits with 0 if all is well.
+/// Checks, and exits with 0 if all is well, with 1 if there are warnings and nothing worse.
 pub fn run(args: &VerifyArgs) -> Exit {
     let checks = match &args.backup {
         Some(path) => check_backup(path, args),
@@ -41,12 +41,20 @@ pub fn run(args: &VerifyArgs) -> Exit {
     };
     match checks.and_then(|checks| args.output.print(&checks, table).map(|()| checks)) {
         Ok(checks) => {
-            let wrong = rows(&checks).filter(|check| check["verdict"] == "wrong").count();
-            if wrong == 0 {
-                return Exit::Stopped;
+            let count = |verdict| rows(&checks).filter(|check| check["verdict"] == verdict).count();
+            match (count("wrong"), count("warning")) {
+                (0, 0) => Exit::Stopped,
+                (0, warnings) => {
+                    say(format_args!(
+                        "gatelet: nothing is damaged, and {warnings} of the checks warn of something"
+                    ));
+                    Exit::Other
+                }
+                (wrong, _) => {
+                    say(format_args!("gatelet: {wrong} of the checks found something wrong"));
+                    Exit::Damaged
+                }
             }
-            say(format_args!("gatelet: {wrong} of the checks found something wrong"));
-            Exit::Damaged
         }
         Err(error) => finish(Err(error)),
     }

@@ -29,6 +29,8 @@ pub enum Verdict {
     Good,
     /// As it may be; somebody may want to know.
     Note,
+    /// Nothing is damaged, but somebody has to do something.
+    Warning,
     /// Not as it must be.
     Wrong,
 }
@@ -90,6 +92,10 @@ type Judged = (Verdict, String);
 
 fn good(found: impl Into<String>) -> Judged {
     (Verdict::Good, found.into())
+}
+
+fn warning(found: String) -> Judged {
+    (Verdict::Warning, found)
 }
 
 fn wrong(found: String) -> Judged {
@@ -160,12 +166,12 @@ fn free_space(found: &Findings) -> Judged {
     if found.free >= found.min_free {
         return good(text);
     }
-    wrong(format!("{text}: nothing is written until there is room"))
+    warning(format!("{text}: nothing is written until there is room"))
 }
 
 fn directory(found: &Findings) -> Judged {
     match &found.exposed {
         None => good("only its owner can write to it"),
-        Some(dir) => wrong(format!("others can write to it: run `chmod 700 {}`", dir.display())),
+        Some(dir) => warning(format!("others can write to it: run `chmod 700 {}`", dir.display())),
     }
 }

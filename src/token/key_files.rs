@@ -42,7 +42,7 @@ impl fmt::Display for KeyError {
             Self::Exposed(path) => write!(
                 f,
                 "the key file {path} can be read by every user of this machine: run `chmod 600 {path}`, and if \
-                 somebody may have read it, remove the file and start once with `gatelet serve --replace-keys`",
+                 somebody may have read it, make new keys with `gatelet key rotate --revoke`: everybody logs in again",
                 path = path.display()
             ),
             Self::Io(path, error) => write!(f, "the keys at {} cannot be used: {error}", path.display()),
