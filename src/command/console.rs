@@ -176,6 +176,7 @@ fn refused(status: StatusCode, body: &Value) -> CommandError {
     let mut texts = Vec::new();
     if let Some(fields) = body["errors"]["json"].as_object() {
         for (field, problems) in fields {
+            let field = if field == "new_password" { "password" } else { field }; // whoever types it knows one only
             for problem in problems.as_array().into_iter().flatten().filter_map(Value::as_str) {
                 texts.push(format!("{field}: {problem}"));
             }

@@ -89,7 +89,8 @@ pub(super) struct OpenBackup {
 
 impl OpenBackup {
     pub(super) fn open(path: &Path) -> Result<Self, CommandError> {
-        let file = BackupFile::open(path).map_err(|error| CommandError::File(path.to_owned(), error))?;
+        let file = BackupFile::open(path)
+            .map_err(|error| CommandError::Input(format!("{}: {error}", path.display())))?;
         Ok(Self { path: path.to_owned(), file })
     }
 

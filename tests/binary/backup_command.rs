@@ -347,8 +347,8 @@ fn what_is_no_good_backup_is_not_restored_and_leaves_the_directory_as_it_was() {
         .unwrap();
         assert_eq!(found["checks"][0]["verdict"], "wrong");
     }
-    assert!(fails(&mut restore(&out.path().join("gone"), &target), 73).contains("gone"));
-    assert!(fails(&mut restore(out.path(), &target), 73).contains("no file"));
+    assert!(fails(&mut restore(&out.path().join("gone"), &target), 2).contains("gone"));
+    assert!(fails(&mut restore(out.path(), &target), 2).contains("no file"));
 
     // With the keys of the server it came from, or of another.
     let keys = |dir: &Path| {
