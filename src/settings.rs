@@ -354,7 +354,8 @@ pub fn parse(
     args: impl Iterator<Item = OsString>,
     variables: impl Iterator<Item = OsString>,
 ) -> Result<Command, clap::Error> {
-    let cli = Cli::try_parse_from(args).map_err(explain)?;
+    let args: Vec<_> = args.collect();
+    let cli = Cli::try_parse_from(&args).map_err(|error| explain(error, &args))?;
     let variables: Vec<_> = variables.collect();
     let has_admin_password = variables.iter().any(|name| name == ADMIN_PASSWORD);
     refuse_unknown_variables(&variables)?;
@@ -366,13 +367,39 @@ pub fn parse(
     Ok(command)
 }
 
-/// Tells whoever gives a password as an argument where it belongs.
-fn explain(mut error: clap::Error) -> clap::Error {
-    if error.get(ContextKind::InvalidArg) == Some(&ContextValue::String("--password".to_owned())) {
-        let tip = "a password is typed or piped in: everybody on this machine can read arguments";
+/// Names the variable that a wrong value came from, and tells where a password and a flag belong.
+fn explain(mut error: clap::Error, args: &[OsString]) -> clap::Error {
+    let mut tip = None;
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(arg)) if arg == "--password" => {
+            tip = Some("a password is typed or piped in: everybody on this machine can read arguments");
+        }
+        Some(ContextValue::String(arg)) => {
+            if let Some(variable) = variable_of(arg, args) {
+                error.insert(ContextKind::InvalidArg, ContextValue::String(variable));
+            }
+        }
+        _ if error.get(ContextKind::InvalidSubcommand).is_some()
+            && error.kind() == ErrorKind::ArgumentConflict =>
+        {
+            tip = Some("flags stand behind the command, as in 'gatelet user list --data-dir DIR'");
+        }
+        _ => {}
+    }
+    if let Some(tip) = tip {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     error
+}
+
+/// Where an argument's value came from, if that is not the command line: not every command has a flag for it.
+fn variable_of(arg: &str, args: &[OsString]) -> Option<String> {
+    let command = Cli::command();
+    let flag = arg.split(' ').next()?; // behind it stands the name of its value
+    let known = |arg: &&clap::Arg| arg.get_long() == flag.strip_prefix("--");
+    let variable = command.get_arguments().find(known)?.get_env()?;
+    let is_given = args.iter().any(|given| given.to_string_lossy().split('=').next() == Some(flag));
+    (!is_given && std::env::var_os(variable).is_some()).then(|| variable.to_string_lossy().into_owned())
 }
 
 /// What settings demand of each other.

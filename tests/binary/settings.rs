@@ -61,9 +61,26 @@ fn a_wrong_variable_is_named() {
         let Some(variable) = variable else { continue };
         for value in *values {
             let text = refused(bare(&["serve"]).1.env(variable, value), 2);
-            assert!(text.contains(flag) || text.contains(variable), "{variable}={value}: {text}");
+            assert!(text.contains(variable) && !text.contains(flag), "{variable}={value}: {text}");
         }
     }
+}
+
+#[test]
+fn a_wrong_variable_is_named_by_commands_that_have_no_flag_for_it_and_a_wrong_flag_beside_one_is_not_blamed_on_it()
+ {
+    let text = refused(bare(&["user", "list"]).1.env("GATELET_HASH_SLOTS", "many"), 2);
+    assert!(text.contains("'GATELET_HASH_SLOTS'") && !text.contains("--hash-slots"), "{text}");
+    for flag in [&["--hash-slots", "many"][..], &["--hash-slots=many"]] {
+        let text = refused(bare(flag).1.env("GATELET_HASH_SLOTS", "many"), 2);
+        assert!(text.contains("'--hash-slots <N>'"), "{text}");
+    }
+}
+
+#[test]
+fn a_flag_in_front_of_the_command_is_refused_with_its_place() {
+    let text = refused(&mut bare(&["--data-dir", "data", "user", "list"]).1, 2);
+    assert!(text.contains("gatelet user list --data-dir DIR"), "{text}");
 }
 
 #[test]
