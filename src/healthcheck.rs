@@ -12,6 +12,17 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// # Errors
 /// What stood in the way, for people.
 pub fn ask(address: SocketAddr) -> io::Result<()> {
+    exchange(address).map_err(|error| match error.kind() {
+        // The latter is what a socket says whose time is up.
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+            let within = humantime::format_duration(TIMEOUT);
+            io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {within}"))
+        }
+        _ => error,
+    })
+}
+
+fn exchange(address: SocketAddr) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;

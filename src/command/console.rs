@@ -89,6 +89,11 @@ impl Console<'_> {
         })?)
     }
 
+    /// Whether it is a running server's, so that asking it keeps nobody else from the store.
+    pub(crate) fn is_served(&self) -> bool {
+        self.runtime.block_on(connect(self.settings.data_dir())).is_ok()
+    }
+
     fn success(reply: ConsoleReply) -> Result<Value, CommandError> {
         if reply.status.is_success() { Ok(reply.body) } else { Err(refused(reply.status, &reply.body)) }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -192,6 +192,9 @@ fn at(moment: Timestamp, now: Timestamp) -> String {
 
 /// The token without what people copy along with it. Bytes that are no text are no token either.
 fn read_token() -> Result<String, UsageError> {
+    if io::stdin().is_terminal() {
+        say("the token, and Ctrl-D on a line of its own:");
+    }
     let bytes = read_up_to(io::stdin().lock(), TOKEN_MAX).map_err(UsageError::Input)?;
     let text = String::from_utf8_lossy(&bytes.ok_or(UsageError::TooLong)?).trim().to_owned();
     let token = match text.split_at_checked("bearer ".len()) {

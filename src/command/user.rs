@@ -216,19 +216,17 @@ fn list(
 }
 
 fn set_password(user: &UserArgs) -> Result<(), CommandError> {
-    // Before there is a console, which may hold the store: nobody else can open it while somebody types.
-    let body = json!({ "new_password": *read_password()? });
-    user.with(|console, found| {
+    user.with_answer(read_password, |console, found, password| {
+        let body = json!({ "new_password": *password });
         console.ask(Method::POST, &path(found, "/password"), Some(&body))?;
         Ok(format!("password of {} changed; all their sessions have ended", described(found)))
     })
 }
 
 fn delete(user: &UserArgs, yes: bool) -> Result<(), CommandError> {
-    if !yes {
-        confirm(&format!("Delete the user {} for good?", user.user))?; // likewise before
-    }
-    user.with(|console, found| {
+    let question = format!("Delete the user {} for good?", user.user);
+    let answer = || if yes { Ok(()) } else { confirm(&question) };
+    user.with_answer(answer, |console, found, ()| {
         console.ask(Method::DELETE, &path(found, ""), None)?;
         Ok(format!("{} deleted", described(found)))
     })
@@ -240,10 +238,37 @@ impl UserArgs {
         &self,
         act: impl FnOnce(&mut Console<'_>, &Value) -> Result<String, CommandError>,
     ) -> Result<(), CommandError> {
+        self.with_console(|console| {
+            let found = self.user.find(console)?;
+            act(console, &found).map(|said| (said, found))
+        })
+    }
+
+    /// The same with the answer of somebody who is asked first. Nobody is kept from the store while they think, so only
+    /// a running server can tell before that there is no such user.
+    fn with_answer<T>(
+        &self,
+        ask: impl FnOnce() -> Result<T, CommandError>,
+        act: impl FnOnce(&mut Console<'_>, &Value, T) -> Result<String, CommandError>,
+    ) -> Result<(), CommandError> {
+        self.with_console(|console| {
+            if console.is_served() {
+                self.user.find(console)?;
+            }
+            let answer = ask()?;
+            let found = self.user.find(console)?;
+            act(console, &found, answer).map(|said| (said, found))
+        })
+    }
+
+    /// Prints what `act` says, or as JSON the user whom it found.
+    fn with_console(
+        &self,
+        act: impl FnOnce(&mut Console<'_>) -> Result<(String, Value), CommandError>,
+    ) -> Result<(), CommandError> {
         let settings = Settings::from_environment(&self.data)?;
         let (said, user) = with_console(&settings, WhereNone::Refuse, |console| {
-            let found = self.user.find(console)?;
-            let said = act(console, &found)?;
+            let (said, found) = act(console)?;
             if !self.output.json {
                 return Ok((said, found));
             }
@@ -346,8 +371,8 @@ fn confirm(question: &str) -> Result<(), CommandError> {
     }
     let mut prompt = anstream::stderr();
     write!(prompt, "{question} [y/N] ").and_then(|()| prompt.flush())?;
-    match read_line()?.as_slice() {
-        b"y" | b"Y" | b"yes" => Ok(()),
+    match read_line()?.to_ascii_lowercase().as_slice() {
+        b"y" | b"yes" => Ok(()),
         _ => Err(CommandError::NotConfirmed),
     }
 }

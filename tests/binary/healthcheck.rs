@@ -66,7 +66,15 @@ fn whatever_answers_otherwise_is_not_healthy() {
 }
 
 #[test]
+fn a_server_that_hangs_is_not_healthy_and_how_long_it_was_waited_for_is_said() {
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let text = refused(gatelet().args(["healthcheck", "--listen", &address]), 1);
+    assert!(text.contains("no answer within 3s"), "{text}");
+}
+
+#[test]
 fn a_wrong_address_is_wrong_usage() {
     let text = refused(gatelet().arg("healthcheck").env("GATELET_LISTEN", "nowhere"), 2);
-    assert!(text.contains("--listen"), "{text}");
+    assert!(text.contains("GATELET_LISTEN"), "{text}");
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{Process, Tokens, gatelet, temporary};
+use crate::terminal::Terminal;
 use crate::{log_in, register, stop_well, watched};
 
 /// A user's tokens, and their server's public keys in a file, in both forms.
@@ -107,6 +108,15 @@ fn a_token_that_is_not_good_ends_with_1_and_the_reason() {
     }
     let (_, _, err) = token(&["verify", "--keys", keys, "--issuer", "acme"], &desk.tokens.access);
     assert!(err.contains("expires 2") && err.contains("(in 1"), "{err}");
+}
+
+#[test]
+fn at_a_terminal_it_says_what_it_waits_for() {
+    let dir = temporary();
+    let mut terminal = Terminal::open(dir.path(), &["token", "explain"]);
+    terminal.answer("Ctrl-D on a line of its own:\r\n", "v4.public.nothing");
+    terminal.type_line("\u{4}");
+    assert_eq!(terminal.end().0, Some(1));
 }
 
 #[test]

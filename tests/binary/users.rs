@@ -397,9 +397,13 @@ fn where_there_is_no_store_nothing_is_made_and_where_there_is_nobody_it_says_so(
 fn at_a_terminal_deleting_is_asked_about_and_done_only_on_yes() {
     let dir = temporary();
     add_admin(dir.path(), "root");
-    for (name, answer, deleted) in
-        [("anna", "", false), ("bert", "n", false), ("carla", "what", false), ("dora", "y", true)]
-    {
+    for (name, answer, deleted) in [
+        ("anna", "", false),
+        ("bert", "n", false),
+        ("carla", "what", false),
+        ("dora", "y", true),
+        ("eve", "YES", true),
+    ] {
         done(dir.path(), &["add", name], &format!("{PASSWORD}\n"));
         let mut terminal = Terminal::open(dir.path(), &["user", "delete", name]);
         terminal.answer(&format!("Delete the user \"{name}\" for good? [y/N] "), answer);
@@ -424,6 +428,17 @@ fn at_a_terminal_nobody_else_is_kept_from_the_store_while_somebody_thinks() {
     terminal.type_line("y");
     assert_eq!(terminal.end().0, Some(0));
     expect_over(&server, &tokens, "deleted by the server that came up meanwhile");
+    stop_well(server);
+}
+
+#[test]
+fn at_a_terminal_nobody_is_asked_about_somebody_whom_the_server_does_not_know() {
+    let dir = temporary();
+    let server = Process::start(dir.path(), &[]);
+    for args in [&["user", "set-password", "nobody"], &["user", "delete", "nobody"]] {
+        let (code, shown) = Terminal::open(dir.path(), args).end();
+        assert_eq!((code, shown.trim_end()), (Some(1), "gatelet: there is no user \"nobody\""));
+    }
     stop_well(server);
 }
 
