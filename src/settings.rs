@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -150,15 +150,15 @@ pub struct Settings {
     pub password_min_length: u32,
 
     /// Refuse common passwords, the username and the word gatelet: on or off
-    #[arg(long, env = "GATELET_PASSWORD_BLOCKLIST", default_value = "on", value_name = "on|off", value_parser = on_or_off, action = ArgAction::Set)]
+    #[arg(long, env = "GATELET_PASSWORD_BLOCKLIST", default_value = "on", value_name = "on|off", hide_possible_values = true, value_parser = either("on", "off"), action = ArgAction::Set)]
     pub password_blocklist: bool,
 
     /// Who may register: open for everybody, closed if administrators create the users
-    #[arg(long = "registration", env = "GATELET_REGISTRATION", default_value = "open", value_name = "open|closed", value_parser = open_or_closed, action = ArgAction::Set)]
+    #[arg(long = "registration", env = "GATELET_REGISTRATION", default_value = "open", value_name = "open|closed", hide_possible_values = true, value_parser = either("open", "closed"), action = ArgAction::Set)]
     pub open_registration: bool,
 
     /// Replace the refresh token at every refresh, and end the session when an old one comes back: on or off
-    #[arg(long, env = "GATELET_REFRESH_ROTATION", default_value = "off", value_name = "on|off", value_parser = on_or_off, action = ArgAction::Set)]
+    #[arg(long, env = "GATELET_REFRESH_ROTATION", default_value = "off", value_name = "on|off", hide_possible_values = true, value_parser = either("on", "off"), action = ArgAction::Set)]
     pub refresh_rotation: bool,
 
     /// Failed logins allowed to one account: N at once, then one per SPAN; or off
@@ -481,21 +481,9 @@ fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// For settings that are on unless switched off, which a flag without a value cannot say.
-fn on_or_off(text: &str) -> Result<bool, String> {
-    match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err("must be on or off".into()),
-    }
-}
-
-fn open_or_closed(text: &str) -> Result<bool, String> {
-    match text {
-        "open" => Ok(true),
-        "closed" => Ok(false),
-        _ => Err("must be open or closed".into()),
-    }
+/// For settings that are on unless switched off, which a flag without a value cannot say. Shells complete both words.
+fn either(yes: &'static str, no: &'static str) -> impl TypedValueParser<Value = bool> {
+    PossibleValuesParser::new([yes, no]).map(move |word| word == yes)
 }
 
 fn issuer(text: &str) -> Result<String, String> {

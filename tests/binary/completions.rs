@@ -24,6 +24,9 @@ fn bash_completes_commands_flags_and_values() {
         ("gatelet user list --", "--disabled"),
         ("gatelet user list --role ", "admin user"),
         ("gatelet completions ", "bash"),
+        ("gatelet serve --registration ", "open closed"),
+        ("gatelet serve --refresh-rotation ", "on off"),
+        ("gatelet --log-format ", "text json"),
     ] {
         // As the shell does on a tab: the word before the cursor, and the one before that.
         let complete = r#"
