@@ -25,8 +25,9 @@ pub const TARGET: &str = "gatelet::audit";
 /// Where a request comes from, and from whom as soon as that is known.
 #[derive(Debug)]
 pub struct Origin {
-    /// The client's address.
+    /// The client's address; this machine's where there is no client.
     pub peer: IpAddr,
+    is_local: bool,
     /// The request's id, as answered in `X-Request-Id`: `A-Za-z0-9._-` only.
     pub request_id: String,
     user: OnceLock<UserId>,
@@ -35,12 +36,12 @@ pub struct Origin {
 impl Origin {
     /// A request from `peer`, from nobody known yet.
     pub fn new(peer: IpAddr, request_id: String) -> Self {
-        Self { peer, request_id, user: OnceLock::new() }
+        Self { peer, is_local: false, request_id, user: OnceLock::new() }
     }
 
     /// Something that was not asked for over the network.
     pub fn local(what: &str) -> Self {
-        Self::new(Ipv4Addr::LOCALHOST.into(), what.to_owned())
+        Self { is_local: true, ..Self::new(Ipv4Addr::LOCALHOST.into(), what.to_owned()) }
     }
 
     /// Says whose request it is: the token's user, the account that is logged in to or was made.
@@ -207,9 +208,11 @@ impl Audit {
     pub fn record(&self, origin: &Origin, event: Event<'_>) {
         self.count(&event);
         let (word, mut fields) = event.describe();
-        fields.push(("peer", Value::from_display(&origin.peer)));
+        let peer = (!origin.is_local).then_some(&origin.peer);
+        fields.push(("peer", peer.map_or_else(Value::null, Value::from_display)));
         fields.push(("request", Value::from_display(&origin.request_id)));
-        let text = format_args!("{event} peer={} request={}", origin.peer, origin.request_id);
+        let peer: &dyn fmt::Display = peer.map_or(&"-", |peer| peer);
+        let text = format_args!("{event} peer={peer} request={}", origin.request_id);
         logging::inform(TARGET, text, &word, &fields);
     }
 

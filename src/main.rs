@@ -19,7 +19,7 @@ use gatelet::healthcheck;
 use gatelet::logging::Logging;
 use gatelet::metrics::Counter;
 use gatelet::server::{MetricsListener, Server};
-use gatelet::settings::{self, Command, Settings};
+use gatelet::settings::{self, Command, Settings, absolute};
 
 fn main() -> ExitCode {
     // Whatever is written from here on is for this user alone.
@@ -103,6 +103,8 @@ async fn run(settings: &Settings, lost_lines: Counter) -> Exit {
         }
     };
     let address = listener.local_addr().unwrap_or(settings.listen());
+    let metrics_address = metrics.as_ref().and_then(|metrics| metrics.listener.local_addr().ok());
+    log::info!("{}", what_starts(settings, address, metrics_address));
     let ready = || announce(&format!("gatelet listening on http://{address}"));
 
     let (stop, stopped) = oneshot::channel();
@@ -119,6 +121,24 @@ async fn run(settings: &Settings, lost_lines: Counter) -> Exit {
         () = hurried => {}
     }
     server.close().await
+}
+
+/// What somebody who reads the log later wants to know first.
+fn what_starts(settings: &Settings, address: SocketAddr, metrics: Option<SocketAddr>) -> String {
+    let dir = absolute(settings.data_dir());
+    let mut text = format!("gatelet {} serves {} on {address}", env!("CARGO_PKG_VERSION"), dir.display());
+    if let Some(metrics) = metrics {
+        text.push_str(&format!(", metrics on {metrics}"));
+    }
+    if let Some(dir) = &settings.backup_dir {
+        let every = humantime::format_duration(settings.backup_every);
+        text.push_str(&format!(
+            ", backups to {} every {every}, {} of them kept",
+            absolute(dir).display(),
+            settings.backup_keep
+        ));
+    }
+    text
 }
 
 /// Listens wherever the settings say. The error names the setting.

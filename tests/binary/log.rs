@@ -241,8 +241,36 @@ fn a_command_writes_what_the_environment_asks_for_and_the_audit_log_if_it_asks_f
         let output = run(&mut command);
         let log = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{filter:?}: {log}");
-        assert_eq!(!lines(&log, "gatelet::audit").is_empty(), audit, "{filter:?}: {log}");
+        let events = lines(&log, "gatelet::audit");
+        assert_eq!(!events.is_empty(), audit, "{filter:?}: {log}");
+        assert!(events.iter().all(|line| field(line, "peer") == "-"), "nobody came over a network: {log}");
         assert_eq!(log.contains("password hashes"), info, "{filter:?}: {log}");
+    }
+}
+
+#[test]
+fn the_log_says_what_has_started() {
+    let dir = temporary();
+    let dir = dir.path().canonicalize().unwrap();
+    for format in ["text", "json"] {
+        let mut command = gatelet();
+        command.current_dir(&dir).args([
+            "--listen",
+            "127.0.0.1:0",
+            "--scrypt",
+            CHEAP,
+            "--log-format",
+            format,
+        ]);
+        command.args(["--metrics-listen", "127.0.0.1:0", "--backup-dir", "backups", "--backup-every", "6h"]);
+        let server = Process::spawn(&mut command).unwrap();
+        let address = server.address;
+        let log = stop_well(server);
+        let begin =
+            format!("gatelet {} serves {}/data on {address}", env!("CARGO_PKG_VERSION"), dir.display());
+        let end = format!(", backups to {}/backups every 6h, 7 of them kept", dir.display());
+        let line = log.lines().find(|line| line.contains(&begin)).unwrap_or_else(|| panic!("{begin}: {log}"));
+        assert!(line.contains(", metrics on 127.0.0.1:") && line.contains(&end), "{line}");
     }
 }
 
