@@ -47,8 +47,8 @@ impl FromStr for Filter {
                 None if directive.parse::<LevelFilter>().is_ok() => says = Says::All,
                 None if !is_ours(directive) => {
                     return Err(format!(
-                        "{directive} is no level: give off, error, warn, info, debug or trace; a target takes one as \
-                         well, as in gatelet::access=off"
+                        "{directive} is no level: give off, error, warn, info, debug or trace, and pairs for targets \
+                         if you like, as in info,gatelet::access=off"
                     ));
                 }
                 Some((target, _)) if !is_ours(target) => {}
