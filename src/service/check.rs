@@ -55,7 +55,12 @@ impl Service {
         let found = match wait.await {
             Ok(Ok(found)) => found,
             Ok(Err(SnapshotError::Store(error))) => return Err(error.into()),
-            Ok(Err(error @ (SnapshotError::TooSlow | SnapshotError::Damaged | SnapshotError::Abandoned))) => {
+            Ok(Err(
+                error @ (SnapshotError::TooSlow
+                | SnapshotError::Page(_)
+                | SnapshotError::Damaged
+                | SnapshotError::Abandoned),
+            )) => {
                 return Err(Refusal::Internal(Fault::new(format!("the store could not be read: {error}"))));
             }
             Err(_) => return Err(Refusal::Internal(Fault::new("reading the store panicked".into()))),
@@ -68,19 +73,27 @@ fn checks(found: &Findings, (wrong_keys, strange): &(Vec<KeyError>, Vec<String>)
     let check = |check, (verdict, found)| Check { check, verdict, found };
     let mut checks = vec![
         check("marker", marker(found)),
+        check("store", store(found)),
         check("changes", changes(found)),
         check("seal", seal(found)),
-        check("users", readable(found.users)),
-        check("names", readable(found.names)),
-        check("ended sessions", readable(found.ended)),
-        check("rotations", readable(found.rotations)),
-        check("keys", readable(found.keys)),
-        check("names and users", names(found)),
-        check("forgetting", forgetting(found)),
+    ];
+    // Of a part of the records there is nothing to say.
+    if found.unreadable_page.is_none() {
+        checks.extend([
+            check("users", readable(found.users)),
+            check("names", readable(found.names)),
+            check("ended sessions", readable(found.ended)),
+            check("rotations", readable(found.rotations)),
+            check("keys", readable(found.keys)),
+            check("names and users", names(found)),
+            check("forgetting", forgetting(found)),
+        ]);
+    }
+    checks.extend([
         check("key files", key_files(wrong_keys)),
         check("free space", free_space(found)),
         check("directory", directory(found)),
-    ];
+    ]);
     if !strange.is_empty() {
         checks
             .push(check("other key files", (Verdict::Note, format!("nobody needs {}", strange.join(", ")))));
@@ -110,6 +123,17 @@ fn marker(found: &Findings) -> Judged {
     wrong(format!("the file store-id does not name this store: make it with the one line {id}"))
 }
 
+fn store(found: &Findings) -> Judged {
+    if found.in_place {
+        return good("its file is where the next start looks for it");
+    }
+    wrong(
+        "its file is gone or was replaced by another, and the next start will not find what is in it: put it back, or \
+         run `gatelet backup` before the server stops, and restore that"
+            .into(),
+    )
+}
+
 fn changes(found: &Findings) -> Judged {
     let changes = found.changes;
     match found.acknowledged {
@@ -125,8 +149,13 @@ fn changes(found: &Findings) -> Judged {
 }
 
 fn seal(found: &Findings) -> Judged {
+    if let Some(why) = &found.unreadable_page {
+        return wrong(format!("a page cannot be read: {why}: {RESTORE}"));
+    }
     if found.adds_up {
-        return good("all records are there and as they were written");
+        return good(
+            "all records are there and as they were written (the cache is not read from the disk again)",
+        );
     }
     wrong(format!("records are missing, or older than they should be: {RESTORE}"))
 }

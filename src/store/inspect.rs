@@ -16,7 +16,7 @@ use super::record;
 use super::seal::{Acknowledged, digest};
 use super::snapshot::{Snapshot, SnapshotError};
 use super::space::Space;
-use super::{Store, StoreError};
+use super::{FileId, Store, StoreError};
 use crate::clock::Timestamp;
 use crate::password::PasswordHash;
 use crate::session::SessionId;
@@ -48,6 +48,10 @@ pub struct Findings {
     pub changes: u64,
     /// How many of them the file beside the store knows of; `None` where there is no such file.
     pub acknowledged: Option<u64>,
+    /// The file that the store was opened from is still where a start would look for it.
+    pub in_place: bool,
+    /// Why a page cannot be read, if there is one. What is said of records is then only of those before it.
+    pub unreadable_page: Option<String>,
     /// All records add up to what the store says about itself.
     pub adds_up: bool,
     /// Users; also those whose hash cannot be read count as unreadable.
@@ -86,7 +90,8 @@ impl Store {
         // Before the snapshot: it may grow meanwhile.
         let acknowledged = Acknowledged::read(&self.dir.join("commits"));
         let snapshot = self.snapshot().await?;
-        Ok(Inspection { dir: self.dir.clone(), min_free: self.min_free, acknowledged, snapshot })
+        let (dir, min_free, log) = (self.dir.clone(), self.min_free, self.log);
+        Ok(Inspection { dir, min_free, log, acknowledged, snapshot })
     }
 }
 
@@ -94,6 +99,7 @@ impl Store {
 pub struct Inspection {
     dir: PathBuf,
     min_free: u64,
+    log: FileId,
     acknowledged: Option<u64>,
     snapshot: Snapshot,
 }
@@ -117,6 +123,8 @@ impl Inspection {
             store: self.snapshot.store_id(),
             changes: self.snapshot.changes(),
             acknowledged: self.acknowledged,
+            in_place: fs::metadata(dir.join("store/db")).is_ok_and(|there| FileId::of(&there) == self.log),
+            unreadable_page: None,
             adds_up: true,
             users: Records::default(),
             names: Records::default(),
@@ -136,6 +144,10 @@ impl Inspection {
                 Ok(None) => break,
                 Err(SnapshotError::Damaged) => {
                     found.adds_up = false;
+                    break;
+                }
+                Err(SnapshotError::Page(why)) => {
+                    found.unreadable_page = Some(why);
                     break;
                 }
                 Err(error) => return Err(error),
@@ -311,6 +323,15 @@ mod tests {
         let foreign =
             planted(|store| fs::write(store.dir.join("store-id"), Uuid::nil().to_string()).unwrap());
         assert_eq!(foreign.marker, Some(Uuid::nil()));
+        assert!(lost.in_place);
+        let moved = planted(|store| fs::rename(store.dir.join("store"), store.dir.join("gone")).unwrap());
+        assert!(!moved.in_place);
+        let replaced = planted(|store| {
+            let log = store.dir.join("store/db");
+            fs::copy(&log, log.with_extension("copy")).unwrap();
+            fs::rename(log.with_extension("copy"), log).unwrap();
+        });
+        assert!(!replaced.in_place && replaced.adds_up);
         let gone = planted(|store| {
             fs::remove_file(store.dir.join("store-id")).unwrap();
             fs::remove_file(store.dir.join("commits")).unwrap();

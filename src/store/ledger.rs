@@ -225,7 +225,6 @@ impl Ledger {
     pub(super) fn snapshot(&mut self) -> Snapshot {
         let snapshot = Snapshot::begin(
             self.trees.clone(),
-            Arc::clone(&self.progress),
             self.store_id,
             self.seal,
             self.progress.users.load(Ordering::Relaxed),

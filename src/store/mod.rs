@@ -22,7 +22,9 @@ mod snapshot;
 mod space;
 
 use std::fmt;
+use std::fs::Metadata;
 use std::ops::Bound;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -31,6 +33,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use crate::clock::{Clock, Timestamp};
 use crate::key::KeyRecord;
@@ -48,7 +51,7 @@ use open::Engine;
 pub(crate) use open::demand_ours;
 pub use open_error::OpenError;
 pub use restore::{Filling, Restoration};
-pub use snapshot::{Snapshot, SnapshotError};
+pub use snapshot::{Abandon, Snapshot, SnapshotError};
 pub(crate) use space::BALLAST;
 use space::Space;
 
@@ -228,6 +231,9 @@ pub struct Store {
     committer: Mutex<Receiver<()>>,
     commits: Commits,
     dir: PathBuf,
+    id: Uuid,
+    /// sled's log, as it was opened.
+    log: FileId,
     min_free: u64,
     /// Held for as long as the store is open.
     _lock: std::fs::File,
@@ -254,6 +260,7 @@ impl Store {
         // Said at the start rather than at the first write.
         let _ = space.check();
 
+        let log = opened.log.metadata().map_err(|error| OpenError::Io(dir.to_owned(), error))?;
         let (queue, orders) = mpsc::channel();
         let Engine { config, db, trees, id, seal, found } = opened.engine;
         let ledger =
@@ -280,6 +287,8 @@ impl Store {
             committer: Mutex::new(committer),
             commits,
             dir: dir.to_owned(),
+            id,
+            log: FileId::of(&log),
             min_free: options.min_free,
             _lock: opened.lock,
         })
@@ -545,6 +554,11 @@ impl Store {
         }
     }
 
+    /// Which store this is.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
     /// What its commits have been measured with.
     pub fn commits(&self) -> Commits {
         self.commits.clone()
@@ -607,6 +621,19 @@ impl Store {
         };
         self.queue.send(Order::Commit(Box::new(change))).map_err(|_| StoreError::Failed)?;
         wait.await.map_err(|_| StoreError::Failed)?
+    }
+}
+
+/// Which file it is, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(file: &Metadata) -> Self {
+        Self { device: file.dev(), inode: file.ino() }
     }
 }
 

@@ -19,13 +19,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use sled::IVec;
 use uuid::Uuid;
 
 use super::changes::user_id;
-use super::commit::Progress;
 use super::ledger::{Edit, In, Trees};
 use super::seal::Seal;
 use super::{StoreError, record};
@@ -46,10 +45,12 @@ const ENTRY: usize = 96;
 pub(super) type Record = (IVec, IVec);
 
 /// Why a snapshot cannot be read to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SnapshotError {
-    /// The store has failed, or a record cannot be read.
+    /// A record cannot be read.
     Store(StoreError),
+    /// A page cannot be read; why. What else is in the store goes on to be served.
+    Page(String),
     /// More has been changed meanwhile than is kept for a slow reader.
     TooSlow,
     /// The records do not add up to what the store says about itself.
@@ -62,6 +63,7 @@ impl fmt::Display for SnapshotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(error) => error.fmt(f),
+            Self::Page(why) => write!(f, "a page of the store cannot be read: {why}: run `gatelet verify`"),
             Self::TooSlow => {
                 f.write_str("more was changed meanwhile than fits into memory: reading was too slow")
             }
@@ -90,12 +92,18 @@ struct State {
     before: BTreeMap<(In, IVec), Option<IVec>>,
     /// What `before` takes.
     bytes: usize,
-    too_slow: bool,
+    /// Why the reader is given up, if it is: nothing is left for it any more.
+    given_up: Option<SnapshotError>,
 }
 
 impl State {
     fn has_passed(&self, tree: In, key: &[u8]) -> bool {
         tree < self.tree || (tree == self.tree && self.after.as_deref().is_some_and(|after| key <= after))
+    }
+
+    fn give_up(&mut self, why: SnapshotError) {
+        self.before.clear();
+        self.given_up = Some(why);
     }
 }
 
@@ -103,7 +111,7 @@ impl Overlay {
     /// For a reader that begins with the tree `first`.
     fn new(first: In) -> Self {
         let before = BTreeMap::new();
-        Self(Mutex::new(State { tree: first, after: None, before, bytes: 0, too_slow: false }))
+        Self(Mutex::new(State { tree: first, after: None, before, bytes: 0, given_up: None }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -114,7 +122,7 @@ impl Overlay {
     pub(super) fn leave(&self, edits: &[Edit]) {
         let mut state = self.lock();
         for Edit { tree, key, before, .. } in edits {
-            if state.too_slow || state.has_passed(*tree, key) {
+            if state.given_up.is_some() || state.has_passed(*tree, key) {
                 continue;
             }
             let place = (*tree, key.clone());
@@ -126,8 +134,7 @@ impl Overlay {
             state.bytes += entry_size(key, before.as_ref());
             state.before.insert(place, before);
             if state.bytes > OVERLAY_MAX {
-                state.before.clear();
-                state.too_slow = true;
+                state.give_up(SnapshotError::TooSlow);
             }
         }
     }
@@ -136,8 +143,8 @@ impl Overlay {
     /// those as passed.
     fn pass(&self, tree: In, end: Option<&IVec>, read: Vec<Record>) -> Result<Vec<Record>, SnapshotError> {
         let mut state = self.lock();
-        if state.too_slow {
-            return Err(SnapshotError::TooSlow);
+        if let Some(why) = &state.given_up {
+            return Err(why.clone());
         }
         match (end, tree.next()) {
             (Some(end), _) => state.after = Some(end.clone()),
@@ -168,11 +175,22 @@ fn entry_size(key: &IVec, before: Option<&IVec>) -> usize {
     key.len() + before.map_or(0, |value| value.len()) + ENTRY
 }
 
+/// Gives a snapshot up that somebody else is reading, and may never come back from.
+pub struct Abandon(Weak<Overlay>);
+
+impl Abandon {
+    /// Frees what is kept for the snapshot. Its next read, if there is one, is its last.
+    pub fn abandon(&self) {
+        if let Some(overlay) = self.0.upgrade() {
+            overlay.lock().give_up(SnapshotError::Abandoned);
+        }
+    }
+}
+
 /// All records as they were when this began. Dropping it frees what is kept for it.
 pub struct Snapshot {
     trees: Trees,
     overlay: Arc<Overlay>,
-    progress: Arc<Progress>,
     store_id: Uuid,
     /// At the beginning.
     seal: Seal,
@@ -186,18 +204,11 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// A snapshot that begins now, on the committer's thread, and what is to be told of every edit from now on.
-    pub(super) fn begin(
-        trees: Trees,
-        progress: Arc<Progress>,
-        store_id: Uuid,
-        seal: Seal,
-        users: u64,
-    ) -> Self {
+    pub(super) fn begin(trees: Trees, store_id: Uuid, seal: Seal, users: u64) -> Self {
         let [first, ..] = In::ALL;
         Self {
             trees,
             overlay: Arc::new(Overlay::new(first)),
-            progress,
             store_id,
             seal,
             users,
@@ -209,6 +220,11 @@ impl Snapshot {
 
     pub(super) fn overlay(&self) -> &Arc<Overlay> {
         &self.overlay
+    }
+
+    /// What gives this up from elsewhere.
+    pub fn abandoner(&self) -> Abandon {
+        Abandon(Arc::downgrade(&self.overlay))
     }
 
     /// Which store this is.
@@ -252,13 +268,23 @@ impl Snapshot {
         };
         let begin = self.after.take().map_or(Bound::Unbounded, Bound::Excluded);
         let range = self.trees.tree(tree).range::<IVec, _>((begin, Bound::Unbounded)).take(CHUNK);
-        let read: Vec<_> = range.collect::<Result<_, _>>().map_err(|error| self.progress.fail_by(&error))?;
+        // sled does not fail by what it cannot read, and neither does the store: nobody else may ever need that page.
+        let read: Vec<_> =
+            range.collect::<Result<_, _>>().map_err(|error| SnapshotError::Page(reason(&error)))?;
         let end = read.last().filter(|_| read.len() == CHUNK).map(|(key, _)| key.clone());
         let records = self.overlay.pass(tree, end.as_ref(), read)?;
         self.next = if end.is_some() { Some(tree) } else { tree.next() };
         self.after = end;
         self.sum = records.iter().fold(self.sum, |sum, (key, value)| sum.with(tree, key, value));
         Ok(Some((tree, records)))
+    }
+}
+
+/// Why a page cannot be read, in words.
+fn reason(error: &sled::Error) -> String {
+    match error {
+        sled::Error::Corruption { .. } => "it is not what was written".into(),
+        error => error.to_string(),
     }
 }
 
@@ -293,5 +319,15 @@ mod tests {
         overlay.leave(&[edit(enough + 4)]);
         assert_eq!(overlay.lock().before.len(), 0);
         assert_eq!(overlay.pass(In::Users, None, Vec::new()), Err(SnapshotError::TooSlow));
+    }
+
+    #[test]
+    fn a_reader_that_is_abandoned_takes_no_more_memory_and_reads_no_further() {
+        let overlay = Arc::new(Overlay::new(In::Users));
+        overlay.leave(&[edit(1), edit(2)]);
+        Abandon(Arc::downgrade(&overlay)).abandon();
+        overlay.leave(&[edit(3)]);
+        assert_eq!(overlay.lock().before.len(), 0);
+        assert_eq!(overlay.pass(In::Users, None, Vec::new()), Err(SnapshotError::Abandoned));
     }
 }

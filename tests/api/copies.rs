@@ -13,7 +13,7 @@ use gatelet::backup::{BackupFile, ReadError, own_name};
 use gatelet::clock::{Clock, Timestamp};
 use serde_json::{Value, json};
 
-use crate::support::{Client, TestServer, fill, start, temporary};
+use crate::support::{Client, TestServer, fill, spoil_pages, start, temporary};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -201,6 +201,23 @@ fn no_copy_is_made_while_the_clock_is_not_believed() {
     assert_eq!(names(temporary.path()), own_names(&[0]));
     server.clock.set(start().after(24 * HOUR));
     until(|| names(temporary.path()) == own_names(&[0, 24]));
+}
+
+#[test]
+fn a_page_that_cannot_be_read_fails_a_copy_and_the_server_goes_on() {
+    let temporary = temporary();
+    let server = server(temporary.path(), &["--cache-mib", "1"]).restart_after(async |store| {
+        for n in 0..10_000 {
+            store.create_user(fill::user(n)).await.unwrap().unwrap();
+        }
+    });
+    until(|| names(temporary.path()).len() == 1);
+    spoil_pages(server.data_dir());
+    server.advance(2 * HOUR);
+    until(|| state(&server)["error"].is_string());
+    let failed = state(&server);
+    assert!(failed["error"].as_str().unwrap().contains("a page of the store cannot be read"), "{failed}");
+    assert_eq!(names(temporary.path()).len(), 1);
 }
 
 #[test]

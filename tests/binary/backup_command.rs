@@ -16,7 +16,7 @@ use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::support::fill::filled;
-use crate::support::{Process, Random, Tokens, credentials, gatelet, serve, temporary};
+use crate::support::{Process, Random, Tokens, credentials, gatelet, serve, spoil_pages, temporary};
 use crate::{
     PASSWORD, complaints, does_not_start, get, log_in, pid, post, refused, register, run, stop_well,
 };
@@ -518,6 +518,14 @@ fn verify_finds_what_is_planted_while_the_server_runs() {
     expect("changes", 65, "are missing");
     fs::write(&commits, &known).unwrap();
 
+    let (store, away) = (dir.path().join("store"), dir.path().join("away"));
+    fs::rename(&store, &away).unwrap();
+    expect("store", 65, "put it back");
+    copy(&away, &store);
+    expect("store", 65, "replaced by another");
+    fs::remove_dir_all(&store).unwrap();
+    fs::rename(&away, &store).unwrap();
+
     let key = fs::read_dir(dir.path().join("keys")).unwrap().next().unwrap().unwrap().path();
     let text = fs::read(&key).unwrap();
     fs::write(&key, "k4.secret.nonsense").unwrap();
@@ -656,4 +664,18 @@ fn verify_does_not_wait_for_ever_for_a_server_that_hangs() {
     assert!(said.contains("not done within 1s") && said.contains("--deadline"), "{said}");
     assert_eq!(found(dir.path(), 0, &[]), BTreeMap::new());
     stop_well(server);
+}
+
+#[test]
+fn a_page_that_cannot_be_read_is_found_and_fails_backups_while_the_server_goes_on() {
+    let (dir, out) = (filled(20_000), temporary());
+    let server = Process::start(dir.path(), &["--cache-mib", "1"]);
+    spoil_pages(dir.path());
+    let found = found(dir.path(), 65, &[]);
+    assert!(found.len() == 1 && found["seal"].contains("a page cannot be read"), "{found:?}");
+    fails(&mut backup(dir.path(), &out.path().join("backup.jsonl.gz")), 1);
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
+    assert_eq!(server.client().call("GET", "/readyz", None, None).status, 200);
+    let log = stop_well(server);
+    assert!(log.contains("a backup was broken off: a page of the store cannot be read"), "{log}");
 }

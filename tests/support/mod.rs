@@ -13,7 +13,7 @@ pub mod secrets;
 mod server;
 
 pub use client::{Client, Reply, request};
-pub use process::{Ended, Process, gatelet, log_file, memory_kib, serve, temporary};
+pub use process::{Ended, Process, gatelet, log_file, memory_kib, serve, spoil_pages, temporary};
 pub use random::Random;
 pub use server::{TestServer, settings, start};
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
@@ -152,6 +153,15 @@ pub fn temporary() -> tempfile::TempDir {
 /// The path of the store's log in a data directory.
 pub fn log_file(dir: &Path) -> PathBuf {
     dir.join("store/db")
+}
+
+/// Damages most of the pages that a store of thousands of users holds on the disk, all at the same time.
+pub fn spoil_pages(dir: &Path) {
+    let log = fs::File::options().write(true).open(log_file(dir)).unwrap();
+    let length = log.metadata().unwrap().len();
+    for place in (0..length).step_by(4096).skip(1) {
+        log.write_all_at(&[0xa5; 20], place + 2048).unwrap();
+    }
 }
 
 /// What a running process takes by the line of this name in its `status`: `VmRSS` now, `VmHWM` at most so far.
