@@ -10,8 +10,10 @@ use futures_util::future::OptionFuture;
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
+use uuid::Uuid;
 
 use crate::clock::{Clock, ClockBehind};
+use crate::durable_file;
 use crate::exit::Exit;
 use crate::http::console::{self, Console};
 use crate::http::{self, App, Front, Limits, MetricsPage};
@@ -101,7 +103,7 @@ impl fmt::Display for StartError {
             Self::Hashes(error) => error.fmt(f),
             Self::Backups(dir, error) => write!(
                 f,
-                "backups cannot be written to {}: {error}: make it a directory that this user can write to \
+                "backups cannot be written to {}: {error}: make it a directory of its own that this user can write to \
                  (--backup-dir)",
                 dir.display()
             ),
@@ -160,7 +162,7 @@ impl Server {
             refresh_rotation: settings.refresh_rotation,
             open_doors: settings.dev,
         };
-        let copies = open_copies(settings, &clock).await?;
+        let copies = open_copies(settings, store.id(), &clock).await?;
         let service = Service::new(Parts { store, tokens, key_dir, hashes, throttle, copies, clock }, rules);
         let policy = settings.password_policy();
         if let Err(error) = ensure_admin(settings, &service, admin).await {
@@ -309,35 +311,63 @@ pub(crate) fn lifetimes(settings: &Settings) -> Lifetimes {
 }
 
 /// The folder of automatic backups, if the settings name one.
-async fn open_copies(settings: &Settings, clock: &Clock) -> Result<Option<Copies>, StartError> {
+async fn open_copies(settings: &Settings, store: Uuid, clock: &Clock) -> Result<Option<Copies>, StartError> {
     let Some(dir) = &settings.backup_dir else {
         return Ok(None);
     };
     let plan = CopyPlan {
         dir: dir.clone(),
+        store,
         every: settings.backup_every,
         keep: usize::try_from(settings.backup_keep).unwrap_or(usize::MAX),
         min_free: min_free(settings),
     };
     let now = clock.now().unwrap_or_else(|behind| behind.mark);
     let opened = {
-        let plan = plan.clone();
-        let opened = spawn_blocking(move || Copies::open(plan, now));
+        let (plan, data_dir) = (plan.clone(), settings.data_dir().to_owned());
+        let opened = spawn_blocking(move || {
+            demand_apart(&plan.dir, &data_dir)?;
+            Copies::open(plan, now)
+        });
         let hangs = io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer");
         tokio::time::timeout(BACKUP_DISK, opened)
             .await
             .map_or(Err(hangs), |opened| opened.unwrap_or_else(|gone| Err(io::Error::other(gone))))
     };
-    use io::ErrorKind::{AlreadyExists, NotADirectory, PermissionDenied};
+    use io::ErrorKind::{AlreadyExists, InvalidInput, NotADirectory, PermissionDenied};
     match opened {
         Ok(copies) => Ok(Some(copies)),
         // Somebody has to do something about these, and best now.
-        Err(error) if matches!(error.kind(), AlreadyExists | NotADirectory | PermissionDenied) => {
+        Err(error)
+            if matches!(error.kind(), AlreadyExists | InvalidInput | NotADirectory | PermissionDenied) =>
+        {
             Err(StartError::Backups(dir.clone(), error))
         }
         // The disk may come later. Nobody should be kept from logging in for that.
         Err(error) => Ok(Some(Copies::failed(plan, error, now))),
     }
+}
+
+/// Refuses to put backups among the store's own files, and warns where they would be lost with them.
+fn demand_apart(copies: &Path, data: &Path) -> io::Result<()> {
+    let data = data.canonicalize()?;
+    let copies = match (copies.canonicalize(), copies.file_name()) {
+        // About to be made.
+        (Err(error), Some(name)) if error.kind() == io::ErrorKind::NotFound => {
+            durable_file::parent(copies).canonicalize()?.join(name)
+        }
+        (canonical, _) => canonical?,
+    };
+    if copies == data || ["store", "keys"].iter().any(|own| copies.starts_with(data.join(own))) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the store keeps its own files there"));
+    }
+    if copies.starts_with(&data) {
+        log::warn!(
+            "--backup-dir {} is inside --data-dir: what loses the one loses the other",
+            copies.display()
+        );
+    }
+    Ok(())
 }
 
 async fn open_store(settings: &Settings, clock: Arc<Clock>) -> Result<Store, StartError> {

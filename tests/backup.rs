@@ -12,9 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
-use gatelet::backup::{
-    Backup, BackupFile, Checked, Checker, Flaw, NewFile, ReadError, compressed, moment_of, own_name,
-};
+use gatelet::backup::{Backup, BackupFile, Checked, Checker, CopyName, Flaw, NewFile, ReadError, compressed};
 use gatelet::clock::Clock;
 use gatelet::password::PasswordHash;
 use gatelet::session::{Era, Sessions};
@@ -300,20 +298,26 @@ fn a_checker_that_has_not_seen_the_end_says_so() {
 }
 
 #[test]
-fn names_of_copies_tell_when_they_were_begun_and_no_others_are_taken_for_them() {
-    let name = own_name(start());
-    assert_eq!(name, "gatelet-20260101T000000Z.jsonl.gz");
-    assert_eq!(moment_of(&name), Some(start()));
+fn names_of_copies_tell_whose_they_are_and_when_they_were_begun_and_no_others_are_taken_for_them() {
+    let store = "0f2a9c1e-0000-4000-8000-000000000000".parse().unwrap();
+    let name = CopyName::new(store, start());
+    assert_eq!(name.to_string(), "gatelet-0f2a9c1e-20260101T000000Z.jsonl.gz");
+    assert_eq!(CopyName::read(&name.to_string()), Some(name));
+    assert!(name.is_of(store) && !name.is_of(uuid::Uuid::nil()) && name.moment == start());
     for other in [
-        "gatelet-20260101T000000Z.jsonl.gz.new",
-        "gatelet-20261301T000000Z.jsonl.gz",
-        "gatelet-20260101000000Z.jsonl.gz",
-        "gatelet-20260101 000000Z.jsonl.gz",
-        "my-gatelet-20260101T000000Z.jsonl.gz",
-        "gatelet-2026é101T000000Z.jsonl.gz",
+        "gatelet-0f2a9c1e-20260101T000000Z.jsonl.gz.new",
+        "gatelet-0f2a9c1e-20261301T000000Z.jsonl.gz",
+        "gatelet-0f2a9c1e-20260101000000Z.jsonl.gz",
+        "gatelet-0f2a9c1e-20260101 000000Z.jsonl.gz",
+        "my-gatelet-0f2a9c1e-20260101T000000Z.jsonl.gz",
+        "gatelet-0f2a9c1e-2026é101T000000Z.jsonl.gz",
+        "gatelet-0F2A9C1E-20260101T000000Z.jsonl.gz",
+        "gatelet-f2a9c1e-20260101T000000Z.jsonl.gz",
+        "gatelet-20260101T000000Z.jsonl.gz",
+        "gatelet--20260101T000000Z.jsonl.gz",
         "gatelet-.jsonl.gz",
     ] {
-        assert_eq!(moment_of(other), None, "{other}");
+        assert_eq!(CopyName::read(other), None, "{other}");
     }
 }
 

@@ -8,7 +8,8 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
-use rustix::fs::fstatvfs;
+use rustix::fs::{OFlags, fstatvfs};
+use uuid::Uuid;
 
 use super::{Checked, Checker, Flaw, LINE_MAX};
 use crate::clock::Timestamp;
@@ -212,21 +213,44 @@ fn next_line(lines: &mut impl BufRead, line: &mut Vec<u8>) -> Result<bool, ReadE
     }
 }
 
-/// The name of a copy that was begun at `moment`, in a folder of copies: `gatelet-20261122T120000Z.jsonl.gz`.
-pub fn own_name(moment: Timestamp) -> String {
-    let compact: String = moment.to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect();
-    format!("gatelet-{compact}.jsonl.gz")
+/// The name of a copy in a folder of copies, which several stores may share: the beginning of the store's id, and when
+/// the copy was begun, as in `gatelet-3f2a9c1e-20261122T120000Z.jsonl.gz`. Older ones come before newer ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CopyName {
+    /// When the copy was begun.
+    pub moment: Timestamp,
+    store: u32,
 }
 
-/// When a copy of that name was begun; nothing for names that are not of [`own_name`].
-pub fn moment_of(name: &str) -> Option<Timestamp> {
-    let digits = name.strip_prefix("gatelet-")?.strip_suffix("Z.jsonl.gz")?;
-    if digits.len() != 15 || !digits.is_ascii() {
-        return None;
+impl CopyName {
+    /// The name of a copy of `store` that was begun at `moment`.
+    pub fn new(store: Uuid, moment: Timestamp) -> Self {
+        Self { moment, store: store.as_fields().0 }
     }
-    let [year, month, day] = [&digits[..4], &digits[4..6], &digits[6..8]];
-    let [hour, minute, second] = [&digits[9..11], &digits[11..13], &digits[13..15]];
-    let text = format!("\"{year}-{month}-{day}T{hour}:{minute}:{second}Z\"");
-    let moment = serde_json::from_str(&text).ok()?;
-    (own_name(moment) == name).then_some(moment)
+
+    /// Reads a name; nothing for those of other files.
+    pub fn read(name: &str) -> Option<Self> {
+        let (store, moment) = name.strip_prefix("gatelet-")?.strip_suffix("Z.jsonl.gz")?.split_once('-')?;
+        if moment.len() != 15 || !moment.is_ascii() {
+            return None;
+        }
+        let [year, month, day] = [&moment[..4], &moment[4..6], &moment[6..8]];
+        let [hour, minute, second] = [&moment[9..11], &moment[11..13], &moment[13..15]];
+        let moment = format!("\"{year}-{month}-{day}T{hour}:{minute}:{second}Z\"");
+        let read =
+            Self { moment: serde_json::from_str(&moment).ok()?, store: u32::from_str_radix(store, 16).ok()? };
+        (read.to_string() == name).then_some(read)
+    }
+
+    /// Whether it is the name of a copy of this store.
+    pub fn is_of(self, store: Uuid) -> bool {
+        self.store == store.as_fields().0
+    }
+}
+
+impl fmt::Display for CopyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let compact: String = self.moment.to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect();
+        write!(f, "gatelet-{:08x}-{compact}.jsonl.gz", self.store)
+    }
 }

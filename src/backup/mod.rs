@@ -20,7 +20,7 @@ use crate::key::KeyId;
 use crate::user::{Role, UserId};
 
 pub use check::{Checked, Checker, Flaw};
-pub use file::{BackupFile, NewFile, ReadError, compressed, moment_of, own_name};
+pub use file::{BackupFile, CopyName, NewFile, ReadError, compressed};
 pub use restore::{RestoreError, restore};
 pub use write::{Backup, WriteError};
 

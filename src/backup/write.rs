@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{FORMAT, Header, Signer, Summary, Trailer, UserLine};
 use crate::clock::Timestamp;
-use crate::store::{Snapshot, SnapshotError};
+use crate::store::{Abandon, Snapshot, SnapshotError};
 use crate::token::statement::Subject;
 use crate::token::{IssueError, KeyRing};
 
@@ -75,6 +75,11 @@ impl Backup {
     /// What stands at its beginning.
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// What gives it up from elsewhere while it is written.
+    pub fn abandoner(&self) -> Abandon {
+        self.snapshot.abandoner()
     }
 
     /// Writes it, uncompressed. Blocks.

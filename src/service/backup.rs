@@ -8,9 +8,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
+use uuid::Uuid;
 
 use crate::audit::{Event, Origin};
-use crate::backup::{Backup, BackupFile, NewFile, ReadError, WriteError, moment_of, own_name};
+use crate::backup::{Backup, BackupFile, CopyName, NewFile, ReadError, WriteError};
 use crate::clock::Timestamp;
 use crate::durable_file;
 use crate::metrics::Backups;
@@ -30,8 +31,10 @@ const HANGS: Duration = Duration::from_secs(3600);
 /// Where automatic copies go.
 #[derive(Clone, Debug)]
 pub struct CopyPlan {
-    /// A directory of their own.
+    /// A directory of their own. Other stores may have theirs there too, which stay.
     pub dir: PathBuf,
+    /// Of which store they are.
+    pub store: Uuid,
     /// How often one is made.
     pub every: Duration,
     /// How many are kept.
@@ -105,7 +108,15 @@ impl Copies {
     pub fn open(plan: CopyPlan, now: Timestamp) -> io::Result<Self> {
         durable_file::create_dir(&plan.dir)?;
         drop(NewFile::create(&plan.dir.join("gatelet-writes-here"), 0)?);
-        let last = plan.copies(now)?.last().map(|(moment, _)| *moment);
+        let copies = plan.copies(now)?;
+        if let Some((name, _)) = copies.last().filter(|(name, _)| !name.is_of(plan.store)) {
+            log::warn!(
+                "the newest backup in {}, {name}, is another store's: this one makes its own and removes no others; \
+                 was that meant, or is another disk to be mounted at --data-dir?",
+                plan.dir.display()
+            );
+        }
+        let last = copies.iter().rfind(|(name, _)| name.is_of(plan.store)).map(|(name, _)| name.moment);
         let metrics = Backups::default();
         if let Some(last) = last {
             metrics.done(last);
@@ -116,7 +127,7 @@ impl Copies {
     /// Copies into a directory that does not answer now. They are tried as those are that have failed.
     pub fn failed(plan: CopyPlan, error: io::Error, now: Timestamp) -> Self {
         let copies = Self { plan, metrics: Backups::default(), state: Mutex::default() };
-        copies.settle(now, Err(CopyError::Folder(error)));
+        copies.settle(now, now, Err(CopyError::Folder(error)));
         copies
     }
 
@@ -137,15 +148,15 @@ impl Copies {
         }
     }
 
-    /// The one place where it is known what has become of a copy.
-    fn settle(&self, now: Timestamp, outcome: Result<u64, CopyError>) {
+    /// The one place where it is known what has become of a copy that was begun at one moment and given up at another.
+    fn settle(&self, begun: Timestamp, ended: Timestamp, outcome: Result<u64, CopyError>) {
         let dir = self.plan.dir.display();
         let mut state = self.state();
         match outcome {
             Ok(users) => {
-                log::info!("{users} users were backed up to {dir}/{}", own_name(now));
-                self.metrics.done(now);
-                *state = State { last: Some(now), failed: None };
+                log::info!("{users} users were backed up to {dir}/{}", CopyName::new(self.plan.store, begun));
+                self.metrics.done(begun);
+                *state = State { last: Some(begun), failed: None };
             }
             Err(error) => {
                 let before = state.failed.as_ref().map(|failed| failed.wait);
@@ -155,24 +166,24 @@ impl Copies {
                     humantime::format_duration(wait)
                 );
                 self.metrics.failed();
-                state.failed = Some(Failed { error: error.to_string(), wait, next: now.after(wait) });
+                state.failed = Some(Failed { error: error.to_string(), wait, next: ended.after(wait) });
             }
         }
     }
 }
 
 impl CopyPlan {
-    /// Those that were begun until `now`, oldest first. A clock that ran ahead may have left others; they are nobody's
-    /// measure, and stay.
-    fn copies(&self, now: Timestamp) -> io::Result<Vec<(Timestamp, PathBuf)>> {
+    /// Those that were begun until `now`, of all stores, oldest first. A clock that ran ahead may have left others; they
+    /// are nobody's measure, and stay.
+    fn copies(&self, now: Timestamp) -> io::Result<Vec<(CopyName, PathBuf)>> {
         let mut copies = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
-            if let Some(moment) =
-                entry.file_name().to_str().and_then(moment_of).filter(|&moment| moment <= now)
+            if let Some(name) =
+                entry.file_name().to_str().and_then(CopyName::read).filter(|name| name.moment <= now)
                 && entry.file_type()?.is_file()
             {
-                copies.push((moment, entry.path()));
+                copies.push((name, entry.path()));
             }
         }
         copies.sort();
@@ -184,7 +195,7 @@ impl CopyPlan {
         let folder = CopyError::Folder;
         durable_file::create_dir(&self.dir).map_err(folder)?;
         self.remove_unfinished().map_err(folder)?;
-        let path = self.dir.join(own_name(now));
+        let path = self.dir.join(CopyName::new(self.store, now).to_string());
         let mut file = NewFile::create(&path, self.min_free).map_err(folder)?;
         backup.write(&mut file).map_err(CopyError::Write)?;
         file.finish().map_err(folder)?;
@@ -192,7 +203,9 @@ impl CopyPlan {
             fs::remove_file(&path).map_err(folder)?;
             return Err(CopyError::Read(error));
         }
-        for (_, path) in self.copies(now).map_err(folder)?.iter().rev().skip(self.keep) {
+        let copies = self.copies(now).map_err(folder)?;
+        let ours = copies.iter().filter(|(name, _)| name.is_of(self.store));
+        for (_, path) in ours.rev().skip(self.keep) {
             if let Err(error) = fs::remove_file(path) {
                 log::warn!("an old backup stays, {}: {error}", path.display());
             }
@@ -200,12 +213,13 @@ impl CopyPlan {
         Ok(())
     }
 
-    /// Removes what a process that was killed has left behind.
+    /// Removes what a process of this store has left behind that was killed.
     fn remove_unfinished(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
             let name = entry.file_name();
-            if name.to_str().and_then(|name| moment_of(durable_file::left_behind(name)?)).is_some() {
+            let name = name.to_str().and_then(|name| CopyName::read(durable_file::left_behind(name)?));
+            if name.is_some_and(|name| name.is_of(self.store)) && entry.file_type()?.is_file() {
                 fs::remove_file(entry.path())?;
             }
         }
@@ -240,7 +254,8 @@ impl Service {
             if let Ok(now) = self.clock.now()
                 && copies.is_due(now)
             {
-                copies.settle(now, self.copy(&copies.plan, now).await);
+                let outcome = self.copy(&copies.plan, now).await;
+                copies.settle(now, self.clock.now().unwrap_or(now), outcome);
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -250,10 +265,14 @@ impl Service {
         let backup = self.new_backup().await.map_err(CopyError::Store)?;
         let users = backup.header().users;
         let plan = plan.clone();
+        let abandoner = backup.abandoner();
         let written = spawn_blocking(move || plan.write(backup, now));
         match tokio::time::timeout(HANGS, written).await {
             Ok(written) => written.unwrap_or(Err(CopyError::Gone))?,
-            Err(_) => return Err(CopyError::Hangs),
+            Err(_) => {
+                abandoner.abandon(); // the thread may hang for ever
+                return Err(CopyError::Hangs);
+            }
         }
         Ok(users)
     }
@@ -263,5 +282,22 @@ impl Service {
         let state = self.copies.as_ref()?.state();
         let error = state.failed.as_ref().map(|failed| failed.error.clone());
         Some(CopiesState { last: state.last, error })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_hung_is_tried_again_a_minute_after_it_was_given_up() {
+        let begun = Timestamp::from_unix_secs(1_764_000_000);
+        let ended = begun.after(HANGS);
+        let every = Duration::from_secs(24 * 3600);
+        let plan = CopyPlan { dir: "backups".into(), store: Uuid::nil(), every, keep: 1, min_free: 0 };
+        let copies = Copies { plan, state: Mutex::default(), metrics: Backups::default() };
+        copies.settle(begun, ended, Err(CopyError::Hangs));
+        assert!(!copies.is_due(ended) && !copies.is_due(ended.after(RETRY - LOOK)));
+        assert!(copies.is_due(ended.after(RETRY)));
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gatelet::backup::{BackupFile, ReadError, own_name};
+use gatelet::backup::{BackupFile, CopyName, ReadError};
 use gatelet::clock::{Clock, Timestamp};
 use serde_json::{Value, json};
 
@@ -34,8 +34,13 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-fn own_names(hours: &[u32]) -> Vec<String> {
-    hours.iter().map(|&hour| own_name(start().after(HOUR * hour))).collect()
+fn own_name(server: &TestServer, moment: Timestamp) -> String {
+    let id = fs::read_to_string(server.data_dir().join("store-id")).unwrap();
+    CopyName::new(id.trim().parse().unwrap(), moment).to_string()
+}
+
+fn own_names(server: &TestServer, hours: &[u32]) -> Vec<String> {
+    hours.iter().map(|&hour| own_name(server, start().after(HOUR * hour))).collect()
 }
 
 /// Waits until it is so.
@@ -70,14 +75,14 @@ fn a_copy_is_made_when_it_is_due_and_the_oldest_go_when_there_are_too_many() {
     let dir = temporary.path().join("copies");
     let server = server(&dir, &[]);
     server.register("anna", "correct horse");
-    until(|| names(&dir) == own_names(&[0]));
+    until(|| names(&dir) == own_names(&server, &[0]));
     until(|| state(&server) == json!({ "last": start().to_string(), "error": null }));
     server.advance(2 * HOUR - Duration::from_secs(1));
     thread::sleep(LOOKED);
-    assert_eq!(names(&dir), own_names(&[0]), "none before its time");
+    assert_eq!(names(&dir), own_names(&server, &[0]), "none before its time");
     server.advance(Duration::from_secs(1));
-    until(|| names(&dir) == own_names(&[0, 2]));
-    let newest = dir.join(own_name(start().after(2 * HOUR)));
+    until(|| names(&dir) == own_names(&server, &[0, 2]));
+    let newest = dir.join(own_name(&server, start().after(2 * HOUR)));
     let mut users = Vec::new();
     let read = BackupFile::open(&newest).unwrap().read(None, |_, user, _| {
         users.push(user.name.as_str().to_owned());
@@ -88,7 +93,7 @@ fn a_copy_is_made_when_it_is_due_and_the_oldest_go_when_there_are_too_many() {
     assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
     for (hours, kept) in [(4, &[0, 2, 4][..]), (6, &[2, 4, 6]), (9, &[4, 6, 9])] {
         server.clock.set(start().after(HOUR * hours));
-        until(|| names(&dir) == own_names(kept));
+        until(|| names(&dir) == own_names(&server, kept));
     }
 }
 
@@ -96,37 +101,64 @@ fn a_copy_is_made_when_it_is_due_and_the_oldest_go_when_there_are_too_many() {
 fn a_restart_neither_makes_a_copy_before_its_time_nor_forgets_one() {
     let temporary = temporary();
     let mut server = server(temporary.path(), &[]);
-    until(|| names(temporary.path()) == own_names(&[0]));
+    until(|| names(temporary.path()) == own_names(&server, &[0]));
     server.advance(HOUR);
     server = server.restart();
     assert_eq!(state(&server)["last"], start().to_string());
     thread::sleep(LOOKED);
-    assert_eq!(names(temporary.path()), own_names(&[0]));
+    assert_eq!(names(temporary.path()), own_names(&server, &[0]));
     server.advance(HOUR);
-    until(|| names(temporary.path()) == own_names(&[0, 2]));
+    until(|| names(temporary.path()) == own_names(&server, &[0, 2]));
     server.advance(9 * HOUR);
-    let _server = server.restart(); // one for all that were missed
-    until(|| names(temporary.path()) == own_names(&[0, 2, 11]));
+    server = server.restart(); // one for all that were missed
+    until(|| names(temporary.path()) == own_names(&server, &[0, 2, 11]));
 }
 
 #[test]
 fn only_its_own_whole_copies_count_and_only_they_and_their_beginnings_are_removed() {
     let temporary = temporary();
-    let later = own_name(start().after(1000 * HOUR));
+    let server = TestServer::start();
+    let later = own_name(&server, start().after(1000 * HOUR));
     let others =
         ["notes.txt", "gatelet-20200101T000000Z.jsonl", ".backup.jsonl.gz.0123456789abcdef.new", &later];
     let old: Vec<_> = (1..=5)
-        .map(|hours| own_name(Timestamp::from_unix_secs(start().unix_secs() - 9000 * hours)))
+        .map(|hours| own_name(&server, Timestamp::from_unix_secs(start().unix_secs() - 9000 * hours)))
         .collect();
     for name in others.into_iter().chain(old.iter().map(String::as_str)) {
         fs::write(temporary.path().join(name), "").unwrap();
     }
     fs::write(temporary.path().join(format!(".{}.0123456789abcdef.new", old[0])), "").unwrap();
-    let _server = server(temporary.path(), &[]);
+    let dir = temporary.path().to_str().unwrap();
+    let args = ["--backup-dir", dir, "--backup-every", "2h", "--backup-keep", "3"];
+    let server = server
+        .restart_with(&args, Arc::new(Clock::manual(start())))
+        .unwrap_or_else(|error| panic!("{error}"));
     let mut expected: Vec<String> = others.iter().map(ToString::to_string).collect();
-    expected.extend([own_name(start()), old[0].clone(), old[1].clone()]);
+    expected.extend([own_name(&server, start()), old[0].clone(), old[1].clone()]);
     expected.sort();
     until(|| names(temporary.path()) == expected);
+}
+
+#[test]
+fn stores_that_share_a_folder_neither_count_nor_remove_each_others_copies() {
+    let temporary = temporary();
+    let first = server(temporary.path(), &[]);
+    until(|| names(temporary.path()) == own_names(&first, &[0]));
+    let unfinished = format!(".{}.0123456789abcdef.new", own_name(&first, start()));
+    fs::write(temporary.path().join(unfinished), "").unwrap();
+    let kept = names(temporary.path());
+    // Begun in an empty directory, as if its disk were not mounted.
+    let dir = temporary.path().to_str().unwrap();
+    let second = TestServer::start_with(&["--backup-dir", dir, "--backup-every", "2h", "--backup-keep", "1"]);
+    let both = |hours: &[u32]| {
+        let mut both = [kept.clone(), own_names(&second, hours)].concat();
+        both.sort();
+        both
+    };
+    until(|| names(temporary.path()) == both(&[0]));
+    assert_eq!(state(&second)["last"], start().to_string());
+    second.advance(2 * HOUR);
+    until(|| names(temporary.path()) == both(&[2]));
 }
 
 #[test]
@@ -134,7 +166,7 @@ fn a_copy_that_fails_shows_and_is_tried_again_ever_later_until_it_succeeds() {
     let temporary = temporary();
     let dir = temporary.path().join("copies");
     let server = server(&dir, &["--metrics-listen", "127.0.0.1:0"]);
-    until(|| names(&dir) == own_names(&[0]));
+    until(|| names(&dir) == own_names(&server, &[0]));
     until(|| state(&server)["last"] == start().to_string());
     assert_eq!(metrics(&server), (start().unix_secs().to_string(), "0".to_owned()));
     let kept: PathBuf = temporary.path().join("kept");
@@ -151,11 +183,11 @@ fn a_copy_that_fails_shows_and_is_tried_again_ever_later_until_it_succeeds() {
     fs::rename(&kept, &dir).unwrap();
     server.advance(Duration::from_secs(59));
     thread::sleep(LOOKED);
-    assert_eq!(names(&dir), own_names(&[0]));
+    assert_eq!(names(&dir), own_names(&server, &[0]));
     server.advance(Duration::from_secs(1));
     let moment = start().after(2 * HOUR + Duration::from_secs(60));
     until(|| state(&server) == json!({ "last": moment.to_string(), "error": null }));
-    assert_eq!(names(&dir).last(), Some(&own_name(moment)));
+    assert_eq!(names(&dir).last(), Some(&own_name(&server, moment)));
     assert_eq!(metrics(&server), (moment.unix_secs().to_string(), "0".to_owned()));
     // A start knows of those that are there.
     let args = ["--backup-dir", dir.to_str().unwrap(), "--metrics-listen", "127.0.0.1:0"];
@@ -176,16 +208,18 @@ fn a_disk_that_is_not_there_yet_keeps_nobody_from_logging_in_and_is_used_once_it
     fs::create_dir(dir.parent().unwrap()).unwrap();
     server.advance(Duration::from_secs(60));
     until(|| state(&server)["error"].is_null());
-    assert_eq!(names(&dir), [own_name(start().after(Duration::from_secs(60)))]);
+    assert_eq!(names(&dir), [own_name(&server, start().after(Duration::from_secs(60)))]);
 }
 
 #[test]
 fn an_old_copy_that_cannot_be_removed_does_not_make_a_new_one_a_failure() {
     let temporary = temporary();
-    let in_the_way = temporary.path().join(own_name(Timestamp::from_unix_secs(1_000_000)));
-    fs::create_dir(&in_the_way).unwrap();
     let server = server(temporary.path(), &[]);
     until(|| state(&server) == json!({ "last": start().to_string(), "error": null }));
+    let in_the_way = temporary.path().join(own_name(&server, Timestamp::from_unix_secs(1_000_000)));
+    fs::create_dir(&in_the_way).unwrap();
+    server.advance(2 * HOUR);
+    until(|| state(&server)["last"] == start().after(2 * HOUR).to_string());
     assert!(in_the_way.exists());
 }
 
@@ -193,14 +227,14 @@ fn an_old_copy_that_cannot_be_removed_does_not_make_a_new_one_a_failure() {
 fn no_copy_is_made_while_the_clock_is_not_believed() {
     let temporary = temporary();
     let server = server(temporary.path(), &[]);
-    until(|| names(temporary.path()) == own_names(&[0]));
+    until(|| names(temporary.path()) == own_names(&server, &[0]));
     let wrong = Arc::new(Clock::manual(Timestamp::from_unix_secs(1_000_000)));
     let args = ["--backup-dir", temporary.path().to_str().unwrap()];
     let server = server.restart_with(&args, wrong).unwrap_or_else(|error| panic!("{error}"));
     thread::sleep(LOOKED);
-    assert_eq!(names(temporary.path()), own_names(&[0]));
+    assert_eq!(names(temporary.path()), own_names(&server, &[0]));
     server.clock.set(start().after(24 * HOUR));
-    until(|| names(temporary.path()) == own_names(&[0, 24]));
+    until(|| names(temporary.path()) == own_names(&server, &[0, 24]));
 }
 
 #[test]
@@ -212,7 +246,8 @@ fn a_page_that_cannot_be_read_fails_a_copy_and_the_server_goes_on() {
         }
     });
     until(|| names(temporary.path()).len() == 1);
-    spoil_pages(server.data_dir());
+    let users: Vec<_> = (5000..10_000).step_by(100).map(fill::name).collect();
+    spoil_pages(server.data_dir(), &users);
     server.advance(2 * HOUR);
     until(|| state(&server)["error"].is_string());
     let failed = state(&server);

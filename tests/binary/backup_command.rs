@@ -15,7 +15,7 @@ use flate2::read::GzDecoder;
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::fill::filled;
+use crate::support::fill::{self, filled};
 use crate::support::{Process, Random, Tokens, credentials, gatelet, serve, spoil_pages, temporary};
 use crate::{
     PASSWORD, complaints, does_not_start, get, log_in, pid, post, refused, register, run, stop_well,
@@ -655,6 +655,25 @@ fn a_server_that_cannot_write_its_backups_does_not_start() {
 }
 
 #[test]
+fn backups_are_not_kept_among_the_stores_own_files_and_beside_them_with_a_warning() {
+    let dir = temporary();
+    let data = dir.path().join("data");
+    stop_well(Process::start(&data, &[]));
+    let link = dir.path().join("link");
+    symlink(&data, &link).unwrap();
+    for wrong in [data.clone(), data.join("../data"), link, data.join("store"), data.join("keys/backups")] {
+        let text = refused(serve(&data, &["--backup-dir"]).arg(&wrong), 73);
+        assert!(
+            text.contains("the store keeps its own files there") && text.contains("--backup-dir"),
+            "{text}"
+        );
+    }
+    assert!(!data.join("keys/backups").exists());
+    let server = Process::start(&data, &["--backup-dir", data.join("backups").to_str().unwrap()]);
+    assert!(stop_well(server).contains("is inside --data-dir"));
+}
+
+#[test]
 fn verify_does_not_wait_for_ever_for_a_server_that_hangs() {
     let dir = filled(5);
     let server = Process::start(dir.path(), &[]);
@@ -670,7 +689,8 @@ fn verify_does_not_wait_for_ever_for_a_server_that_hangs() {
 fn a_page_that_cannot_be_read_is_found_and_fails_backups_while_the_server_goes_on() {
     let (dir, out) = (filled(20_000), temporary());
     let server = Process::start(dir.path(), &["--cache-mib", "1"]);
-    spoil_pages(dir.path());
+    let users: Vec<_> = (10_000..20_000).step_by(100).map(fill::name).collect();
+    spoil_pages(dir.path(), &users);
     let found = found(dir.path(), 65, &[]);
     assert!(found.len() == 1 && found["seal"].contains("a page cannot be read"), "{found:?}");
     fails(&mut backup(dir.path(), &out.path().join("backup.jsonl.gz")), 1);

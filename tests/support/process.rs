@@ -1,5 +1,6 @@
 //! The real executable.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -155,12 +156,15 @@ pub fn log_file(dir: &Path) -> PathBuf {
     dir.join("store/db")
 }
 
-/// Damages most of the pages that a store of thousands of users holds on the disk, all at the same time.
-pub fn spoil_pages(dir: &Path) {
-    let log = fs::File::options().write(true).open(log_file(dir)).unwrap();
-    let length = log.metadata().unwrap().len();
-    for place in (0..length).step_by(4096).skip(1) {
-        log.write_all_at(&[0xa5; 20], place + 2048).unwrap();
+/// Damages the pages on the disk in which these texts stand.
+pub fn spoil_pages(dir: &Path, texts: &[String]) {
+    let path = log_file(dir);
+    let bytes = fs::read(&path).unwrap();
+    let log = fs::File::options().write(true).open(&path).unwrap();
+    let length = texts[0].len();
+    let wanted: HashSet<&[u8]> = texts.iter().map(String::as_bytes).collect();
+    for (place, _) in bytes.windows(length).enumerate().filter(|(_, text)| wanted.contains(text)) {
+        log.write_all_at(&[0xa5], place as u64).unwrap();
     }
 }
 
