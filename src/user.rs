@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 use utoipa::ToSchema;
-use uuid::Uuid;
+use uuid::{Uuid, Variant, Version};
 
 use crate::clock::Timestamp;
 use crate::session::Sessions;
@@ -91,6 +91,14 @@ impl UserId {
     fn millis_and_count(self) -> (u64, u16) {
         let [a, b, c, d, e, f, g, h, ..] = *self.0.as_bytes();
         (u64::from_be_bytes([0, 0, a, b, c, d, e, f]), u16::from_be_bytes([g & 0xf, h]))
+    }
+
+    /// Whether [`next`](Self::next) may have made it until `last`.
+    pub fn is_v7_until(self, last: Timestamp) -> bool {
+        let (version, variant) = (self.0.get_version(), self.0.get_variant());
+        version == Some(Version::SortRand)
+            && variant == Variant::RFC4122
+            && self.millis_and_count().0 <= last.unix_millis()
     }
 
     /// The id as stored: 16 bytes, in order of creation.

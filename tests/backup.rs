@@ -231,10 +231,46 @@ fn every_kind_of_wrong_line_is_named() {
     }
     let anna = "\"username\":\"anna\"";
     let id = good[1][7..43].to_owned();
+    for wrong in [
+        "00000000-0000-0000-0000-000000000000".to_owned(), // nobody's
+        "ffffffff-ffff-7fff-bfff-ffffffffffff".to_owned(), // after which there is none
+        "e6784f1b-8f00-7000-8000-000000000000".to_owned(), // of the year 10000
+        format!("{}4{}", &id[..14], &id[15..]),
+        format!("{}c{}", &id[..19], &id[20..]),
+        format!("urn:uuid:{id}"),
+        id.replace('-', ""),
+    ] {
+        assert_eq!(changed(1, &id, &wrong), Flaw::Line(2, "the id is none that a user may have"), "{wrong}");
+    }
     let next = good[2][7..43].to_owned();
     assert_eq!(changed(2, &next, &id), Flaw::Line(3, "the user's id is not after the one before"));
     let name = "\"username\":\"名前\"";
     assert_eq!(changed(3, name, anna), Flaw::Line(4, "the user's name was there before"));
+}
+
+#[test]
+fn one_user_too_many_is_noticed_at_once() {
+    let bench = Bench::new();
+    let mut lines = lines(&bench.backup(&bench.keys));
+    lines[0] = lines[0].replace("\"users\":6", "\"users\":1");
+    let mut checker = Checker::new(None);
+    assert!(lines[..2].iter().all(|line| checker.line(line.as_bytes()).is_ok()));
+    assert_eq!(checker.line(lines[2].as_bytes()).unwrap_err(), Flaw::Count);
+}
+
+#[test]
+fn what_was_just_written_is_read_back_whole() {
+    let bench = Bench::new();
+    let path = bench.dir.path().join("backup");
+    let file = bench.backup(&bench.keys);
+    let read_back = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        BackupFile::open(&path).unwrap().read_back()
+    };
+    assert_eq!(read_back(&file).unwrap().header.users, NAMES.len() as u64);
+    assert!(read_back(&file[..file.len() - 1]).is_err());
+    let exchanged = unpacked(&file).replacen("anna", "nana", 1);
+    assert!(matches!(read_back(&packed(&exchanged)), Err(ReadError::Flaw(Flaw::Checksum))));
 }
 
 #[test]

@@ -74,7 +74,8 @@ pub struct Checked {
     pub vouched: bool,
 }
 
-/// Takes a backup line by line. Keeps a hash of each name, some 35 MB for a million users, and nothing else.
+/// Takes a backup line by line. Keeps a hash of each name, some 35 MB for a million users, unless told not to, and
+/// nothing else.
 pub struct Checker<'a> {
     /// The keys of which one must have signed.
     known: Option<&'a PublicKeys>,
@@ -83,7 +84,7 @@ pub struct Checker<'a> {
     lines: u64,
     users: u64,
     last: Option<UserId>,
-    names: HashSet<NameHash>,
+    names: Option<HashSet<NameHash>>,
     ended: bool,
 }
 
@@ -100,9 +101,15 @@ impl<'a> Checker<'a> {
             lines: 0,
             users: 0,
             last: None,
-            names: HashSet::new(),
+            names: Some(HashSet::new()),
             ended: false,
         }
+    }
+
+    /// The same, without a look at whether names come again: for what a store has just written, which rules that out.
+    #[must_use]
+    pub fn without_names(self) -> Self {
+        Self { names: None, ..self }
     }
 
     /// The first line, once it has been read.
@@ -136,11 +143,14 @@ impl<'a> Checker<'a> {
             self.end(header, &trailer)?;
             return Ok(None);
         }
+        if self.users == header.users {
+            return Err(Flaw::Count);
+        }
         let (user, hash) = user(line).map_err(flaw)?;
         if self.last.is_some_and(|last| last >= user.id) {
             return Err(flaw("the user's id is not after the one before"));
         }
-        if !self.names.insert(name_hash(&user.name)) {
+        if self.names.as_mut().is_some_and(|names| !names.insert(name_hash(&user.name))) {
             return Err(flaw("the user's name was there before"));
         }
         self.last = Some(user.id);
@@ -206,6 +216,7 @@ fn user(line: &[u8]) -> Result<(User, PasswordHash), &'static str> {
     /// 9999-12-31T23:59:59.999Z
     const LAST: u64 = 253_402_300_799_999;
     let line: UserLine<'_> = serde_json::from_slice(line).map_err(|_| "no user")?;
+    let id = line.id.parse::<UserId>().ok().filter(|id| id.is_v7_until(Timestamp::from_unix_millis(LAST)));
     let name: Username = line.username.parse().map_err(|_| "the name is none that a user may have")?;
     if name.as_str() != line.username {
         return Err("the name is not in its normal form");
@@ -216,7 +227,7 @@ fn user(line: &[u8]) -> Result<(User, PasswordHash), &'static str> {
     let hash = PasswordHash::import(line.password_hash.into_owned())
         .map_err(|_| "the password's hash cannot be read, or asks for too much")?;
     let user = User {
-        id: line.id,
+        id: id.ok_or("the id is none that a user may have")?,
         name,
         role: line.role,
         disabled: line.disabled,

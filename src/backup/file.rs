@@ -8,7 +8,8 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
-use rustix::fs::{OFlags, fstatvfs};
+use rustix::fs::{Mode, OFlags, fstatvfs};
+use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::{Checked, Checker, Flaw, LINE_MAX};
@@ -156,13 +157,25 @@ impl BackupFile {
     /// # Errors
     /// When it cannot be read, or is no file: it has to be read twice.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        // Nobody is waited for who might write into a pipe.
+        let nonblock = OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "it is no file, and is to be read twice",
             ));
         }
+        Ok(Self { file })
+    }
+
+    /// Keeps what comes from `input` in `dir`, in a file without a name, which is gone with the process.
+    ///
+    /// # Errors
+    /// When it cannot be read or kept.
+    pub fn keep(input: &mut impl Read, dir: &Path) -> io::Result<Self> {
+        let mut file = unnamed(dir)?;
+        io::copy(input, &mut file)?;
         Ok(Self { file })
     }
 
@@ -174,13 +187,28 @@ impl BackupFile {
     pub fn read<E: From<ReadError>>(
         &mut self,
         known: Option<&PublicKeys>,
+        visit: impl FnMut(u64, User, PasswordHash) -> Result<(), E>,
+    ) -> Result<Checked, E> {
+        self.read_by(Checker::new(known), visit)
+    }
+
+    /// Reads back what this process has just written, in memory that does not grow with the users.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn read_back(&mut self) -> Result<Checked, ReadError> {
+        self.read_by(Checker::new(None).without_names(), |_, _, _| Ok(()))
+    }
+
+    fn read_by<E: From<ReadError>>(
+        &mut self,
+        mut checker: Checker<'_>,
         mut visit: impl FnMut(u64, User, PasswordHash) -> Result<(), E>,
     ) -> Result<Checked, E> {
         let begun = io::Seek::rewind(&mut self.file);
         begun.map_err(ReadError::Io)?;
         let file = BufReader::with_capacity(1 << 16, &self.file);
         let mut lines = BufReader::with_capacity(1 << 16, GzDecoder::new(file));
-        let mut checker = Checker::new(known);
         let mut line = Vec::with_capacity(1024);
         while next_line(&mut lines, &mut line)? {
             let user = checker.line(&line).map_err(ReadError::Flaw)?;
@@ -195,6 +223,28 @@ impl BackupFile {
         }
         Ok(checker.finish().map_err(ReadError::Flaw)?)
     }
+}
+
+/// A file for ourselves alone, without a name in `dir`.
+fn unnamed(dir: &Path) -> io::Result<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    match rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => Ok(file.into()),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => unlinked(&dir.join("restoring.new")),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The same for file systems that make none without a name, as those of networks: it loses it at once. `path` may be
+/// left over from a process that was killed in between.
+fn unlinked(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+    fs::remove_file(path)?;
+    Ok(file)
 }
 
 /// Reads a line, without its end. `false`: there is none.
@@ -252,5 +302,31 @@ impl fmt::Display for CopyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let compact: String = self.moment.to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect();
         write!(f, "gatelet-{:08x}-{compact}.jsonl.gz", self.store)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_a_name_can_be_had_of_any_file_system() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("name");
+        fs::write(&path, "left over").unwrap();
+        for mut file in [unnamed(dir.path()).unwrap(), unlinked(&path).unwrap()] {
+            assert_eq!(
+                fs::read_dir(dir.path())
+                    .unwrap()
+                    .filter(|there| there.as_ref().unwrap().path() != path)
+                    .count(),
+                0
+            );
+            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+            file.write_all(b"kept").unwrap();
+            io::Seek::rewind(&mut file).unwrap();
+            assert_eq!(io::read_to_string(file).unwrap(), "kept");
+        }
+        assert!(!path.exists());
     }
 }

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::key::KeyId;
-use crate::user::{Role, UserId};
+use crate::user::Role;
 
 pub use check::{Checked, Checker, Flaw};
 pub use file::{BackupFile, CopyName, NewFile, ReadError, compressed};
@@ -66,7 +66,8 @@ pub struct Signer {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UserLine<'a> {
-    id: UserId,
+    #[serde(borrow)]
+    id: std::borrow::Cow<'a, str>,
     #[serde(borrow)]
     username: std::borrow::Cow<'a, str>,
     role: Role,

@@ -94,7 +94,7 @@ impl Backup {
         snapshot.read(|user, hash| {
             users += 1;
             lines.write(&UserLine {
-                id: user.id,
+                id: user.id.to_string().into(),
                 username: user.name.as_str().into(),
                 role: user.role,
                 disabled: user.disabled,

@@ -199,7 +199,7 @@ impl CopyPlan {
         let mut file = NewFile::create(&path, self.min_free).map_err(folder)?;
         backup.write(&mut file).map_err(CopyError::Write)?;
         file.finish().map_err(folder)?;
-        if let Err(error) = BackupFile::open(&path).map_err(folder)?.read(None, |_, _, _| Ok(())) {
+        if let Err(error) = BackupFile::open(&path).map_err(folder)?.read_back() {
             fs::remove_file(&path).map_err(folder)?;
             return Err(CopyError::Read(error));
         }
