@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::output::{demand_file, users};
+use super::output::{OutputArgs, demand_file, users};
 use super::progress::Progress;
-use super::{CommandError, WhereNone, finish, print, say, with_console};
+use super::restore::described;
+use super::{CommandError, WhereNone, finish, say, with_console};
 use crate::backup::{Checked, Checker, Flaw, NewFile, compressed};
 use crate::exit::Exit;
 use crate::server::min_free;
@@ -24,6 +25,9 @@ pub struct BackupArgs {
     /// Where the store is.
     #[command(flatten)]
     data: DataDirArgs,
+    /// How to print.
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Writes a backup.
@@ -64,7 +68,9 @@ fn back_up(args: &BackupArgs) -> Result<(), CommandError> {
             _ => file(error),
         })?;
     }
-    print(format!("{}: {}", path.display(), summary(&checked)))
+    let mut data = described(&checked);
+    data["file"] = path.display().to_string().into();
+    args.output.print(&data, |_| format!("{}: {}", path.display(), summary(&checked)))
 }
 
 fn summary(checked: &Checked) -> String {

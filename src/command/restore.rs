@@ -1,14 +1,16 @@
 //! `gatelet restore`
 
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::{Value, json};
 
-use super::output::users;
+use super::output::{OutputArgs, users};
 use super::progress::Progress;
 use super::token::read_keys;
-use super::{CommandError, finish, print};
-use crate::backup::{BackupFile, Checked, ReadError, RestoreError, restore};
+use super::{CommandError, finish};
+use crate::backup::{BackupFile, Checked, Flaw, Header, ReadError, RestoreError, restore};
 use crate::clock::Clock;
 use crate::exit::Exit;
 use crate::logging::Logging;
@@ -20,7 +22,7 @@ use crate::token::offline::PublicKeys;
 /// Restore a backup.
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
-    /// File to read
+    /// File to read, or - for standard input
     file: PathBuf,
     /// Public keys of which one must have signed the backup, as for `gatelet token verify`
     #[arg(long, value_name = "FILE")]
@@ -28,6 +30,9 @@ pub struct RestoreArgs {
     /// Where the store will be.
     #[command(flatten)]
     data: DataDirArgs,
+    /// How to print.
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Restores a backup.
@@ -39,7 +44,11 @@ fn restore_file(args: &RestoreArgs) -> Result<(), CommandError> {
     let settings = Settings::from_environment(&args.data)?;
     let known = known_keys(args.keys.as_deref())?;
     let dir = settings.data_dir();
-    let mut opened = OpenBackup::open(&args.file)?;
+    let mut opened = if args.file == Path::new("-") {
+        OpenBackup::from_stdin(dir)?
+    } else {
+        OpenBackup::open(&args.file)?
+    };
     let checked = opened.check(known.as_ref())?;
     let logging = Logging::start("warn", &settings.log, settings.log_format)?;
     let into = Restoration::begin(dir, &store_options(&settings))
@@ -57,13 +66,25 @@ fn restore_file(args: &RestoreArgs) -> Result<(), CommandError> {
         RestoreError::Store(error) => CommandError::Start(StartError::Store(error)),
         RestoreError::Keys(error) => CommandError::Start(StartError::Keys(error)),
     })?;
-    let header = &checked.header;
-    let (users, at) = (users(header.users), header.created_at);
-    print(format!("{users} restored to {}, as of {at}", dir.display()))?;
-    print(format!("The backup was {}", signed(&checked)))?;
-    print(
-        "The keys are new: all sessions are over, and services that check tokens have to load the keys again.",
-    )
+    let mut data = described(&checked);
+    data["data_dir"] = dir.display().to_string().into();
+    data["vouched"] = checked.vouched.into();
+    args.output.print(&data, |_| {
+        format!(
+            "{} restored to {}, as of {}\nThe backup was {}\nThe keys are new: all sessions are over, and services that \
+             check tokens have to load the keys again.",
+            users(checked.header.users),
+            dir.display(),
+            checked.header.created_at,
+            signed(&checked)
+        )
+    })
+}
+
+/// A backup for scripts.
+pub(super) fn described(checked: &Checked) -> Value {
+    let Header { created_at, users, store, key, .. } = &checked.header;
+    json!({ "created_at": created_at, "users": users, "store": store, "kid": key.id })
 }
 
 /// The public keys in a file.
@@ -94,6 +115,20 @@ impl OpenBackup {
         Ok(Self { path: path.to_owned(), file })
     }
 
+    /// What comes in on standard input. It is kept in `dir`, which is to be restored to: elsewhere there may be no room,
+    /// and in a container nowhere else.
+    fn from_stdin(dir: &Path) -> Result<Self, CommandError> {
+        let path = PathBuf::from("standard input");
+        if io::stdin().is_terminal() {
+            return Err(CommandError::Input("a backup is nothing to be typed: give a file".into()));
+        }
+        Restoration::demand_empty(dir).map_err(|error| CommandError::Start(StartError::Store(error)))?;
+        match BackupFile::keep(&mut io::stdin().lock(), dir) {
+            Ok(file) => Ok(Self { path, file }),
+            Err(error) => Err(CommandError::File(path, error)),
+        }
+    }
+
     /// Reads all of it.
     pub(super) fn check(&mut self, known: Option<&PublicKeys>) -> Result<Checked, CommandError> {
         let mut progress = None;
@@ -108,6 +143,11 @@ impl OpenBackup {
         let path = &self.path;
         match error {
             ReadError::Io(error) => CommandError::File(path.clone(), error),
+            ReadError::Flaw(Flaw::UnknownKey(Some(key))) => CommandError::Damaged(format!(
+                "{} is whole, but it is signed by {key}, which is not among the keys given: give the public keys of the \
+                 time when it was made, or leave --keys out if you know where it comes from",
+                path.display()
+            )),
             ReadError::Flaw(flaw) => CommandError::Damaged(format!(
                 "{} is no good backup: {flaw}: nothing can be restored from it, use another",
                 path.display()

@@ -42,14 +42,22 @@ pub struct Restoration {
 }
 
 impl Restoration {
+    /// Makes `dir` if it is missing, and refuses one in which anything is or that is somebody else's.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn demand_empty(dir: &Path) -> Result<(), OpenError> {
+        create_data_dir(dir)?;
+        demand_ours(dir)?;
+        demand_empty(dir)
+    }
+
     /// Takes possession of `dir`, which must be empty or missing.
     ///
     /// # Errors
     /// [`OpenError`]; nothing has been changed then.
     pub fn begin(dir: &Path, options: &StoreOptions) -> Result<Self, OpenError> {
-        create_data_dir(dir)?;
-        demand_ours(dir)?;
-        demand_empty(dir)?; // before anything is made in it
+        Self::demand_empty(dir)?; // before anything is made in it
         let lock = lock(dir)?;
         demand_empty(dir)?; // as it is now that nobody else changes it
         warn_if_others_can_write(dir);

@@ -16,7 +16,9 @@ use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::support::fill::{self, filled};
-use crate::support::{Process, Random, Tokens, credentials, gatelet, serve, spoil_pages, temporary};
+use crate::support::{
+    Process, Random, Tokens, credentials, gatelet, memory_kib, serve, spoil_pages, temporary,
+};
 use crate::{
     PASSWORD, complaints, does_not_start, get, log_in, pid, post, refused, register, run, stop_well,
 };
@@ -358,13 +360,120 @@ fn what_is_no_good_backup_is_not_restored_and_leaves_the_directory_as_it_was() {
         path
     };
     let foreign = keys(filled(0).path());
-    assert!(
-        fails(restore(&file, &target).arg("--keys").arg(foreign), 65).contains("not among the keys given")
-    );
+    let said = fails(restore(&file, &target).arg("--keys").arg(&foreign), 65);
+    assert!(said.contains("is whole, but") && said.contains("not among the keys given"), "{said}");
+    assert!(!said.contains("use another"), "{said}");
     assert!(!target.exists());
     let own = keys(dir.path());
     assert!(succeeds(restore(&file, &target).arg("--keys").arg(own)).contains("one of the keys given"));
     assert!(succeeds(gatelet().args(["verify", "--backup"]).arg(&file)).contains("600 users"));
+}
+
+#[test]
+fn a_backup_before_a_rotation_of_keys_is_good_with_those_of_its_time() {
+    let (dir, out) = (filled(3), temporary());
+    let (file, keys) = (out.path().join("backup.jsonl.gz"), out.path().join("keys.json"));
+    succeeds(&mut backup(dir.path(), &file));
+    let export = || {
+        let exported = succeeds(gatelet().args(["key", "export", "--public", "--data-dir"]).arg(dir.path()));
+        fs::write(&keys, exported).unwrap();
+    };
+    let verify = || {
+        let mut verify = gatelet();
+        verify.args(["verify", "--backup"]).arg(&file).arg("--keys").arg(&keys);
+        run(&mut verify)
+    };
+    export();
+    assert!(verify().status.success());
+    succeeds(gatelet().args(["key", "rotate", "--revoke", "--data-dir"]).arg(dir.path()));
+    export();
+    let output = verify();
+    assert_eq!(output.status.code(), Some(65));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("is whole, but") && said.contains("the time when it was made"), "{said}");
+}
+
+/// Runs a command with something on its standard input.
+fn fed(command: &mut Command, input: impl Into<Stdio>) -> Output {
+    command.stdin(input).output().unwrap()
+}
+
+#[test]
+fn a_backup_on_standard_input_is_restored_and_leaves_nothing_else_behind() {
+    let (dir, out) = (filled(700), temporary());
+    let (file, target) = (out.path().join("backup.jsonl.gz"), out.path().join("target"));
+    succeeds(&mut backup(dir.path(), &file));
+    let good = fs::read(&file).unwrap();
+    let broken = out.path().join("broken");
+    fs::write(&broken, &good[..good.len() / 2]).unwrap();
+    let standard_input = || restore(Path::new("-"), &target);
+    let output = fed(&mut standard_input(), fs::File::open(&broken).unwrap());
+    assert_eq!(output.status.code(), Some(65), "{output:?}");
+    assert!(complaints(&output.stderr).contains("standard input is no good backup"));
+    assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
+
+    let mut cat = Command::new("cat").arg(&file).stdout(Stdio::piped()).spawn().unwrap();
+    let output = fed(standard_input().arg("--json"), cat.stdout.take().unwrap());
+    assert!(cat.wait().unwrap().success() && output.status.success(), "{output:?}");
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&said["users"], &said["vouched"]), (&json!(700), &json!(false)));
+    let names = |dir: &Path| {
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect::<BTreeSet<_>>()
+    };
+    let other = out.path().join("from the file");
+    succeeds(&mut restore(&file, &other));
+    assert_eq!(names(&target), names(&other));
+    assert!(succeeds(&mut verify(&target)).contains("\"good\""));
+    // What is there already is not read for nothing.
+    let output = fed(&mut standard_input(), fs::File::open("/dev/zero").unwrap());
+    assert_eq!(output.status.code(), Some(73), "{output:?}");
+}
+
+#[test]
+fn nobody_is_waited_for_who_might_write_into_a_pipe() {
+    let dir = temporary();
+    let pipe = dir.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(fails(&mut restore(&pipe, &dir.path().join("target")), 73).contains("is no file"));
+    assert!(fails(gatelet().args(["verify", "--backup"]).arg(&pipe), 73).contains("is no file"));
+}
+
+#[test]
+fn scripts_are_told_what_was_backed_up() {
+    let (dir, out) = (filled(3), temporary());
+    let file = out.path().join("backup.jsonl.gz");
+    let said = succeeds(backup(dir.path(), &file).arg("--json"));
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&said["file"], &said["users"]), (&json!(file), &json!(3)));
+    assert_eq!(said["store"], fs::read_to_string(dir.path().join("store-id")).unwrap().trim());
+    assert!(said["kid"].as_str().unwrap().starts_with("k4.pid.") && said["created_at"].is_string());
+}
+
+#[test]
+#[ignore = "takes half a minute: puts 100,000 users into a store"]
+fn what_a_backup_takes_of_the_servers_memory_is_bounded() {
+    const USERS: u64 = 100_000;
+    /// Twice what is measured.
+    const MORE_KIB: u64 = 60 << 10;
+    let (dir, out) = (filled(USERS), temporary());
+    let server = Process::start(dir.path(), &[]);
+    let peak = || memory_kib(server.id(), "VmHWM").unwrap();
+    let before = peak();
+    succeeds(&mut backup(dir.path(), &out.path().join("backup.jsonl.gz")));
+    let by_hand = peak();
+    stop_well(server);
+    let copies = out.path().join("copies");
+    let server = Process::start(dir.path(), &["--backup-dir", copies.to_str().unwrap()]);
+    let peak = || memory_kib(server.id(), "VmHWM").unwrap();
+    let begun = Instant::now();
+    while !server.client().call("GET", "/readyz", None, None).json()["backup"]["last"].is_string() {
+        assert!(begun.elapsed() < Duration::from_secs(300), "never");
+        thread::sleep(Duration::from_millis(100));
+    }
+    let by_itself = peak();
+    println!("{before} KiB, {by_hand} after a backup, {by_itself} after an automatic one");
+    assert!(by_hand < before + MORE_KIB && by_itself < before + MORE_KIB);
+    stop_well(server);
 }
 
 #[test]
