@@ -1,12 +1,17 @@
 //! How far something has come that takes long.
 
 use std::fmt::Write;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
 use std::time::Duration;
 
 use indicatif::{HumanFloatCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// How long something may take without a word.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often a spinner turns.
+const TURN: Duration = Duration::from_millis(100);
 
 /// A bar with rate and time left on standard error, if that is a terminal and it takes longer than two seconds.
 pub(crate) struct Progress {
@@ -46,6 +51,38 @@ impl Progress {
 }
 
 impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A spinner where nothing can be counted, shown likewise for as long as this lives.
+pub(crate) struct Waiting {
+    bar: ProgressBar,
+    _done: Sender<()>,
+}
+
+impl Waiting {
+    /// Begins to wait for `what`.
+    pub(crate) fn begin(what: &'static str) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}, {elapsed}") {
+            bar.set_style(style);
+        }
+        bar.set_message(what);
+        let (done, wait) = mpsc::channel();
+        let shown = bar.clone();
+        thread::spawn(move || {
+            if wait.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                shown.set_draw_target(ProgressDrawTarget::stderr());
+                shown.enable_steady_tick(TURN);
+            }
+        });
+        Self { bar, _done: done }
+    }
+}
+
+impl Drop for Waiting {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

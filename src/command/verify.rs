@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::output::{OutputArgs, Table, users};
+use super::progress::Waiting;
 use super::restore::{OpenBackup, known_keys, signed};
 use super::{CommandError, WhereNone, finish, say, with_console};
 use crate::exit::Exit;
@@ -63,8 +64,10 @@ pub fn run(args: &VerifyArgs) -> Exit {
 fn check_store(args: &VerifyArgs) -> Result<Value, CommandError> {
     let settings = Settings::from_environment(&args.data)?;
     let deadline = args.deadline.unwrap_or_else(|| time_to_inspect(settings.data_dir()));
+    let waiting = Waiting::begin("checking");
     let checked =
         with_console(&settings, WhereNone::Refuse, |console| console.ask_within(deadline, "/verify"));
+    drop(waiting);
     match checked {
         // Opening looks at the same things, and stops at the first that is wrong.
         Err(CommandError::Start(error)) if error.exit() == Exit::Damaged => Ok(one("store", "wrong", &error)),

@@ -19,6 +19,7 @@ use crate::support::fill::{self, filled};
 use crate::support::{
     Process, Random, Tokens, credentials, gatelet, memory_kib, serve, spoil_pages, temporary,
 };
+use crate::terminal::Terminal;
 use crate::{
     PASSWORD, complaints, does_not_start, get, log_in, pid, post, refused, register, run, stop_well,
 };
@@ -788,7 +789,10 @@ fn verify_does_not_wait_for_ever_for_a_server_that_hangs() {
     let server = Process::start(dir.path(), &[]);
     kill_process(pid(&server), Signal::STOP).unwrap();
     let said = fails(verify(dir.path()).arg("--deadline=1s"), 75);
+    let mut terminal = Terminal::open_with(dir.path(), &["verify", "--deadline=30s"], &[("TERM", "xterm")]);
+    terminal.await_prompt("checking, ");
     kill_process(pid(&server), Signal::CONT).unwrap();
+    assert_eq!(terminal.end().0, Some(0));
     assert!(said.contains("not done within 1s") && said.contains("--deadline"), "{said}");
     assert_eq!(found(dir.path(), 0, &[]), BTreeMap::new());
     stop_well(server);
