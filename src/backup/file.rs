@@ -231,6 +231,7 @@ fn unnamed(dir: &Path) -> io::Result<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     match rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR) {
         Ok(file) => Ok(file.into()),
+        // A name that does not keep a directory from being restored to.
         Err(Errno::OPNOTSUPP | Errno::ISDIR) => unlinked(&dir.join("restoring.new")),
         Err(error) => Err(error.into()),
     }
