@@ -435,8 +435,8 @@ fn nobody_is_waited_for_who_might_write_into_a_pipe() {
     let dir = temporary();
     let pipe = dir.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    assert!(fails(&mut restore(&pipe, &dir.path().join("target")), 73).contains("is no file"));
-    assert!(fails(gatelet().args(["verify", "--backup"]).arg(&pipe), 73).contains("is no file"));
+    assert!(fails(&mut restore(&pipe, &dir.path().join("target")), 2).contains("is no file"));
+    assert!(fails(gatelet().args(["verify", "--backup"]).arg(&pipe), 2).contains("is no file"));
 }
 
 #[test]
