@@ -25,23 +25,27 @@ pub const TARGET: &str = "gatelet::audit";
 /// Where a request comes from, and from whom as soon as that is known.
 #[derive(Debug)]
 pub struct Origin {
-    /// The client's address; this machine's where there is no client.
-    pub peer: IpAddr,
-    is_local: bool,
+    /// The client's address, behind trusted proxies that of theirs; none where nobody came over a network.
+    client: Option<IpAddr>,
     /// The request's id, as answered in `X-Request-Id`: `A-Za-z0-9._-` only.
     pub request_id: String,
     user: OnceLock<UserId>,
 }
 
 impl Origin {
-    /// A request from `peer`, from nobody known yet.
-    pub fn new(peer: IpAddr, request_id: String) -> Self {
-        Self { peer, is_local: false, request_id, user: OnceLock::new() }
+    /// A request from `client`, from nobody known yet.
+    pub fn new(client: IpAddr, request_id: String) -> Self {
+        Self { client: Some(client), request_id, user: OnceLock::new() }
     }
 
     /// Something that was not asked for over the network.
     pub fn local(what: &str) -> Self {
-        Self { is_local: true, ..Self::new(Ipv4Addr::LOCALHOST.into(), what.to_owned()) }
+        Self { client: None, request_id: what.to_owned(), user: OnceLock::new() }
+    }
+
+    /// The client's address; this machine's where there is no client.
+    pub fn address(&self) -> IpAddr {
+        self.client.unwrap_or(Ipv4Addr::LOCALHOST.into())
     }
 
     /// Says whose request it is: the token's user, the account that is logged in to or was made.
@@ -208,11 +212,11 @@ impl Audit {
     pub fn record(&self, origin: &Origin, event: Event<'_>) {
         self.count(&event);
         let (word, mut fields) = event.describe();
-        let peer = (!origin.is_local).then_some(&origin.peer);
-        fields.push(("peer", peer.map_or_else(Value::null, Value::from_display)));
+        let client = origin.client.as_ref();
+        fields.push(("client", client.map_or_else(Value::null, Value::from_display)));
         fields.push(("request", Value::from_display(&origin.request_id)));
-        let peer: &dyn fmt::Display = peer.map_or(&"-", |peer| peer);
-        let text = format_args!("{event} peer={peer} request={}", origin.request_id);
+        let client: &dyn fmt::Display = client.map_or(&"-", |client| client);
+        let text = format_args!("{event} client={client} request={}", origin.request_id);
         logging::inform(TARGET, text, &word, &fields);
     }
 

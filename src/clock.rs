@@ -158,6 +158,11 @@ impl Clock {
         }
     }
 
+    /// The time, or the mark while the source is too far behind it: for what rather errs than waits.
+    pub fn now_or_mark(&self) -> Timestamp {
+        self.now().unwrap_or_else(|behind| behind.mark)
+    }
+
     /// The time, which never goes back.
     ///
     /// # Errors

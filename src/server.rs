@@ -322,7 +322,7 @@ async fn open_copies(settings: &Settings, store: Uuid, clock: &Clock) -> Result<
         keep: usize::try_from(settings.backup_keep).unwrap_or(usize::MAX),
         min_free: min_free(settings),
     };
-    let now = clock.now().unwrap_or_else(|behind| behind.mark);
+    let now = clock.now_or_mark();
     let opened = {
         let (plan, data_dir) = (plan.clone(), settings.data_dir().to_owned());
         let opened = spawn_blocking(move || {
@@ -390,7 +390,7 @@ async fn open_keys(
     let remembered = store.keys().await.map_err(StartError::StoreBroken)?;
     let has_users = store.has_users().await.map_err(StartError::StoreBroken)?;
     let lost = if settings.replace_keys || !has_users { LostKeys::Replace } else { LostKeys::Refuse };
-    let now = clock.now().unwrap_or_else(|behind| behind.mark);
+    let now = clock.now_or_mark();
     let dir = dir.to_owned();
     let keys = spawn_blocking(move || KeyRing::open(&dir, &remembered, lost, lifetimes, now))
         .await

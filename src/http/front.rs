@@ -284,17 +284,17 @@ impl Drop for AccessLine<'_> {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let id = origin.user();
         let user = id.map_or_else(|| "-".to_owned(), |user| user.to_string());
-        let (peer, request) = (origin.peer, &origin.request_id);
+        let (client, request) = (origin.address(), &origin.request_id);
         let answer: &dyn Display = status.as_ref().map_or(&"unanswered", |status| status);
         let what = format_args!("{method} {route} {answer}");
-        let text = format_args!("{what} duration_us={micros} user={user} peer={peer} request={request}");
+        let text = format_args!("{what} duration_us={micros} user={user} client={client} request={request}");
         let fields = [
             ("method", Value::from(method.as_str())),
             ("route", route.into()),
             ("status", status.map_or_else(Value::null, Value::from)),
             ("duration_us", micros.into()),
             ("user", id.map_or_else(Value::null, |_| Value::from(user.as_str()))),
-            ("peer", Value::from_display(&peer)),
+            ("client", Value::from_display(&client)),
             ("request", Value::from(request.as_str())),
         ];
         logging::inform(ACCESS, text, &what, &fields);

@@ -32,7 +32,7 @@ impl Service {
     ) -> Result<UserId, Refusal> {
         self.demand_open_registration()?;
         let now = self.clock.now()?;
-        let place = self.throttle.registration(origin.peer, now).map_err(|throttled| {
+        let place = self.throttle.registration(origin.address(), now).map_err(|throttled| {
             self.audit.record(origin, Event::RegistrationThrottled);
             Refusal::Throttled(throttled)
         })?;
@@ -128,9 +128,13 @@ impl Service {
     /// [`Refusal`].
     pub async fn password_scheme(&self, actor: &Actor, user: &User) -> Result<String, Refusal> {
         actor.admin()?;
+        Ok(self.hash_of(user).await?.ok_or(Refusal::NotFound)?.scheme())
+    }
+
+    /// The hash of the password of `user`, if they are still there.
+    async fn hash_of(&self, user: &User) -> Result<Option<PasswordHash>, Refusal> {
         let found = self.store.user_named(&user.name).await?.filter(|(found, _)| found.id == user.id);
-        let (_, hash) = found.ok_or(Refusal::NotFound)?;
-        Ok(hash.scheme())
+        Ok(found.map(|(_, hash)| hash))
     }
 
     /// Up to `limit` users in order of creation, from the one created next after `after`.
@@ -248,9 +252,7 @@ impl Service {
         new: Password,
     ) -> Result<(), Refusal> {
         let user = &caller.user;
-        let Some((_, hash)) =
-            self.store.user_named(&user.name).await?.filter(|(found, _)| found.id == user.id)
-        else {
+        let Some(hash) = self.hash_of(user).await? else {
             return self.accepted(origin, Err(TokenRefusal::Revoked));
         };
         if let Checked::Wrong = self.guess(origin, user.name.as_str(), current, Some(hash)).await? {

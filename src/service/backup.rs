@@ -240,7 +240,7 @@ impl Service {
 
     async fn new_backup(&self) -> Result<Backup, StoreError> {
         let snapshot = self.store.snapshot().await?;
-        let now = self.clock.now().unwrap_or_else(|behind| behind.mark);
+        let now = self.clock.now_or_mark();
         Ok(Backup::new(snapshot, self.tokens.ring(), self.tokens.issuer(), now))
     }
 

@@ -46,7 +46,7 @@ impl Service {
     pub async fn check(&self, _admin: FreshAdmin<'_>) -> Result<Vec<Check>, Refusal> {
         let keys = self.keys.check_files().await?;
         let inspection = self.store.inspect().await?;
-        let now = self.clock.now().unwrap_or_else(|behind| behind.mark);
+        let now = self.clock.now_or_mark();
         let (answer, wait) = oneshot::channel();
         spawn_blocking(move || {
             let found = inspection.finish(now, PasswordHash::is_readable, || answer.is_closed());

@@ -34,7 +34,7 @@ impl KeyKeeper {
     pub(super) async fn check_files(&self) -> Result<(Vec<KeyError>, Vec<String>), Refusal> {
         let _turn = self.turn.lock().await;
         let remembered = self.store.keys().await?;
-        let (dir, now) = (self.dir.clone(), self.clock.now().unwrap_or_else(|behind| behind.mark));
+        let (dir, now) = (self.dir.clone(), self.clock.now_or_mark());
         blocking(move || KeyRing::check_files(&dir, &remembered, now)).await
     }
 

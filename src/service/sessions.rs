@@ -106,7 +106,7 @@ impl Service {
         hash: Option<PasswordHash>,
     ) -> Result<Checked, Refusal> {
         let now = self.clock.now()?;
-        let attempt = self.throttle.login(origin.peer, name, now).map_err(|throttled| {
+        let attempt = self.throttle.login(origin.address(), name, now).map_err(|throttled| {
             self.audit.record(origin, Event::LoginThrottled(throttled.by));
             Refusal::Throttled(throttled)
         })?;
@@ -139,8 +139,7 @@ impl Service {
         let now = self.clock.now()?;
         let verified = read(token, |text| self.tokens.verify_refresh(text, now));
         let presented = self.accepted(origin, verified)?;
-        let live = self.live(origin, presented.user, &presented.session).await?;
-        let user = self.accepted(origin, live)?;
+        let user = self.live(origin, presented.user, &presented.session).await?;
         // A session whose token has been replaced once goes on so, whatever the setting says now.
         let rotates = self.rules.refresh_rotation || self.store.has_rotated(&presented.session).await?;
         let refresh = if rotates {
@@ -188,8 +187,7 @@ impl Service {
         let now = self.clock.now()?;
         let verified = read(token, |text| self.tokens.verify_any(text, now));
         let token = self.accepted(origin, verified)?;
-        let live = self.live(origin, token.user, &token.session).await?;
-        let user = self.accepted(origin, live)?;
+        let user = self.live(origin, token.user, &token.session).await?;
         let (store, audit, origin) = (Arc::clone(&self.store), self.audit.clone(), Arc::clone(origin));
         see_through(async move {
             if store.end_session(token.session).await? {
@@ -239,8 +237,7 @@ impl Service {
         let now = self.clock.now()?;
         let verified = read(token, |text| self.tokens.verify_access(text, now));
         let access = self.accepted(origin, verified)?;
-        let live = self.live(origin, access.user, &access.session).await?;
-        let user = self.accepted(origin, live)?;
+        let user = self.live(origin, access.user, &access.session).await?;
         Ok(Caller { user, access })
     }
 
@@ -276,18 +273,12 @@ impl Service {
     }
 
     /// The user, if the session goes on.
-    async fn live(
-        &self,
-        origin: &Origin,
-        user: UserId,
-        session: &SessionId,
-    ) -> Result<Result<User, TokenRefusal>, Refusal> {
+    async fn live(&self, origin: &Origin, user: UserId, session: &SessionId) -> Result<User, Refusal> {
         origin.is_from(user);
-        if self.store.session_ended(session).await? {
-            return Ok(Err(TokenRefusal::Revoked));
-        }
-        let user = self.store.user(user).await?;
-        Ok(user.filter(|user| !user.disabled && user.sessions.include(session)).ok_or(TokenRefusal::Revoked))
+        let user =
+            if self.store.session_ended(session).await? { None } else { self.store.user(user).await? };
+        let live = user.filter(|user| !user.disabled && user.sessions.include(session));
+        self.accepted(origin, live.ok_or(TokenRefusal::Revoked))
     }
 }
 

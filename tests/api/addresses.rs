@@ -174,8 +174,8 @@ fn both_logs_show_the_clients_address() {
             .collect();
         let log = server.stop().log;
         assert!(!log.contains("203.0.113.9"), "hearsay: {log}");
-        for (request, peer) in requests.iter().zip(expected) {
-            let end = format!(" peer={peer} request={request}");
+        for (request, client) in requests.iter().zip(expected) {
+            let end = format!(" client={client} request={request}");
             for target in ["gatelet::access", "gatelet::audit"] {
                 let found = log.lines().filter(|line| line.contains(target) && line.ends_with(&end)).count();
                 assert_eq!(found, 1, "{target}{end}: {log}");

@@ -211,7 +211,7 @@ fn theft_leaves_a_line_in_the_audit_log_and_a_retry_does_not() {
     for part in [
         format!(" user={id} "),
         format!(" session={session}: the session was ended "),
-        " peer=127.0.0.1 ".to_owned(),
+        " client=127.0.0.1 ".to_owned(),
     ] {
         assert!(line.contains(&part), "{part}: {line}");
     }

@@ -76,11 +76,11 @@ fn every_account_event_leaves_a_line_and_the_access_log_the_same_request_id() {
     for (request, event, access, known) in expected {
         let audit = line_of(&log, "gatelet::audit", &request);
         assert!(audit.starts_with(&event), "{event}: {audit}");
-        assert_eq!(field(audit, "peer"), "127.0.0.1");
+        assert_eq!(field(audit, "client"), "127.0.0.1");
         let line = line_of(&log, "gatelet::access", &request);
         assert!(line.starts_with(&access), "{access}: {line}");
         assert!(field(line, "duration_us").parse::<u64>().is_ok(), "{line}");
-        assert_eq!(field(line, "peer"), "127.0.0.1");
+        assert_eq!(field(line, "client"), "127.0.0.1");
         if known {
             assert_eq!(field(line, "user"), field(audit, "user"), "{line} {audit}");
         } else {
@@ -158,7 +158,7 @@ fn no_name_forges_a_line_or_sends_a_raw_byte_to_the_terminal() {
         let reply = server.client().post("/register", &credentials(name, PASSWORD));
         assert_eq!(reply.status, 422, "{reply:?}");
     }
-    let odd = "\u{202e}\u{2028}\u{2029}\u{feff}\u{200f}\u{2066}\u{e0001}\u{3164}\u{2800}\" request=1 peer=\"6.6.6.6\\";
+    let odd = "\u{202e}\u{2028}\u{2029}\u{feff}\u{200f}\u{2066}\u{e0001}\u{3164}\u{2800}\" request=1 client=\"6.6.6.6\\";
     register(&server, odd);
     log_in(&server, odd);
     let reply = server.client().post("/login", &credentials(odd, "wrong horse"));
@@ -180,7 +180,7 @@ fn no_name_forges_a_line_or_sends_a_raw_byte_to_the_terminal() {
     assert!(log.lines().all(|line| line.starts_with('[')), "{log}");
     for line in lines(&log, "gatelet::audit") {
         // Outside of the quoted name there are only our own fields.
-        assert!(line.matches(" peer=127.0.0.1 request=").count() == 1, "{line}");
+        assert!(line.matches(" client=127.0.0.1 request=").count() == 1, "{line}");
         assert!(!line.contains("\" request=1") || line.contains("\\\" request=1"), "{line}");
     }
 }
@@ -243,7 +243,7 @@ fn a_command_writes_what_the_environment_asks_for_and_the_audit_log_if_it_asks_f
         assert!(output.status.success(), "{filter:?}: {log}");
         let events = lines(&log, "gatelet::audit");
         assert_eq!(!events.is_empty(), audit, "{filter:?}: {log}");
-        assert!(events.iter().all(|line| field(line, "peer") == "-"), "nobody came over a network: {log}");
+        assert!(events.iter().all(|line| field(line, "client") == "-"), "nobody came over a network: {log}");
         assert_eq!(log.contains("password hashes"), info, "{filter:?}: {log}");
     }
 }

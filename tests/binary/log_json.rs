@@ -67,7 +67,7 @@ fn access_lines_have_their_fields() {
         let expected = json!({
             "message": format!("{method} {route} {status}"),
             "method": method, "route": route, "status": status, "duration_us": line["duration_us"],
-            "user": user, "peer": "127.0.0.1", "request": reply.header("x-request-id").unwrap(),
+            "user": user, "client": "127.0.0.1", "request": reply.header("x-request-id").unwrap(),
         });
         assert_eq!(fields(line), expected);
     }
@@ -93,7 +93,7 @@ fn a_request_that_got_no_answer_has_no_status() {
     assert_eq!((&line["message"], &line["status"]), (&json!("POST - unanswered"), &Value::Null));
 }
 
-/// What each audit event says, but for peer and request.
+/// What each audit event says, but for client and request.
 #[test]
 fn every_audit_event_has_its_fields() {
     let dir = temporary();
@@ -204,7 +204,7 @@ fn every_audit_event_has_its_fields() {
     assert!(log.contains(r#""name":"o\"d d\\\u202e\u2028\u3164😀é""#), "{log}");
     let lines = lines(&log);
     for (reply, mut event) in expected {
-        event["peer"] = "127.0.0.1".into();
+        event["client"] = "127.0.0.1".into();
         event["request"] = reply.header("x-request-id").unwrap().into();
         assert_eq!(fields(line_of(&lines, "gatelet::audit", &reply)), event);
     }
@@ -215,9 +215,9 @@ fn every_audit_event_has_its_fields() {
     };
     let id = theft.header("x-request-id").unwrap();
     let [reused] = &events("refresh_token_reused")[..] else { panic!("{log}") };
-    assert_eq!((&reused["request"], &reused["peer"]), (&json!(id), &json!("127.0.0.1")));
+    assert_eq!((&reused["request"], &reused["client"]), (&json!(id), &json!("127.0.0.1")));
     assert!(reused["session"].as_str().is_some_and(|session| session.len() == 40), "{reused}");
-    let local = |by: &str| json!({ "message": "keys_rotated", "by": by, "peer": null, "request": by });
+    let local = |by: &str| json!({ "message": "keys_rotated", "by": by, "client": null, "request": by });
     assert_eq!(events("keys_rotated"), [local("console")]);
     let [removed] = &events("keys_removed")[..] else { panic!("{log}") };
     let keys = removed["key"].as_array().unwrap();
@@ -245,7 +245,7 @@ fn a_login_that_could_not_be_served_says_why() {
     let log = stop_well(server);
     let lines = lines(&log);
     let expected = json!({
-        "message": "login_refused", "reason": "busy", "peer": "127.0.0.1",
+        "message": "login_refused", "reason": "busy", "client": "127.0.0.1",
         "request": refused.header("x-request-id").unwrap(),
     });
     assert_eq!(fields(line_of(&lines, "gatelet::audit", &refused)), expected);

@@ -598,7 +598,7 @@ fn gatelet_knows_clients_by_their_own_addresses() {
         for line in ["GET /verify 200 ", "GET /session 401 "] {
             let line =
                 log.lines().rev().find(|logged| logged.contains(line)).unwrap_or_else(|| panic!("{log}"));
-            assert!(line.contains(" peer=127.0.0.2 "), "{}: {line}", site.name);
+            assert!(line.contains(" client=127.0.0.2 "), "{}: {line}", site.name);
         }
     }
 }
