@@ -47,7 +47,7 @@ struct Roomy {
 impl Write for Roomy {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.since_looked + bytes.len() as u64 > LOOK_FOR_ROOM {
-            self.demand_room()?;
+            demand_room(&self.draft.file, self.min_free)?;
             self.since_looked = 0;
         }
         let written = self.draft.file.write(bytes)?;
@@ -60,22 +60,20 @@ impl Write for Roomy {
     }
 }
 
-impl Roomy {
-    /// The store must have what it needs even after what is written until the next look, and be it that its ballast has
-    /// to be taken up again.
-    fn demand_room(&self) -> io::Result<()> {
-        let stat = fstatvfs(&self.draft.file)?;
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        let needed = self.min_free.saturating_add(BALLAST + LOOK_FOR_ROOM);
-        if free < needed {
-            let (free, needed) = (free >> 20, needed >> 20);
-            let why = format!(
-                "{free} MiB are free on its disk, and {needed} MiB must be (--min-free-mib and a reserve)"
-            );
-            return Err(io::Error::new(io::ErrorKind::StorageFull, why));
-        }
-        Ok(())
+/// The store must have what it needs even after what is written until the next look, and be it that its ballast has
+/// to be taken up again.
+fn demand_room(file: &File, min_free: u64) -> io::Result<()> {
+    let stat = fstatvfs(file)?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let needed = min_free.saturating_add(BALLAST + LOOK_FOR_ROOM);
+    if free < needed {
+        let (free, needed) = (free >> 20, needed >> 20);
+        let why = format!(
+            "{free} MiB are free on its disk, and {needed} MiB must be (--min-free-mib and a reserve)"
+        );
+        return Err(io::Error::new(io::ErrorKind::StorageFull, why));
     }
+    Ok(())
 }
 
 impl NewFile {
@@ -162,22 +160,24 @@ impl BackupFile {
         let nonblock = OFlags::NONBLOCK.bits().cast_signed();
         let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;
         if !file.metadata()?.is_file() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "it is no file, and is to be read twice",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
         }
         Ok(Self { file })
     }
 
-    /// Keeps what comes from `input` in `dir`, in a file without a name, which is gone with the process.
+    /// Keeps what comes from `input` in `dir`, in a file without a name, which is gone with the process. It leaves as
+    /// much of the disk as [`NewFile`] does.
     ///
     /// # Errors
     /// When it cannot be read or kept.
-    pub fn keep(input: &mut impl Read, dir: &Path) -> io::Result<Self> {
+    pub fn keep(input: &mut impl Read, dir: &Path, min_free: u64) -> io::Result<Self> {
         let mut file = unnamed(dir)?;
-        io::copy(input, &mut file)?;
-        Ok(Self { file })
+        loop {
+            demand_room(&file, min_free)?;
+            if io::copy(&mut input.by_ref().take(LOOK_FOR_ROOM), &mut file)? == 0 {
+                return Ok(Self { file });
+            }
+        }
     }
 
     /// Reads it from its beginning to its end, checks all of it, and shows each user, and how many there are in all, to

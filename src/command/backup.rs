@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::output::{OutputArgs, demand_file, users};
+use super::output::{OutputArgs, demand_file, path_cell, users};
 use super::progress::Progress;
 use super::restore::described;
 use super::{CommandError, WhereNone, finish, say, with_console};
@@ -51,7 +51,7 @@ fn back_up(args: &BackupArgs) -> Result<(), CommandError> {
     demand_file(path)?;
     let taken = || {
         let text =
-            format!("{} is there already: give another name, or --force to replace it", path.display());
+            format!("{} is there already: give another name, or --force to replace it", path_cell(path));
         CommandError::Input(text)
     };
     if !args.force && path.exists() {
@@ -70,7 +70,7 @@ fn back_up(args: &BackupArgs) -> Result<(), CommandError> {
     }
     let mut data = described(&checked);
     data["file"] = path.display().to_string().into();
-    args.output.print(&data, |_| format!("{}: {}", path.display(), summary(&checked)))
+    args.output.print(&data, |_| format!("{}: {}", path_cell(path), summary(&checked)))
 }
 
 fn summary(checked: &Checked) -> String {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::output::{OutputArgs, users};
+use super::output::{OutputArgs, path_cell, users};
 use super::progress::Progress;
 use super::token::read_keys;
 use super::{CommandError, finish};
@@ -45,7 +45,7 @@ fn restore_file(args: &RestoreArgs) -> Result<(), CommandError> {
     let known = known_keys(args.keys.as_deref())?;
     let dir = settings.data_dir();
     let mut opened = if args.file == Path::new("-") {
-        OpenBackup::from_stdin(dir)?
+        OpenBackup::from_stdin(dir, store_options(&settings).min_free)?
     } else {
         OpenBackup::open(&args.file)?
     };
@@ -74,7 +74,7 @@ fn restore_file(args: &RestoreArgs) -> Result<(), CommandError> {
             "{} restored to {}, as of {}\nThe backup was {}\nThe keys are new: all sessions are over, and services that \
              check tokens have to load the keys again.",
             users(checked.header.users),
-            dir.display(),
+            path_cell(dir),
             checked.header.created_at,
             signed(&checked)
         )
@@ -111,21 +111,21 @@ pub(super) struct OpenBackup {
 impl OpenBackup {
     pub(super) fn open(path: &Path) -> Result<Self, CommandError> {
         let file = BackupFile::open(path)
-            .map_err(|error| CommandError::Input(format!("{}: {error}", path.display())))?;
+            .map_err(|error| CommandError::Input(format!("{}: {error}", path_cell(path))))?;
         Ok(Self { path: path.to_owned(), file })
     }
 
     /// What comes in on standard input. It is kept in `dir`, which is to be restored to: elsewhere there may be no room,
     /// and in a container nowhere else.
-    fn from_stdin(dir: &Path) -> Result<Self, CommandError> {
+    fn from_stdin(dir: &Path, min_free: u64) -> Result<Self, CommandError> {
         let path = PathBuf::from("standard input");
         if io::stdin().is_terminal() {
             return Err(CommandError::Input("a backup is nothing to be typed: give a file".into()));
         }
         Restoration::demand_empty(dir).map_err(|error| CommandError::Start(StartError::Store(error)))?;
-        match BackupFile::keep(&mut io::stdin().lock(), dir) {
+        match BackupFile::keep(&mut io::stdin().lock(), dir, min_free) {
             Ok(file) => Ok(Self { path, file }),
-            Err(error) => Err(CommandError::File(path, error)),
+            Err(error) => Err(CommandError::File(dir.to_owned(), error)),
         }
     }
 
@@ -146,11 +146,11 @@ impl OpenBackup {
             ReadError::Flaw(Flaw::UnknownKey(Some(key))) => CommandError::Damaged(format!(
                 "{} is whole, but it is signed by {key}, which is not among the keys given: give the public keys of the \
                  time when it was made, or leave --keys out if you know where it comes from",
-                path.display()
+                path_cell(path)
             )),
             ReadError::Flaw(flaw) => CommandError::Damaged(format!(
                 "{} is no good backup: {flaw}: nothing can be restored from it, use another",
-                path.display()
+                path_cell(path)
             )),
         }
     }

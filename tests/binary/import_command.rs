@@ -399,7 +399,7 @@ fn names_of_columns_and_files_cannot_speak_to_a_terminal() {
     assert!(said.code == Some(0) && said.out.contains(shown), "{said:?}");
     let (data, no_file) = (dir.path().join("data"), dir.path().join("\u{1b}]0;a title\u{7}"));
     fs::create_dir(&no_file).unwrap();
-    for what in ["import", "export"] {
+    for what in ["import", "export", "backup", "restore"] {
         let said = end(command(what, &data, &[no_file.to_str().unwrap()]).spawn().unwrap());
         assert_eq!(said.code, Some(2), "{said:?}");
         assert!(said.err.contains(r"\u{1b}]0;a title\u{7}") && !said.err.contains('\u{1b}'), "{said:?}");
