@@ -187,13 +187,15 @@ impl Service {
             }
             Ok(updated)
         });
-        match updated.await? {
-            Outcome::Done(user) | Outcome::Unchanged(user) => {
-                if change.disabled == Some(false) {
-                    self.throttle.forgive(user.name.as_str());
-                }
-                Ok(user)
+        let updated = updated.await?;
+        if let (Outcome::Done(user) | Outcome::Unchanged(user), Some(false)) = (&updated, change.disabled) {
+            let is_eased = self.throttle.forgive(user.name.as_str(), self.clock.now_or_mark());
+            if is_eased && matches!(updated, Outcome::Unchanged(_)) {
+                self.audit.record(origin, Event::Updated(by, user)); // no other line tells of it
             }
+        }
+        match updated {
+            Outcome::Done(user) | Outcome::Unchanged(user) => Ok(user),
             Outcome::LastAdmin => Err(Refusal::LastAdmin),
             Outcome::Missing => self.missing(origin, actor, id),
         }
@@ -284,7 +286,7 @@ impl Service {
         let hash = self.hashes.hash(new).await?;
         match self.set_password(origin, admin.by(), id, hash, Kept::default()).await? {
             Replaced::Done => {
-                self.throttle.forgive(user.name.as_str());
+                self.throttle.forgive(user.name.as_str(), self.clock.now_or_mark());
                 Ok(())
             }
             Replaced::Missing | Replaced::Outdated => Err(Refusal::NotFound),

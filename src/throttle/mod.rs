@@ -133,13 +133,15 @@ impl Throttle {
     }
 
     /// Forgets the failed logins of the account `name`, normalised as for looking it up: whoever could not log in any
-    /// more may again, at once. What their networks have failed stays as it was.
-    pub fn forgive(&self, name: &str) {
+    /// more may again, at once. What their networks have failed stays as it was. Answers whether any counted.
+    pub fn forgive(&self, name: &str, now: Timestamp) -> bool {
         let account = self.hash(Key::Account(name));
         let mut books = lock(&self.books);
-        if books.debts.moment(account, account).is_some() {
+        let had_failed = books.debts.moment(account, account).is_some_and(|debt| debt > now);
+        if had_failed {
             books.debts.set(account, account, Timestamp::default());
         }
+        had_failed
     }
 
     /// An account that `peer` wants to make. Charged unless it is withdrawn.
@@ -597,15 +599,15 @@ mod tests {
         for name in ["ada", "bob"] {
             assert_eq!(exhaust(&throttle, stranger(2), name, START).by, By::Account);
         }
-        throttle.forgive("ada");
-        throttle.forgive("nobody");
+        assert!(throttle.forgive("ada", START) && !throttle.forgive("ada", START));
+        assert!(!throttle.forgive("nobody", START));
         under_way.withdrawn(); // and gives back what is forgiven already
         assert_eq!(exhaust(&throttle, stranger(3), "bob", START).by, By::Account);
         for _ in 0..3 {
             assert_eq!(guess(&throttle, stranger(2), "ada", START), Ok(()));
         }
         assert_eq!(exhaust(&throttle, stranger(2), "ada", START).by, By::Account);
-        throttle.forgive("ada");
+        throttle.forgive("ada", START);
         for _ in 0..2 {
             assert_eq!(guess(&throttle, stranger(2), "ada", START), Ok(()));
         }

@@ -472,7 +472,9 @@ fn whom_guesses_have_locked_out_a_new_password_or_enabling_lets_in() {
         done(dir.path(), &args, &input);
         assert_eq!(status(password), 200, "{args:?}");
     }
-    stop_well(server);
+    done(dir.path(), &["enable", "anna"], ""); // nothing to forgive, nothing to tell
+    let log = stop_well(server);
+    assert_eq!(log.matches("updated user=").count(), 1, "{log}");
 }
 
 #[test]
