@@ -34,6 +34,11 @@ pub(super) fn unseen(question: &str) -> Result<Zeroizing<Vec<u8>>, CommandError>
         thread::sleep(Duration::from_secs(1)); // another thread may have to take it
         return Err(CommandError::NotConfirmed);
     }
+    // What would have been a signal elsewhere, Ctrl-Z and the like, nobody means to be part of it.
+    let signals = [SpecialCodeIndex::VSUSP, SpecialCodeIndex::VQUIT].map(|key| before.special_codes[key]);
+    if signals.iter().any(|signal| *signal != 0 && line.contains(signal)) {
+        return Err(CommandError::NotConfirmed);
+    }
     line.pop_if(|last| *last == b'\n');
     Ok(line)
 }
