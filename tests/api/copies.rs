@@ -240,11 +240,8 @@ fn no_copy_is_made_while_the_clock_is_not_believed() {
 #[test]
 fn a_page_that_cannot_be_read_fails_a_copy_and_the_server_goes_on() {
     let temporary = temporary();
-    let server = server(temporary.path(), &["--cache-mib", "1"]).restart_after(async |store| {
-        for n in 0..10_000 {
-            store.create_user(fill::user(n)).await.unwrap().unwrap();
-        }
-    });
+    let server = server(temporary.path(), &["--cache-mib", "1"])
+        .restart_after(async |store| fill::create(store, 10_000).await);
     until(|| names(temporary.path()).len() == 1);
     let users: Vec<_> = (5000..10_000).step_by(100).map(fill::name).collect();
     spoil_pages(server.data_dir(), &users);
@@ -259,11 +256,7 @@ fn a_page_that_cannot_be_read_fails_a_copy_and_the_server_goes_on() {
 #[ignore = "takes half a minute"]
 fn a_reader_that_takes_nothing_is_given_up_and_does_not_get_what_looks_whole() {
     const USERS: u64 = 8000; // several times what fits into the buffers between
-    let server = TestServer::start().restart_after(async |store| {
-        for n in 0..USERS {
-            store.create_user(fill::user(n)).await.unwrap().unwrap();
-        }
-    });
+    let server = TestServer::start().restart_after(async |store| fill::create(store, USERS).await);
     let mut stream = UnixStream::connect(server.data_dir().join("control.sock")).unwrap();
     stream.write_all(b"GET /backup HTTP/1.1\r\nHost: console\r\n\r\n").unwrap();
     thread::sleep(Duration::from_secs(33));

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use gatelet::clock::Clock;
 use gatelet::password::PasswordHash;
 use gatelet::store::{NewUser, Store, StoreOptions};
 use gatelet::user::Role;
 use tempfile::TempDir;
-use tokio::task::JoinSet;
 
 use super::{Process, start, temporary};
 
@@ -27,24 +27,22 @@ pub fn filled(users: u64) -> TempDir {
 /// Puts so many users into the store of a stopped server, with ids in the order of their numbers.
 pub fn fill(dir: &Path, users: u64) {
     let options = StoreOptions { cache: 64 << 20, min_free: 0, accept_clock: false };
-    let store = Arc::new(Store::open(dir, &options, Arc::new(Clock::system())).unwrap());
-    // On one thread, tasks begin in the order in which they are made.
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let mut numbers = (0..users).peekable();
-    while numbers.peek().is_some() {
-        let mut changes = JoinSet::new();
-        for n in numbers.by_ref().take(AT_ONCE) {
-            let store = Arc::clone(&store);
-            let create = async move { store.create_user(user(n)).await.unwrap().is_some() };
-            changes.spawn_on(create, runtime.handle());
-        }
-        assert!(runtime.block_on(changes.join_all()).into_iter().all(|created| created));
-    }
+    let store = Store::open(dir, &options, Arc::new(Clock::system())).unwrap();
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(create(&store, users));
     store.close().unwrap();
 }
 
+/// Puts so many users into an open store, likewise.
+pub async fn create(store: &Store, users: u64) {
+    for first in (0..users).step_by(AT_ONCE) {
+        let numbers = (first..users).take(AT_ONCE);
+        let created = join_all(numbers.map(|n| store.create_user(user(n)))).await; // begun in their order
+        assert!(created.into_iter().all(|user| user.unwrap().is_some()));
+    }
+}
+
 /// The user of a number, who came a millisecond after the one before and whom no password logs in.
-pub fn user(n: u64) -> NewUser {
+fn user(n: u64) -> NewUser {
     // As long as a hash at the default cost, and as hard to compress.
     let noise = |salt: u64| format!("{:020}", (n ^ salt << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let hash = format!("$scrypt$ln=15,r=8,p=3$a{}A${}{}aaA", noise(1), noise(2), noise(3));
