@@ -307,6 +307,12 @@ impl Settings {
         Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
     }
 
+    /// Whether that password can be had once only, as through a pipe: the start needs it.
+    pub fn admin_password_is_for_once(&self) -> bool {
+        let file = self.admin_password_file.as_ref().and_then(|path| path.metadata().ok());
+        file.is_some_and(|file| !file.is_file() && !file.is_dir())
+    }
+
     /// Where that password comes from, as somebody would set it.
     pub fn admin_password_source(&self) -> String {
         match &self.admin_password_file {
@@ -430,8 +436,10 @@ fn check_together(settings: &Settings, has_admin_password: bool) -> Result<(), S
 
 /// Whether nobody could listen on both. Port 0 is a free one each time.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() != 0 && one.port() == other.port() && (everywhere || one.ip() == other.ip())
+    let [one_is, other_is] = [one, other].map(|address| address.ip().is_unspecified());
+    // IPv6's wildcard takes IPv4's addresses as well.
+    let meet = one.is_ipv4() == other.is_ipv4() || (one_is && one.is_ipv6()) || (other_is && other.is_ipv6());
+    one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || meet && (one_is || other_is))
 }
 
 /// A misspelt variable would silently leave its default in force.

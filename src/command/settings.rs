@@ -122,7 +122,8 @@ impl Row {
 /// Prints the settings, unless a server would refuse them.
 pub fn run(args: &SettingsArgs) -> Exit {
     let mut warnings = args.settings.warnings();
-    match first_admin(&args.settings) {
+    let is_for_once = args.settings.admin_password_is_for_once();
+    match if is_for_once { Ok(None) } else { first_admin(&args.settings) } {
         Err(error) if Store::is_in(args.settings.data_dir()) => {
             warnings.push(format!("{error}; that matters only while there is none"));
         }

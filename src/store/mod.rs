@@ -240,9 +240,9 @@ pub struct Store {
 }
 
 impl Store {
-    /// Whether there is a store in `dir`, has been one, or is one about to be.
+    /// Whether there is a store in `dir`, has been one, or is one about to be. What cannot be looked at may be there.
     pub fn is_in(dir: &Path) -> bool {
-        ["store", "store-id", "restoring"].iter().any(|name| dir.join(name).exists())
+        ["store", "store-id", "restoring"].iter().any(|name| dir.join(name).try_exists().unwrap_or(true))
     }
 
     /// Opens the store in `dir`, or makes one if there has never been any. Heals what is safe to heal and says

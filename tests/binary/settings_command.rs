@@ -121,6 +121,7 @@ fn what_serve_refuses_is_refused_with_the_same_words() {
         (&["--colour"], &[]),
         (&["--metrics-listen", "127.0.0.1:5000"], &[]),
         (&["--listen", "0.0.0.0:7", "--metrics-listen", "127.0.0.1:7"], &[]),
+        (&["--listen", "[::]:7", "--metrics-listen", "127.0.0.1:7"], &[]),
         (&[], &[("GATELET_ACESS_TTL", "5m")]),
         (&[], &[("GATELET_SCRYPT", "fast")]),
         (&[], &[("GATELET_ADMIN_PASSWORD", SECRET)]),
@@ -133,6 +134,17 @@ fn what_serve_refuses_is_refused_with_the_same_words() {
         });
         assert_eq!(settings, serve, "{args:?} {variables:?}");
     }
+}
+
+#[test]
+fn a_password_that_comes_through_a_pipe_is_left_to_the_start() {
+    let dir = temporary();
+    let pipe = dir.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut command = gatelet();
+    command.arg("settings").env("GATELET_ADMIN_USERNAME", "root").env("GATELET_ADMIN_PASSWORD_FILE", &pipe);
+    let output = command.output().unwrap(); // nobody writes
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]
