@@ -81,7 +81,7 @@ pub enum UserCommand {
     },
     /// Keep a user from logging in and end all their sessions
     Disable(UserArgs),
-    /// Let a user who was disabled log in again
+    /// Let a user log in again who was disabled, or locked out by wrong guesses
     Enable(UserArgs),
     /// Give a user another password, asked for or read from standard input, and end all their sessions
     SetPassword(UserArgs),
@@ -290,7 +290,8 @@ impl UserArgs {
             let now = console.ask(Method::PATCH, &path(found, ""), Some(change))?;
             let is_same = ["role", "disabled"].iter().all(|field| now[field] == found[field]);
             let since = if is_same { "already" } else { "now" };
-            Ok(format!("{} is {since} {state}", described(found)))
+            let more = if is_same && state == "enabled" { "; wrong guesses are forgotten" } else { "" };
+            Ok(format!("{} is {since} {state}{more}", described(found)))
         })
     }
 }

@@ -133,7 +133,7 @@ pub(super) async fn show(
 
 /// Change a user's role, disable or enable them
 ///
-/// For administrators, with a fresh token.
+/// For administrators, with a fresh token. Enabling also lifts the limit to failed logins.
 #[utoipa::path(
     patch, path = "/user/{id}", operation_id = "update_user", tag = "users",
     params(("id" = inline(Target), Path, description = "Of the user, or `me`")),

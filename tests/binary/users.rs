@@ -96,7 +96,7 @@ const STEPS: &[(&[&str], &str, i32, &str)] = &[
     (&["disable", "{id}"], "", 0, "admin \"anna\" is now disabled\n"),
     (&["disable", "anna"], "", 0, "admin \"anna\" is already disabled\n"),
     (&["enable", "anna"], "", 0, "admin \"anna\" is now enabled\n"),
-    (&["enable", "anna"], "", 0, "admin \"anna\" is already enabled\n"),
+    (&["enable", "anna"], "", 0, "admin \"anna\" is already enabled; wrong guesses are forgotten\n"),
     (&["set-role", "anna", "user"], "", 0, "admin \"anna\" is now user\n"),
     (&["set-password", "anna"], "short\n", 2, "gatelet: password: Shorter than minimum length 8."),
     (&["set-password", "anna"], "", 2, "gatelet: no password on standard input"),
