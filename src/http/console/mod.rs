@@ -50,6 +50,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// user a hash. A backup that takes longer is broken off.
 const LAST_COMMANDS: Duration = Duration::from_secs(2);
 
+/// How long commands are looked for then that have connected already.
+const LAST_COMERS: Duration = Duration::from_millis(10);
+
 /// The listening end.
 pub struct Console {
     listener: UnixListener,
@@ -96,6 +99,10 @@ impl Console {
             }
         }
         let _ = fs::remove_file(&self.path); // who comes now waits for the lock instead
+        // Who has come is served, and does not have to guess whether a change was made.
+        while let Ok(Ok((stream, _))) = tokio::time::timeout(LAST_COMERS, self.listener.accept()).await {
+            commands.spawn(serve_one(stream, Arc::clone(&app)));
+        }
         // A change that is under way gets its line in the audit log. Whoever just holds a connection open has no
         // such claim.
         let _ = tokio::time::timeout(LAST_COMMANDS, async { while commands.join_next().await.is_some() {} })
