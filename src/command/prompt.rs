@@ -1,8 +1,6 @@
 //! Asking at a terminal for what it is not to show.
 
 use std::io::{self, Read, Write};
-use std::thread;
-use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
@@ -31,7 +29,7 @@ pub(super) fn unseen(question: &str) -> Result<Zeroizing<Vec<u8>>, CommandError>
     let mut line = line?;
     if line.last() == Some(&interrupt) {
         kill_process(getpid(), Signal::INT).map_err(io::Error::from)?;
-        thread::sleep(Duration::from_secs(1)); // another thread may have to take it
+        // Whoever has started us may have had it ignored.
         return Err(CommandError::NotConfirmed);
     }
     // What would have been a signal elsewhere, Ctrl-Z and the like, nobody means to be part of it.

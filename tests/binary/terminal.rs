@@ -33,6 +33,8 @@ impl Terminal {
     /// The same in a shell that shows how the terminal is when the command has ended.
     pub(crate) fn open_in_shell(dir: &Path, args: &[&str]) -> Self {
         let gatelet = env!("CARGO_BIN_EXE_gatelet");
+        // Whatever runs the tests may have Ctrl-C ignored, which is passed on.
+        let gatelet = format!("env --default-signal=INT {gatelet}");
         Self::run(dir, &format!("{gatelet} {}; code=$?; stty -a; exit $code", args.join(" ")), &[])
     }
 
