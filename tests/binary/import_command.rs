@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::support::{CHEAP, Process, Tokens, credentials, gatelet, secrets, temporary};
 use crate::terminal::Terminal;
-use crate::{PASSWORD, get, register, stop_well, watched};
+use crate::{PASSWORD, Said, end, get, register, stop_well};
 
 /// Of `PASSWORD`, by passlib 1.7.4, argon2-cffi 25.1.0 and bcrypt 5.0.0.
 const PBKDF2: &str = "$pbkdf2-sha256$1$Zeydcy7lnLMWgjCGECLkfA$3KdTRR2NGqbYJnQQ.oEBtFLG5JAT8r1k5AWFCbUhN5o";
@@ -24,14 +24,6 @@ const ARGON2: &str =
 const BCRYPT: &str = "$2b$04$EnFywPkpMPXnP/37iDRHputCB83bVp/DtG93EeWBEUgitiCqkwAMu";
 const SCRYPT: &str =
     "$scrypt$ln=4,r=8,p=1$AYAQIkQoxVirNUZorVXKWQ$nSe7pDQPABHeyZ/Nh5hi4lwQjl3cVQqGPRnsdGG7vNI";
-
-/// What a command has said, and its exit code.
-#[derive(Debug)]
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
 
 impl Said {
     fn json(&self) -> Value {
@@ -50,13 +42,6 @@ fn command(what: &str, dir: &Path, args: &[&str]) -> Command {
     command.env("GATELET_SCRYPT", CHEAP).args([what, "--data-dir"]).arg(dir).args(args);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
-}
-
-fn end(child: Child) -> Said {
-    let output = watched(Pid::from_child(&child), || child.wait_with_output().unwrap());
-    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    secrets::logged(&err);
-    Said { code: output.status.code(), out, err }
 }
 
 /// Imports from standard input. It never says a hash.

@@ -31,7 +31,7 @@ mod user_command;
 mod users;
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -53,6 +53,22 @@ fn watched<T: Send + 'static>(pid: Pid, job: impl FnOnce() -> T + Send + 'static
         let _ = kill_process(pid, Signal::KILL);
         panic!("process {pid:?} does not end");
     })
+}
+
+/// What a command has said, and its exit code.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+/// Waits for the end of a command that has its input.
+fn end(child: Child) -> Said {
+    let output = watched(Pid::from_child(&child), || child.wait_with_output().unwrap());
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    support::secrets::logged(&err);
+    Said { code: output.status.code(), out, err }
 }
 
 /// Runs a command that ends by itself.

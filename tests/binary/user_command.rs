@@ -7,21 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
-
 use crate::support::{CHEAP, Process, Reply, Tokens, credentials, gatelet, temporary};
 use crate::terminal::Terminal;
-use crate::{get, register, stop_well, watched};
+use crate::{Said, get, register, stop_well};
 
 const PASSWORD: &str = "tr0ub4dor-and-3";
-
-/// What a command has said, and its exit code.
-#[derive(Debug, PartialEq, Eq)]
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
 
 /// `gatelet user add …`, with cheap hashes where it makes them itself.
 fn command(dir: &Path, args: &[&str]) -> Command {
@@ -42,12 +32,11 @@ fn add(dir: &Path, args: &[&str], input: &[u8]) -> Said {
     end(child)
 }
 
+/// Waits for its end. It never says the password back.
 fn end(child: Child) -> Said {
-    let output = watched(Pid::from_child(&child), || child.wait_with_output().unwrap());
-    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert!(!format!("{out}{err}").contains(PASSWORD), "{out}{err}");
-    crate::support::secrets::logged(&err);
-    Said { code: output.status.code(), out, err }
+    let said = crate::end(child);
+    assert!(!format!("{}{}", said.out, said.err).contains(PASSWORD), "{said:?}");
+    said
 }
 
 fn added(dir: &Path, args: &[&str], said: &str) {

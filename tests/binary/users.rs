@@ -15,7 +15,7 @@ use crate::{PASSWORD, get, log_in, post, register, stop_well, watched, with};
 
 const NEW_PASSWORD: &str = "tr0ub4dor-and-3";
 
-/// What a command has said, and its exit code.
+/// What a command has said, its exit code, and its lines of the audit log.
 #[derive(Debug, PartialEq, Eq)]
 struct Said {
     code: Option<i32>,
@@ -37,14 +37,12 @@ fn command(dir: &Path, args: &[&str]) -> Command {
 fn user(dir: &Path, args: &[&str], input: &str) -> Said {
     let mut child = command(dir, args).spawn().unwrap();
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes()); // not every command reads it
-    let output = watched(Pid::from_child(&child), || child.wait_with_output().unwrap());
-    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    let crate::Said { code, out, err } = crate::end(child);
     assert!(!format!("{out}{err}").contains(NEW_PASSWORD), "{out}{err}");
     crate::support::secrets::password(input);
-    crate::support::secrets::logged(&err);
     let (log, err): (Vec<_>, Vec<_>) = err.lines().partition(|line| line.starts_with('['));
     let audit = log.into_iter().filter(|line| line.contains(" gatelet::audit] ")).map(str::to_owned);
-    Said { code: output.status.code(), out, err: err.join("\n"), audit: audit.collect() }
+    Said { code, out, err: err.join("\n"), audit: audit.collect() }
 }
 
 /// The same where it must succeed.
