@@ -33,24 +33,22 @@ pub(super) fn origin() -> impl Filter<Extract = (Arc<Origin>,), Error = Rejectio
     warp::ext::get::<Arc<Origin>>()
 }
 
-/// The `Authorization` headers: one, if the client has a token.
-pub(super) struct Bearer(Vec<HeaderValue>);
+/// An `Authorization` header, if there is one. Of several, the front has made one that nothing verifies.
+pub(super) struct Bearer(Option<HeaderValue>);
 
 /// Takes the token along, unread.
 pub(super) fn bearer() -> impl Filter<Extract = (Bearer,), Error = Infallible> + Copy {
-    warp::header::headers_cloned()
-        .map(|headers: HeaderMap| Bearer(headers.get_all(AUTHORIZATION).iter().cloned().collect()))
+    warp::header::value(AUTHORIZATION.as_str())
+        .map(|value| Bearer(Some(value)))
+        .or(warp::any().map(|| Bearer(None)))
+        .unify()
 }
 
 impl Bearer {
     /// The token's text; nothing where there is none or the scheme is another. Bytes that are no text make a
-    /// token that nothing verifies; so do several headers, of which somebody behind a proxy may read another one.
+    /// token that nothing verifies.
     pub(super) fn token(&self) -> Option<&str> {
-        let value = match self.0.as_slice() {
-            [] => return None,
-            [value] => value.as_bytes(),
-            _ => return Some(""),
-        };
+        let value = self.0.as_ref()?.as_bytes();
         let (scheme, token) = value.split_at_checked(7)?;
         if !scheme.eq_ignore_ascii_case(b"bearer ") {
             return None;
