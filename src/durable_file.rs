@@ -16,7 +16,13 @@ use crate::random;
 pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => sync_dir(parent(path)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if fs::metadata(path)?.is_dir() {
+                Ok(())
+            } else {
+                Err(error)
+            }
+        }
         Err(error) => Err(error),
     }
 }
@@ -188,7 +194,7 @@ mod tests {
             let path = dir.path().join("file");
             let mut draft = begin(&path).unwrap();
             draft.file.write_all(b"whole").unwrap();
-            assert!(!path.exists());
+            assert!(!path.try_exists().unwrap());
             draft.finish().unwrap();
             assert_eq!(fs::read(&path).unwrap(), b"whole");
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

@@ -1,6 +1,7 @@
 //! SECURITY.md names tests that there are, and judges every requirement of ASVS 5.0.0, level 1, once.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+#![allow(clippy::disallowed_methods)] // a look that fails fails the test
 
 use std::fs;
 use std::path::{Path, PathBuf};

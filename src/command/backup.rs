@@ -54,7 +54,7 @@ fn back_up(args: &BackupArgs) -> Result<(), CommandError> {
             format!("{} is there already: give another name, or --force to replace it", path_cell(path));
         CommandError::Input(text)
     };
-    if !args.force && path.exists() {
+    if !args.force && path.try_exists().map_err(|error| CommandError::File(path.to_owned(), error))? {
         return Err(taken());
     }
     let file = |error| CommandError::File(path.to_owned(), error);

@@ -154,7 +154,8 @@ impl Console<'_> {
         let dir = self.settings.data_dir();
         let is_new = !Store::is_in(dir);
         // What is no directory at all, opening calls by its name.
-        if self.none == WhereNone::Refuse && is_new && !dir.is_file() {
+        let is_file = std::fs::metadata(dir).is_ok_and(|there| there.is_file());
+        if self.none == WhereNone::Refuse && is_new && !is_file {
             return Err(CommandError::NoStore(absolute(dir)));
         }
         let clock = Arc::new(Clock::system());

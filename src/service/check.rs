@@ -117,31 +117,34 @@ fn wrong(found: String) -> Judged {
 
 fn marker(found: &Findings) -> Judged {
     let id = found.store;
-    if found.marker == Some(id) {
-        return good(format!("store {id}"));
+    match &found.marker {
+        Ok(Some(marker)) if *marker == id => good(format!("store {id}")),
+        Ok(_) => wrong(format!("the file store-id does not name this store: make it with the one line {id}")),
+        Err(why) => wrong(why.clone()),
     }
-    wrong(format!("the file store-id does not name this store: make it with the one line {id}"))
 }
 
 fn store(found: &Findings) -> Judged {
-    if found.in_place {
-        return good("its file is where the next start looks for it");
+    match &found.in_place {
+        Ok(true) => good("its file is where the next start looks for it"),
+        Ok(false) => wrong(
+            "its file is gone or was replaced by another, and the next start will not find what is in it: put it back, \
+             or run `gatelet backup` before the server stops, and restore that"
+                .into(),
+        ),
+        Err(why) => wrong(why.clone()),
     }
-    wrong(
-        "its file is gone or was replaced by another, and the next start will not find what is in it: put it back, or \
-         run `gatelet backup` before the server stops, and restore that"
-            .into(),
-    )
 }
 
 fn changes(found: &Findings) -> Judged {
     let changes = found.changes;
-    match found.acknowledged {
-        Some(known) if known > changes => {
+    match &found.acknowledged {
+        Ok(Some(known)) if *known > changes => {
             wrong(format!("the last {} of {known} are missing: {RESTORE}", known - changes))
         }
-        Some(_) => good(format!("{changes}, none is missing")),
-        None => {
+        Ok(Some(_)) => good(format!("{changes}, none is missing")),
+        Err(why) => wrong(why.clone()),
+        Ok(None) => {
             let text = "the file commits is gone: whether the last are there cannot be told";
             (Verdict::Note, format!("{changes}; {text}"))
         }
@@ -191,8 +194,12 @@ fn key_files(problems: &[KeyError]) -> Judged {
 }
 
 fn free_space(found: &Findings) -> Judged {
-    let text = format!("{} MiB, and {} MiB must be", found.free >> 20, found.min_free >> 20);
-    if found.free >= found.min_free {
+    let free = match &found.free {
+        Ok(free) => *free,
+        Err(why) => return wrong(why.clone()),
+    };
+    let text = format!("{} MiB, and {} MiB must be", free >> 20, found.min_free >> 20);
+    if free >= found.min_free {
         return good(text);
     }
     warning(format!("{text}: nothing is written until there is room"))

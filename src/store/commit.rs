@@ -206,7 +206,7 @@ impl Committer {
     }
 
     /// From here on what was written survives a power cut.
-    fn sync(&self) -> Result<(), sled::Error> {
+    fn sync(&mut self) -> Result<(), sled::Error> {
         self.db.flush()?;
         self.log.sync_data()?;
         Ok(self.acknowledged.advance(self.ledger.changes())?)

@@ -37,19 +37,22 @@ pub struct Records {
     pub unreadable: u64,
 }
 
+/// What was seen of something beside the store, or why it could not be looked at.
+pub type Look<T> = Result<T, String>;
+
 /// What an inspection has found.
 #[derive(Clone, Debug)]
 pub struct Findings {
-    /// What stands in the marker beside the store: `None` where there is none, or none that can be read.
-    pub marker: Option<Uuid>,
+    /// What stands in the marker beside the store, if there is one.
+    pub marker: Look<Option<Uuid>>,
     /// What the store says that it is.
     pub store: Uuid,
     /// How many changes there have been.
     pub changes: u64,
     /// How many of them the file beside the store knows of; `None` where there is no such file.
-    pub acknowledged: Option<u64>,
+    pub acknowledged: Look<Option<u64>>,
     /// The file that the store was opened from is still where a start would look for it.
-    pub in_place: bool,
+    pub in_place: Look<bool>,
     /// Why a page cannot be read, if there is one. What is said of records is then only of those before it.
     pub unreadable_page: Option<String>,
     /// All records add up to what the store says about itself.
@@ -69,7 +72,7 @@ pub struct Findings {
     /// Keys that are remembered.
     pub keys: Records,
     /// Free bytes on the disk.
-    pub free: u64,
+    pub free: Look<u64>,
     /// Bytes below which nothing is written.
     pub min_free: u64,
     /// The data directory, where others than its owner may write to it.
@@ -88,7 +91,8 @@ impl Store {
     /// [`StoreError`].
     pub async fn inspect(&self) -> Result<Inspection, StoreError> {
         // Before the snapshot: it may grow meanwhile.
-        let acknowledged = Acknowledged::read(&self.dir.join("commits"));
+        let commits = self.dir.join("commits");
+        let acknowledged = Acknowledged::read(&commits).map_err(|error| unseen(&commits, &error));
         let snapshot = self.snapshot().await?;
         let (dir, min_free, log) = (self.dir.clone(), self.min_free, self.log);
         Ok(Inspection { dir, min_free, log, acknowledged, snapshot })
@@ -100,7 +104,7 @@ pub struct Inspection {
     dir: PathBuf,
     min_free: u64,
     log: FileId,
-    acknowledged: Option<u64>,
+    acknowledged: Look<Option<u64>>,
     snapshot: Snapshot,
 }
 
@@ -119,11 +123,11 @@ impl Inspection {
         let space = Space::new(dir, self.min_free);
         let mode = fs::metadata(dir).map_or(0, |dir| dir.permissions().mode());
         let mut found = Findings {
-            marker: read_marker(dir).ok().flatten(),
+            marker: read_marker(dir).map_err(|error| error.to_string()),
             store: self.snapshot.store_id(),
             changes: self.snapshot.changes(),
             acknowledged: self.acknowledged,
-            in_place: fs::metadata(dir.join("store/db")).is_ok_and(|there| FileId::of(&there) == self.log),
+            in_place: is_at(self.log, &dir.join("store/db")),
             unreadable_page: None,
             adds_up: true,
             users: Records::default(),
@@ -133,7 +137,7 @@ impl Inspection {
             rotations: Records::default(),
             overdue: 0,
             keys: Records::default(),
-            free: space.free().unwrap_or(u64::MAX),
+            free: space.free().map_err(|error| unseen(dir, &error)),
             min_free: space.least(),
             exposed: (mode & 0o022 != 0).then(|| dir.to_owned()),
         };
@@ -208,14 +212,17 @@ fn session(key: &IVec) -> Option<SessionId> {
     (**key).try_into().ok().map(SessionId::from_bytes)
 }
 
-impl Acknowledged {
-    /// The number in the file, if there is one. Makes nothing.
-    fn read(path: &Path) -> Option<u64> {
-        match fs::metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            _ => Self::open(path).ok().map(|file| file.changes()),
-        }
+/// Whether that file is at `path`.
+fn is_at(file: FileId, path: &Path) -> Look<bool> {
+    match fs::metadata(path) {
+        Ok(there) => Ok(FileId::of(&there) == file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(unseen(path, &error)),
     }
+}
+
+fn unseen(path: &Path, error: &io::Error) -> String {
+    format!("{} cannot be looked at: {error}", path.display())
 }
 
 #[cfg(test)]
@@ -260,11 +267,11 @@ mod tests {
     fn a_good_store_is_found_good() {
         let found = planted(|_| {});
         assert!(found.adds_up && found.names_fit);
-        assert_eq!((found.changes, found.acknowledged), (4, Some(4)));
+        assert_eq!((found.changes, found.acknowledged), (4, Ok(Some(4))));
         let counts = [found.users, found.names, found.ended, found.rotations, found.keys];
         assert_eq!(counts.map(|records| records.count), [3, 3, 1, 0, 0]);
         assert!(counts.iter().all(|records| records.unreadable == 0));
-        assert_eq!((found.marker, found.overdue, found.exposed), (Some(found.store), 0, None));
+        assert_eq!((found.marker, found.overdue, found.exposed), (Ok(Some(found.store)), 0, None));
     }
 
     #[test]
@@ -319,24 +326,32 @@ mod tests {
         let lost = planted(|store| {
             Acknowledged::open(&store.dir.join("commits")).unwrap().advance(99).unwrap();
         });
-        assert_eq!((lost.changes, lost.acknowledged), (4, Some(99)));
+        assert_eq!((lost.changes, lost.acknowledged), (4, Ok(Some(99))));
         let foreign =
             planted(|store| fs::write(store.dir.join("store-id"), Uuid::nil().to_string()).unwrap());
-        assert_eq!(foreign.marker, Some(Uuid::nil()));
-        assert!(lost.in_place);
+        assert_eq!(foreign.marker, Ok(Some(Uuid::nil())));
+        assert_eq!(lost.in_place, Ok(true));
         let moved = planted(|store| fs::rename(store.dir.join("store"), store.dir.join("gone")).unwrap());
-        assert!(!moved.in_place);
+        assert_eq!(moved.in_place, Ok(false));
         let replaced = planted(|store| {
             let log = store.dir.join("store/db");
             fs::copy(&log, log.with_extension("copy")).unwrap();
             fs::rename(log.with_extension("copy"), log).unwrap();
         });
-        assert!(!replaced.in_place && replaced.adds_up);
+        assert!(replaced.in_place == Ok(false) && replaced.adds_up);
         let gone = planted(|store| {
             fs::remove_file(store.dir.join("store-id")).unwrap();
             fs::remove_file(store.dir.join("commits")).unwrap();
         });
-        assert_eq!((gone.marker, gone.acknowledged), (None, None));
+        assert_eq!((gone.marker, gone.acknowledged), (Ok(None), Ok(None)));
+        let unseen = planted(|store| {
+            for name in ["store-id", "commits"] {
+                let path = store.dir.join(name);
+                fs::remove_file(&path).unwrap();
+                std::os::unix::fs::symlink(&path, &path).unwrap();
+            }
+        });
+        assert!(unseen.marker.is_err() && unseen.acknowledged.is_err());
         let exposed = planted(|store| {
             fs::set_permissions(&store.dir, fs::Permissions::from_mode(0o770)).unwrap();
         });

@@ -11,6 +11,7 @@
 mod changes;
 mod clock_mark;
 mod commit;
+mod files;
 mod inspect;
 mod ledger;
 mod open;
@@ -45,7 +46,7 @@ use crate::user::{Role, User, UserId, Username};
 
 use clock_mark::Forgotten;
 use commit::{Committer, Order, Progress};
-pub use inspect::{Findings, Inspection, Records, time_to_inspect};
+pub use inspect::{Findings, Inspection, Look, Records, time_to_inspect};
 use ledger::{Ledger, Stop, Trees};
 use open::Engine;
 pub(crate) use open::demand_ours;

@@ -35,7 +35,7 @@ use super::record;
 use super::restore::RESTORING;
 use super::seal::{Acknowledged, Seal};
 use super::space::Space;
-use super::{StoreOptions, meta};
+use super::{StoreOptions, files, meta};
 use crate::durable_file;
 use crate::key::KeyRecord;
 use crate::random;
@@ -76,42 +76,50 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
     create_data_dir(dir)?;
     demand_ours(dir)?;
     let store = dir.join("store");
-    let used_before = dir.join("lock").exists() || dir.join("store-id").exists();
-    if store.exists() && !used_before {
+    let used_before = exists(&dir.join("lock"))? || exists(&dir.join("store-id"))?;
+    if exists(&store)? && !used_before {
         // Whatever that is, it is not ours to open or to remove. Nothing may be left behind here that would make
         // the next start think otherwise.
         return Err(OpenError::Unmarked(store, None));
     }
     let lock = lock(dir)?;
-    if dir.join(RESTORING).exists() {
+    if exists(&dir.join(RESTORING))? {
         return Err(OpenError::HalfRestored(dir.into()));
     }
     warn_if_others_can_write(dir);
     space.make_room().map_err(|error| OpenError::Io(dir.into(), error))?;
 
     let marker = read_marker(dir)?;
-    let complete = store.join("db").exists();
+    let log_path = store.join("db");
+    let complete = exists(&log_path)?;
     match (&marker, complete) {
         (Some(_), false) => return Err(OpenError::Vanished(store)),
         // A first start gives the name only to a store that has its log.
-        (None, false) if store.exists() => return Err(OpenError::Vanished(store)),
+        (None, false) if exists(&store)? => return Err(OpenError::Vanished(store)),
         (None, false) => {
             let (dir, options) = (dir.to_owned(), options.clone());
             within_deadline(&store, move || make(&dir, &options, |_| Ok(Seal::default())).map(drop))?;
         }
-        (_, true) => heal(&store)?,
+        (_, true) => {}
     }
-    let log_path = store.join("db");
     wait_until_released(&log_path).map_err(|error| OpenError::Io(log_path.clone(), error))?;
 
-    let path = dir.join("commits");
-    if marker.is_some() && !path.exists() {
-        log::warn!("{} is gone: whether the store's last changes are there cannot be told", path.display());
+    // Everything is read before anything is written: the witness beside the store, and all that sled is going to read.
+    let commits = dir.join("commits");
+    let noted = Acknowledged::read(&commits).map_err(|error| OpenError::Io(commits.clone(), error))?;
+    if marker.is_some() && noted.is_none() {
+        log::warn!(
+            "{} is gone: whether the store's last changes are there cannot be told",
+            commits.display()
+        );
     }
-    let acknowledged = Acknowledged::open(&path).map_err(|error| OpenError::Io(path, error))?;
-    let expected = Expected { marker, changes: acknowledged.changes() };
+    let path = store.clone();
+    within_deadline(&store, move || files::read_through(&path))?;
+    heal(&store)?;
+    let expected = Expected { marker, changes: noted.unwrap_or(0) };
     let (path, options) = (store.clone(), options.clone());
     let engine = within_deadline(&store, move || open_whole(&path, &options, expected))?;
+    let acknowledged = Acknowledged::open(&commits).map_err(|error| OpenError::Io(commits, error))?;
     if marker.is_none() {
         complete_first_start(dir, &store, &engine)?;
     }
@@ -128,24 +136,38 @@ struct Expected {
 }
 
 pub(super) fn create_data_dir(dir: &Path) -> Result<(), OpenError> {
-    let missing: Vec<_> = dir.ancestors().take_while(|level| !level.exists()).collect();
-    for level in missing.into_iter().rev().filter(|level| !level.as_os_str().is_empty()) {
+    let mut missing = Vec::new();
+    for level in dir.ancestors().filter(|level| !level.as_os_str().is_empty()) {
+        if exists(level)? {
+            break;
+        }
+        missing.push(level);
+    }
+    for level in missing.into_iter().rev() {
         durable_file::create_dir(level).map_err(|error| OpenError::Io(level.into(), error))?;
     }
-    if !dir.is_dir() {
-        return Err(OpenError::Io(dir.into(), io::ErrorKind::NotADirectory.into()));
-    }
-    Ok(())
+    let there = fs::metadata(dir).map_err(|error| OpenError::Io(dir.into(), error))?;
+    if there.is_dir() { Ok(()) } else { Err(OpenError::Io(dir.into(), io::ErrorKind::NotADirectory.into())) }
+}
+
+/// Whether something is at `path`. An error of the look is no answer: what follows would overwrite what is there.
+pub(super) fn exists(path: &Path) -> Result<bool, OpenError> {
+    path.try_exists().map_err(|error| OpenError::Io(path.into(), error))
 }
 
 /// Refuses a directory that is somebody else's. Whoever owns it could lead us elsewhere, which matters most where we are
 /// root, and what we make in it they could not read.
 pub(crate) fn demand_ours(dir: &Path) -> Result<(), OpenError> {
     let us = rustix::process::geteuid();
+    let owner = |path: &Path, looked: io::Result<fs::Metadata>| match looked {
+        Ok(there) => Ok(Some(there.uid())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(OpenError::Io(path.into(), error)),
+    };
     // A volume may be root's and lent to its user by group; what has been made in it tells whose it is.
-    let directory =
-        fs::metadata(dir).ok().map(|there| there.uid()).filter(|&owner| owner != 0 || us.is_root());
-    let lock = fs::symlink_metadata(dir.join("lock")).ok().map(|there| there.uid());
+    let directory = owner(dir, fs::metadata(dir))?.filter(|&owner| owner != 0 || us.is_root());
+    let lock = dir.join("lock");
+    let lock = owner(&lock, fs::symlink_metadata(&lock))?;
     match directory.into_iter().chain(lock).find(|&owner| owner != us.as_raw()) {
         Some(owner) => Err(OpenError::NotOurs(dir.into(), owner)),
         None => Ok(()),
@@ -218,7 +240,7 @@ pub(super) fn make<E: From<OpenError>>(
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error).into()),
         _ => {}
     }
-    if unfinished.exists() {
+    if exists(&unfinished)? {
         log::warn!("removed {}, left over from a start that was cut short", unfinished.display());
         fs::remove_dir_all(&unfinished).map_err(io)?;
     }

@@ -60,9 +60,15 @@ impl fmt::Display for OpenError {
             Self::Io(path, error) if error.kind() == io::ErrorKind::StorageFull => {
                 write!(f, "{}: the disk is full: free some space and start again", path.display())
             }
-            Self::Io(path, error) => write!(
+            Self::Io(path, error) if is_about_access(error.kind()) => write!(
                 f,
                 "{} cannot be used: {error}: check that it exists and that this user may write there",
+                path.display()
+            ),
+            Self::Io(path, error) => write!(
+                f,
+                "{} cannot be used: {error}: if the disk is failing, copy the data directory to another disk before \
+                 anything else; look for the cause in the system's log (`dmesg`), then start again",
                 path.display()
             ),
             Self::Damaged(path, what) => {
@@ -125,6 +131,12 @@ impl OpenError {
             error => Self::Damaged(store.into(), error.to_string()),
         }
     }
+}
+
+/// Errors that are about what is there and who may use it, rather than about the disk.
+fn is_about_access(error: io::ErrorKind) -> bool {
+    use io::ErrorKind::{AlreadyExists, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+    matches!(error, AlreadyExists | NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem)
 }
 
 /// The name of a user of this machine, if the machine itself knows it.

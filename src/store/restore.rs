@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::ledger::{In, Trees};
-use super::open::{create_data_dir, demand_ours, lock, make, warn_if_others_can_write, write_marker};
+use super::open::{create_data_dir, demand_ours, exists, lock, make, warn_if_others_can_write, write_marker};
 use super::open_error::OpenError;
 use super::record;
 use super::seal::{Acknowledged, Seal};
@@ -92,7 +92,7 @@ impl Restoration {
         let (id, seal) =
             made.unwrap_or_else(|_| Err(io(io::Error::other("the new store could not be written")).into()))?;
         let commits = dir.join("commits");
-        let noted = Acknowledged::open(&commits).and_then(|file| file.advance(seal.changes));
+        let noted = Acknowledged::open(&commits).and_then(|mut file| file.advance(seal.changes));
         noted.map_err(|error| OpenError::Io(commits, error))?;
         write_marker(dir, id)?;
         fs::remove_file(dir.join(RESTORING)).map_err(io)?;
@@ -109,7 +109,11 @@ impl Restoration {
     /// Removes what this or an earlier restoration has made.
     fn clear(&self) -> io::Result<()> {
         for path in PIECES.map(|piece| self.dir.join(piece)) {
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            let removed = match fs::symlink_metadata(&path) {
+                Ok(there) if there.is_dir() => fs::remove_dir_all(&path),
+                Ok(_) => fs::remove_file(&path),
+                Err(error) => Err(error),
+            };
             match removed {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -130,7 +134,7 @@ impl Drop for Restoration {
 
 fn demand_empty(dir: &Path) -> Result<(), OpenError> {
     let io = |error| OpenError::Io(dir.into(), error);
-    let half_restored = dir.join(RESTORING).exists();
+    let half_restored = exists(&dir.join(RESTORING))?;
     for entry in fs::read_dir(dir).map_err(io)? {
         let name = entry.map_err(io)?.file_name();
         let name = name.to_string_lossy();

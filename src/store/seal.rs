@@ -97,48 +97,83 @@ pub(super) fn digest(tree: In, key: &[u8], value: &[u8]) -> u64 {
 
 /// The file beside the store that holds the number of changes known to be on stable storage.
 ///
-/// Two slots, written in turn and each with its complement, so that a torn write leaves the one before. Never
-/// synced itself: after a power cut it may be behind, which only makes the check weaker, but never ahead.
-pub(super) struct Acknowledged(File);
+/// Two slots, each a number with its complement. A write goes to the slot that does not hold the highest number, so
+/// that a torn write leaves it. Never synced itself: after a power cut it may be behind, which only makes the check
+/// weaker, but never ahead. The number never goes back: it is what tells that changes are missing.
+pub(super) struct Acknowledged {
+    file: File,
+    held: Held,
+}
+
+/// The highest number in the file, and its slot.
+#[derive(Clone, Copy, Default)]
+struct Held {
+    changes: u64,
+    slot: u64,
+}
 
 impl Acknowledged {
     const SLOT: usize = 16;
 
+    /// Opens the file to advance the number in it, and makes it if there is none.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map(Self)
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let held = Self::held(&file)?;
+        Ok(Self { file, held })
     }
 
-    /// The highest number that was written whole; 0 in an empty file.
-    pub(super) fn changes(&self) -> u64 {
-        (0..2).filter_map(|slot| self.slot(slot)).max().unwrap_or(0)
+    /// The number in the file at `path`; 0 in an empty file, `None` where there is no file. Changes nothing.
+    pub(super) fn read(path: &Path) -> io::Result<Option<u64>> {
+        match File::open(path) {
+            Ok(file) => Ok(Some(Self::held(&file)?.changes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
-    fn slot(&self, slot: u64) -> Option<u64> {
+    /// Both slots are read: only the end of the file means that one is not there. An error may hide the higher number.
+    fn held(file: &File) -> io::Result<Held> {
+        let mut held = Held::default();
+        for slot in 0..2 {
+            match Self::slot(file, slot)? {
+                Some(changes) if changes >= held.changes => held = Held { changes, slot },
+                _ => {}
+            }
+        }
+        Ok(held)
+    }
+
+    fn slot(file: &File, slot: u64) -> io::Result<Option<u64>> {
         let mut bytes = [0; Self::SLOT];
-        self.0.read_exact_at(&mut bytes, slot * Self::SLOT as u64).ok()?;
-        let (number, complement) = bytes.split_at(8);
-        let number = u64::from_be_bytes(number.try_into().ok()?);
-        let complement = u64::from_be_bytes(complement.try_into().ok()?);
-        (number == !complement).then_some(number)
+        match file.read_exact_at(&mut bytes, slot * Self::SLOT as u64) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            read => read?,
+        }
+        let number = u128::from_be_bytes(bytes);
+        let (changes, complement) = ((number >> 64) as u64, number as u64);
+        Ok((changes == !complement).then_some(changes))
     }
 
-    pub(super) fn advance(&self, changes: u64) -> io::Result<()> {
+    /// Notes that so many changes are on stable storage. A lower number than the one held is not written.
+    pub(super) fn advance(&mut self, changes: u64) -> io::Result<()> {
+        if changes <= self.held.changes {
+            return Ok(());
+        }
         let mut bytes = [0; Self::SLOT];
         bytes[..8].copy_from_slice(&changes.to_be_bytes());
         bytes[8..].copy_from_slice(&(!changes).to_be_bytes());
-        self.0.write_all_at(&bytes, changes % 2 * Self::SLOT as u64)
+        let slot = 1 - self.held.slot;
+        self.file.write_all_at(&bytes, slot * Self::SLOT as u64)?;
+        self.held = Held { changes, slot };
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -157,14 +192,48 @@ mod tests {
     fn a_torn_write_leaves_the_number_before_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("commits");
-        let file = Acknowledged::open(&path).unwrap();
-        assert_eq!(file.changes(), 0);
-        for changes in [1, 2, 7] {
+        let number = || Acknowledged::read(&path).unwrap();
+        assert_eq!(number(), None);
+        let mut file = Acknowledged::open(&path).unwrap();
+        assert_eq!(number(), Some(0));
+        let mut before = 0;
+        for changes in [1, 2, 7, 9, 12, 14, 15] {
             file.advance(changes).unwrap();
-            assert_eq!(Acknowledged::open(&path).unwrap().changes(), changes);
+            assert_eq!(number(), Some(changes));
+            // Half written with the next:
+            let whole = fs::read(&path).unwrap();
+            file.file.write_all_at(&99_u64.to_be_bytes(), file.held.slot * 16).unwrap();
+            assert_eq!(number(), Some(before));
+            fs::write(&path, whole).unwrap();
+            before = changes;
         }
-        // The slot of 7 half written with 9:
-        file.0.write_all_at(&9_u64.to_be_bytes(), 16).unwrap();
-        assert_eq!(Acknowledged::open(&path).unwrap().changes(), 2);
+    }
+
+    #[test]
+    fn the_number_never_goes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("commits");
+        Acknowledged::open(&path).unwrap().advance(7).unwrap();
+        for lower in [0, 3, 6, 7] {
+            let mut file = Acknowledged::open(&path).unwrap();
+            file.advance(lower).unwrap();
+            assert_eq!(Acknowledged::read(&path).unwrap(), Some(7), "{lower}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Acknowledged::read(dir.path()).is_err()); // a folder opens, and cannot be read
+        let path = dir.path().join("commits");
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        assert!(Acknowledged::read(&path).is_err());
+        assert!(Acknowledged::open(&path).is_err());
+        fs::remove_file(&path).unwrap();
+        Acknowledged::open(&path).unwrap().advance(7).unwrap();
+        for length in [31, 16, 15, 0] {
+            OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+            assert_eq!(Acknowledged::read(&path).unwrap(), Some(0), "{length}");
+        }
     }
 }

@@ -47,8 +47,9 @@ impl Space {
         free(&self.dir)
     }
 
+    /// What cannot be looked at may be there: it is not taken up a second time.
     fn is_ballast_missing(&self) -> bool {
-        !self.ballast().exists()
+        self.ballast().try_exists().is_ok_and(|is_there| !is_there)
     }
 
     /// Bytes that must be free for anything to be written, room for the ballast included.
@@ -58,7 +59,7 @@ impl Space {
 
     /// Gives the ballast back if the store would have too little room to open.
     pub(super) fn make_room(&self) -> io::Result<()> {
-        if self.free()? < BALLAST && self.ballast().exists() {
+        if self.free()? < BALLAST && self.ballast().try_exists()? {
             fs::remove_file(self.ballast())?;
             log::warn!("the disk is full: gave back {} MiB of ballast to start", BALLAST >> 20);
         }

@@ -446,10 +446,10 @@ mod tests {
         assert!(rest.lacks_any_of(&second));
         assert!(rest.verifying(first.signing().footer().text()).is_none());
         let path = dir.path().join(gone[0].as_str());
-        assert!(path.exists());
+        assert!(path.try_exists().unwrap());
         key_files::remove(dir.path(), &gone).unwrap();
         key_files::remove(dir.path(), &gone).unwrap();
-        assert!(!path.exists());
+        assert!(!path.try_exists().unwrap());
         assert_eq!(reopen(&dir, &rest.records(), LostKeys::Refuse, NOW).unwrap().records(), rest.records());
     }
 
@@ -494,7 +494,10 @@ mod tests {
         let stray: SigningKey = key_files::generate(dir.path()).unwrap();
         let third = reopen(&dir, &first.records(), LostKeys::Refuse, NOW).unwrap();
         assert_eq!(third.records(), first.records());
-        assert!(dir.path().join(stray.id().as_str()).exists() && dir.path().join("README").exists());
+        assert!(
+            dir.path().join(stray.id().as_str()).try_exists().unwrap()
+                && dir.path().join("README").try_exists().unwrap()
+        );
     }
 
     #[test]

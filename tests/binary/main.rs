@@ -1,6 +1,7 @@
 //! The real executable: started, stopped, misconfigured, damaged, and asked what it wrote to its log.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+#![allow(clippy::disallowed_methods)] // a look that fails fails the test
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,8 +1,9 @@
 //! A store that is damaged, gone, or not the one that belongs here.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -254,4 +255,76 @@ fn a_store_that_lost_its_log_and_its_marker_is_not_begun_anew() {
     fs::remove_file(log_file(data.path())).unwrap();
     refused(&mut serve(data.path(), &[]), 65);
     assert!(data.path().join("store/conf").exists(), "what is left stays for whoever looks");
+}
+
+/// Puts something at `path` that every look at it and every read of it fails on, root's included.
+fn make_unreadable(path: &Path) {
+    symlink(path, path).unwrap();
+}
+
+#[test]
+fn a_file_of_the_store_that_cannot_be_read_stops_the_start_before_anything_is_written() {
+    let data = Data::new();
+    let store = data.path().join("store");
+    let before = files(&store);
+    for path in [store.join("blobs/7"), store.join("snap.7"), store.join("more")] {
+        make_unreadable(&path);
+        let text = does_not_start(data.path(), 73);
+        assert!(text.contains(path.to_str().unwrap()), "{text}");
+        assert!(text.contains("copy the data directory"), "{text}");
+        fs::remove_file(&path).unwrap();
+        assert!(files(&store) == before, "{path:?}");
+    }
+    let server = Process::start(data.path(), &[]);
+    data.assert_whole(&server);
+    stop_well(server);
+}
+
+#[test]
+fn a_look_that_fails_is_not_taken_for_nothing_there() {
+    let data = Data::new();
+    let store = data.path().join("store");
+    let before = files(&store);
+    for name in ["restoring", "commits", "store-id"] {
+        let (path, away) = (data.path().join(name), data.path().join("away"));
+        let is_there = fs::rename(&path, &away).is_ok();
+        make_unreadable(&path);
+        let text = does_not_start(data.path(), 73);
+        assert!(text.contains(path.to_str().unwrap()), "{text}");
+        fs::remove_file(&path).unwrap();
+        if is_there {
+            fs::rename(&away, &path).unwrap();
+        }
+        assert!(files(&store) == before, "{name}");
+    }
+    let server = Process::start(data.path(), &[]);
+    data.assert_whole(&server);
+    stop_well(server);
+}
+
+#[test]
+fn no_store_is_made_where_a_look_failed() {
+    for name in ["lock", "store-id", "store", "restoring"] {
+        let dir = temporary();
+        let path = dir.path().join(name);
+        make_unreadable(&path);
+        let text = does_not_start(dir.path(), 73);
+        assert!(text.contains(path.to_str().unwrap()), "{text}");
+        fs::remove_file(&path).unwrap();
+        assert!(!dir.path().join("store").exists(), "{name}");
+    }
+}
+
+/// All files under `folder` with what is in them.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.append(&mut self::files(&path));
+        } else {
+            files.insert(path.clone(), fs::read(&path).unwrap());
+        }
+    }
+    files
 }
