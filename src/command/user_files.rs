@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::password::{HashError, PasswordHash};
 use crate::service::Newcomer;
-use crate::user::{Role, USERNAME_MAX_CHARS, UsernameError};
+use crate::user::{Role, UsernameError};
 
 /// The most bytes of one line: many times the longest name and the longest hash.
 const LINE_MAX: u64 = 64 * 1024;
@@ -70,11 +70,7 @@ impl fmt::Display for Problem {
             Self::Quotes => f.write_str("the quotes are not those of CSV"),
             Self::Columns { expected, found } => write!(f, "{expected} columns are expected, {found} found"),
             Self::NotJson => f.write_str("not a JSON object with the texts username and password_hash"),
-            Self::Name(UsernameError::Empty) => f.write_str("the name is empty"),
-            Self::Name(UsernameError::TooLong) => {
-                write!(f, "the name has more than {USERNAME_MAX_CHARS} characters")
-            }
-            Self::Name(UsernameError::ControlCharacter) => f.write_str("the name holds a control character"),
+            Self::Name(error) => write!(f, "the name {}", error.reason()),
             Self::Hash(error) => error.fmt(f),
             Self::Role => f.write_str("role: neither user nor admin"),
             Self::Disabled => f.write_str("disabled: neither true nor false"),

@@ -76,7 +76,7 @@ impl Policy {
         if is_common(text) || is_own_name(text) {
             return Err(PasswordError::TooCommon);
         }
-        if name.is_some_and(|name| folded(text).eq(folded(name.as_str()))) {
+        if name.is_some_and(|name| name.is_like(text) || folded(text).eq(folded(name.as_str()))) {
             return Err(PasswordError::TooCloseToName);
         }
         Ok(())
@@ -160,6 +160,7 @@ mod tests {
             ("Zoe\u{308} Müller", "ZO\u{cb} MU\u{308}LLER"),
             ("ΟΔΥΣΣΕΥΣ", "Οδυσσευς"),
             ("Weißmüller", "WEISSMÜLLER"),
+            ("ﬁlipendula", "ＦＩＬＩＰＥＮＤＵＬＡ"),
         ] {
             assert_eq!(check(POLICY, password, name), Err(PasswordError::TooCloseToName), "{password}");
             assert_eq!(check(POLICY, password, "bert"), Ok(()), "{password}");

@@ -1,0 +1,429 @@
+//! Names: what may be one, and when two are the same.
+
+use std::fmt;
+use std::ops::Deref;
+use std::str::FromStr;
+
+use unicode_general_category::{GeneralCategory, get_general_category};
+use unicode_normalization::UnicodeNormalization;
+use unicode_script::{Script, ScriptExtension, UnicodeScript};
+
+use super::fold;
+
+/// The most characters a name may have. Generous for people, small enough for a record of 4 KiB.
+pub const USERNAME_MAX_CHARS: usize = 128;
+
+/// A name as a user has it: NFC-normalised, 1 to 128 characters, none of them a control character.
+///
+/// A name that is parsed is one that a user may have, or may type at a login: earlier versions let in names that no new
+/// user can have. Those are [`NewName`]s.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Username(String);
+
+/// A name that a new user may have, by the rule that it carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewName {
+    name: Username,
+    rule: Usernames,
+}
+
+/// When two names are the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Usernames {
+    /// When they have one fold: neither case nor invisible characters tell them apart.
+    #[default]
+    Folded,
+    /// When they are the same text after NFC, as in the first version; any characters but control characters.
+    Exact,
+}
+
+impl fmt::Display for Usernames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Folded => "folded",
+            Self::Exact => "exact",
+        })
+    }
+}
+
+/// Why a text is no name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UsernameError {
+    /// It has no characters.
+    Empty,
+    /// It has more than [`USERNAME_MAX_CHARS`].
+    TooLong,
+    /// It holds a control character (Unicode class Cc).
+    ControlCharacter,
+    /// It begins or ends with white space.
+    OuterSpace,
+    /// It holds a character that does not show: default-ignorable, a format or bidi control, or the end of a line.
+    Invisible,
+    /// It holds a character that Unicode 16.0 does not know.
+    Unassigned,
+    /// Its letters are of scripts that no language mixes.
+    MixedScripts,
+    /// It consists of dots, as steps within a path do.
+    Dots,
+}
+
+impl UsernameError {
+    /// What is wrong with the name, for operators: follows "the name". `Display` is the contract's text, for clients.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Empty => "is empty",
+            Self::TooLong => "has more than 128 characters",
+            Self::ControlCharacter => "holds a control character",
+            Self::OuterSpace => "begins or ends with white space",
+            Self::Invisible => "holds a character that cannot be seen",
+            Self::Unassigned => "holds a character that is not in Unicode 16.0",
+            Self::MixedScripts => "mixes letters of scripts that do not go together",
+            Self::Dots => "consists of dots",
+        }
+    }
+}
+
+/// For the client that sent the name.
+impl fmt::Display for UsernameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("Shorter than minimum length 1."),
+            Self::TooLong => write!(f, "Longer than maximum length {USERNAME_MAX_CHARS}."),
+            Self::ControlCharacter => f.write_str("Not a valid string."),
+            Self::OuterSpace | Self::Invisible | Self::Unassigned | Self::MixedScripts | Self::Dots => {
+                f.write_str("Invalid value.")
+            }
+        }
+    }
+}
+
+impl std::error::Error for UsernameError {}
+
+impl Username {
+    /// A name that was parsed before it was stored.
+    pub(crate) fn from_stored(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// The name as text, normalised.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What is the same for all spellings of this name.
+    pub fn fold(&self) -> String {
+        fold::fold(&self.0)
+    }
+
+    /// Whether `password` is this name in another spelling.
+    pub(crate) fn is_like(&self, password: &str) -> bool {
+        fold::is_alike(&self.0, password)
+    }
+}
+
+impl FromStr for Username {
+    type Err = UsernameError;
+
+    fn from_str(text: &str) -> Result<Self, UsernameError> {
+        let name: String = text.nfc().collect();
+        match name.chars().take(USERNAME_MAX_CHARS + 1).count() {
+            0 => Err(UsernameError::Empty),
+            n if n > USERNAME_MAX_CHARS => Err(UsernameError::TooLong),
+            _ if name.chars().any(char::is_control) => Err(UsernameError::ControlCharacter),
+            _ => Ok(Self(name)),
+        }
+    }
+}
+
+impl Usernames {
+    /// A name for a new user.
+    ///
+    /// # Errors
+    /// [`UsernameError`], the first that applies.
+    pub fn new_name(self, text: &str) -> Result<NewName, UsernameError> {
+        let name: Username = text.parse()?;
+        match self {
+            Self::Exact => {}
+            Self::Folded => demand_clear(&name)?,
+        }
+        Ok(NewName { name, rule: self })
+    }
+
+    /// What guesses at the password of `name` are counted by: no spelling of a name may buy more of them.
+    pub fn guessed_name(self, name: &Username) -> String {
+        match self {
+            Self::Folded => name.fold(),
+            Self::Exact => name.as_str().to_owned(),
+        }
+    }
+}
+
+impl NewName {
+    /// The rule by which it may not be another's.
+    pub fn rule(&self) -> Usernames {
+        self.rule
+    }
+
+    /// The name.
+    pub fn into_name(self) -> Username {
+        self.name
+    }
+}
+
+impl Deref for NewName {
+    type Target = Username;
+
+    fn deref(&self) -> &Username {
+        &self.name
+    }
+}
+
+/// By the default rule.
+impl FromStr for NewName {
+    type Err = UsernameError;
+
+    fn from_str(text: &str) -> Result<Self, UsernameError> {
+        Usernames::default().new_name(text)
+    }
+}
+
+/// Refuses what applications and people take for another name, or cannot tell from nothing.
+fn demand_clear(name: &Username) -> Result<(), UsernameError> {
+    let text = name.as_str();
+    if text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
+        return Err(UsernameError::OuterSpace);
+    }
+    if text.chars().any(fold::is_unassigned) {
+        return Err(UsernameError::Unassigned);
+    }
+    let chars: Vec<_> = text.chars().collect();
+    if (0..chars.len()).any(|place| is_invisible(&chars, place)) {
+        return Err(UsernameError::Invisible);
+    }
+    // Of the fold, because that is what several spellings share: µ may be the Greek letter or the sign of micro.
+    let folded = name.fold();
+    if folded.chars().all(|c| c == '.') {
+        return Err(UsernameError::Dots);
+    }
+    if is_mixed(&folded) { Err(UsernameError::MixedScripts) } else { Ok(()) }
+}
+
+/// Whether the character at `place` does not show. In emoji, what joins or selects pictures does show; it is not part of
+/// the fold.
+fn is_invisible(chars: &[char], place: usize) -> bool {
+    let at = |place: Option<usize>| place.and_then(|place| chars.get(place)).copied();
+    let (before, after) = (at(place.checked_sub(1)), at(place.checked_add(1)));
+    match chars[place] {
+        '\u{200d}' => !(before.is_some_and(ends_picture) && after.is_some_and(is_picture)),
+        '\u{fe0e}' | '\u{fe0f}' => {
+            let keycap = matches!(before, Some('0'..='9' | '#' | '*')) && after == Some('\u{20e3}');
+            !(before.is_some_and(is_picture) || keycap)
+        }
+        c => {
+            fold::is_ignorable(c)
+                || matches!(
+                    get_general_category(c),
+                    GeneralCategory::Format
+                        | GeneralCategory::LineSeparator
+                        | GeneralCategory::ParagraphSeparator
+                )
+        }
+    }
+}
+
+/// Whether `c` may begin an element of an emoji: a symbol, and three of those that count as mathematical.
+fn is_picture(c: char) -> bool {
+    get_general_category(c) == GeneralCategory::OtherSymbol || matches!(c, '↔' | '\u{25fd}' | '\u{25fe}')
+}
+
+/// Whether `c` may end one: also a choice of colours, or the tone of a skin.
+fn ends_picture(c: char) -> bool {
+    is_picture(c) || matches!(c, '\u{fe0f}' | '\u{1f3fb}'..='\u{1f3ff}')
+}
+
+/// Whether letters are of scripts that may not be mixed: more than "highly restrictive" allows (Unicode TS 39, 5.2). Digits,
+/// marks, punctuation and symbols go with every script.
+fn is_mixed(text: &str) -> bool {
+    use Script::{Bopomofo, Han, Hangul, Hiragana, Katakana, Latin};
+    const TOGETHER: [&[Script]; 3] =
+        [&[Latin, Han, Hiragana, Katakana], &[Latin, Han, Bopomofo], &[Latin, Han, Hangul]];
+    let letters: String = text.chars().filter(|&c| is_letter(c)).collect();
+    let goes_with = |set: &[Script]| {
+        letters.chars().all(|c| set.iter().any(|&script| c.script_extension().contains_script(script)))
+    };
+    // Letters that several scripts share, and those that all do, are in the intersection of either.
+    ScriptExtension::for_str(&letters).is_empty() && !TOGETHER.into_iter().any(goes_with)
+}
+
+fn is_letter(c: char) -> bool {
+    matches!(
+        get_general_category(c),
+        GeneralCategory::UppercaseLetter
+            | GeneralCategory::LowercaseLetter
+            | GeneralCategory::TitlecaseLetter
+            | GeneralCategory::ModifierLetter
+            | GeneralCategory::OtherLetter
+            | GeneralCategory::LetterNumber
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new(text: &str) -> Result<NewName, UsernameError> {
+        Usernames::Folded.new_name(text)
+    }
+
+    #[test]
+    fn names_are_compared_after_normalisation() {
+        let composed: Username = "Zo\u{eb}".parse().unwrap();
+        let decomposed: Username = "Zoe\u{308}".parse().unwrap();
+        assert_eq!(composed, decomposed);
+        assert_ne!(composed, "zo\u{eb}".parse().unwrap());
+        assert_eq!(composed.fold(), "zo\u{eb}".parse::<Username>().unwrap().fold());
+    }
+
+    #[test]
+    fn names_of_people_are_names_in_any_script() {
+        let long = "x".repeat(128);
+        for name in [
+            "a b",
+            "anna",
+            "O'Brien",
+            "Zoë Müller",
+            "名前",
+            "山田 太郎",
+            "ラーメン",
+            "李小龙",
+            "김철수",
+            "ㄅㄆ",
+            "Ольга",
+            "Ђорђе",
+            "Ελένη",
+            "مريم",
+            "שרה",
+            "प्रिया",
+            "สมชาย",
+            "ⵎⴰⵙⵙⵉⵏ",
+            "ᏣᎳᎩ",
+            "Dvořák 3",
+            "Tanaka田中",
+            "a/b",
+            "<b>",
+            "\\",
+            "me",
+            "...a",
+            "1",
+            "№ 5",
+            "€",
+            "٣ مريم",
+            "ʻOkina",
+            "l·l",
+            long.as_str(),
+        ] {
+            assert_eq!(new(name).map(|name| name.as_str().to_owned()), Ok(name.to_owned()), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn emoji_are_names_with_what_joins_and_colours_them() {
+        for name in [
+            "👩",
+            "👩\u{200d}🚀",
+            "❤\u{fe0f}",
+            "❤",
+            "👩🏽\u{200d}🚀",
+            "❤\u{fe0f}\u{200d}🔥",
+            "🇩🇪",
+            "1\u{fe0f}\u{20e3}",
+            "🏳\u{fe0f}\u{200d}🌈",
+            "anna 🚀",
+        ] {
+            assert!(new(name).is_ok(), "{name:?}");
+        }
+        for name in [
+            "a\u{200d}b",
+            "\u{200d}",
+            "👩\u{200d}",
+            "\u{200d}👩",
+            "👩\u{200d}\u{200d}🚀",
+            "a\u{fe0f}",
+            "1\u{fe0f}",
+            "👩\u{fe0f}\u{fe0f}",
+            "🏴\u{e0067}\u{e0062}\u{e007f}",
+        ] {
+            assert_eq!(new(name), Err(UsernameError::Invisible), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_empty_long_or_hold_control_characters_are_refused_by_either_rule() {
+        for rule in [Usernames::Folded, Usernames::Exact] {
+            assert_eq!(rule.new_name(""), Err(UsernameError::Empty));
+            assert_eq!(rule.new_name(&"x".repeat(129)), Err(UsernameError::TooLong));
+            for name in ["a\nb", "\u{1b}[31m", "\0", "\u{85}"] {
+                assert_eq!(rule.new_name(name), Err(UsernameError::ControlCharacter));
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_could_pass_for_others_are_refused_unless_names_are_compared_exactly() {
+        use UsernameError::{Dots, Invisible, MixedScripts, OuterSpace, Unassigned};
+        for (error, names) in [
+            (OuterSpace, &["anna ", " anna", "\u{a0}anna", "anna\u{3000}", " ", "anna\u{2003}"][..]),
+            (
+                Invisible,
+                &[
+                    "an\u{200b}na",
+                    "\u{feff}anna",
+                    "anna\u{200e}",
+                    "\u{202e}anna",
+                    "an\u{ad}na",
+                    "\u{3164}",
+                    "a\u{2060}b",
+                    "a\u{2028}b",
+                    "a\u{115f}",
+                    "\u{2800}",
+                    "a\u{61c}",
+                    "a\u{180e}b",
+                    "\u{600}1",
+                    "a\u{e0061}",
+                    "葛\u{e0100}",
+                ],
+            ),
+            (
+                MixedScripts,
+                &[
+                    "аnna",
+                    "annа",
+                    "Аdmin",
+                    "αdmin",
+                    "µtorrent",
+                    "annaשרה",
+                    "ひらがなㄅ",
+                    "김ひ",
+                    "Ⅻя",
+                    "ոanna",
+                ],
+            ),
+            (Dots, &[".", "..", "...", "…", "．．", "‥"]),
+            (Unassigned, &["anna\u{378}", "\u{10ffff}"]),
+        ] {
+            for name in names {
+                assert_eq!(new(name), Err(error), "{name:?}");
+                assert_eq!(error.to_string(), "Invalid value.");
+                assert!(Usernames::Exact.new_name(name).is_ok(), "{name:?}");
+                assert!(name.parse::<Username>().is_ok(), "{name:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn guesses_are_counted_for_all_spellings_together() {
+        let key = |rule: Usernames, name: &str| rule.guessed_name(&name.parse().unwrap());
+        assert_eq!(key(Usernames::Folded, "ANNA "), key(Usernames::Folded, "anna"));
+        assert_ne!(key(Usernames::Exact, "Anna"), key(Usernames::Exact, "anna"));
+    }
+}
