@@ -1,8 +1,6 @@
 //! Hashes as other services write them, put into the form that is stored: PHC's, or bcrypt's own. What there is to compute
 //! stays the same.
 
-use std::fmt;
-
 use ct_codecs::{Base64, Base64NoPadding, Decoder, Encoder, Hex};
 
 use super::HashError;
@@ -19,66 +17,76 @@ const BCRYPT_LAST: [(usize, usize); 2] = [(28, 0b11_0000), (59, 0b11_1100)];
 /// `text` in the form that is stored. What is in no form that is known here stays as it is.
 ///
 /// # Errors
-/// [`HashError::Malformed`].
+/// [`HashError`], where the form is known and the rest is not as it must be.
 pub(super) fn rewritten(text: String) -> Result<String, HashError> {
     let Some((method, fields)) = text.split_once('$') else {
         return Ok(text);
     };
-    let rewritten = match method.split(':').collect::<Vec<_>>()[..] {
+    match method.split(':').collect::<Vec<_>>()[..] {
         [""] if fields.starts_with('2') && text.len() == BCRYPT_BYTES => without_noise(&text),
-        ["scrypt", n, r, p] => werkzeug_scrypt([n, r, p], fields),
-        ["pbkdf2", digest @ ("sha256" | "sha512"), iterations] => werkzeug_pbkdf2(digest, iterations, fields),
+        ["scrypt", n, r, p] => werkzeug("scrypt", &scrypt_params([n, r, p])?, fields),
+        ["pbkdf2", "sha256", iterations] => werkzeug("pbkdf2-sha256", &format!("i={iterations}"), fields),
+        ["pbkdf2", "sha512", iterations] => werkzeug("pbkdf2-sha512", &format!("i={iterations}"), fields),
+        ["pbkdf2", "sha256" | "sha512"] => Err(HashError::Parameters), // rounds as in some version of Werkzeug
         ["pbkdf2_sha256"] => django_pbkdf2(fields),
-        ["argon2"] => Some(format!("${fields}")), // Django's
-        ["bcrypt"] => without_noise(fields),      // likewise
-        _ => return Ok(text),
-    };
-    rewritten.ok_or(HashError::Malformed)
+        ["scrypt"] => django_scrypt(fields),
+        ["argon2"] => Ok(format!("${fields}")), // Django's
+        ["bcrypt"] => without_noise(fields),    // likewise
+        _ => Ok(text),
+    }
 }
 
 /// Some libraries have left noise in the bits that mean nothing, and others, as ours, take no such hash. passlib clears
 /// them as well.
-fn without_noise(text: &str) -> Option<String> {
-    let mut letters = text.as_bytes().to_vec();
-    for (at, meant) in BCRYPT_LAST {
-        let letter = letters.get_mut(at)?;
-        let value = BCRYPT_LETTERS.iter().position(|known| known == letter)?;
-        *letter = *BCRYPT_LETTERS.get(value & meant)?;
-    }
-    String::from_utf8(letters).ok()
+fn without_noise(text: &str) -> Result<String, HashError> {
+    let cleared = || {
+        let mut letters = text.as_bytes().to_vec();
+        for (at, meant) in BCRYPT_LAST {
+            let letter = letters.get_mut(at)?;
+            let value = BCRYPT_LETTERS.iter().position(|known| known == letter)?;
+            *letter = *BCRYPT_LETTERS.get(value & meant)?;
+        }
+        String::from_utf8(letters).ok()
+    };
+    cleared().ok_or(HashError::Malformed)
 }
 
-/// `scrypt:32768:8:1$salt$hash`, with a salt that is text and a hash in hexadecimal, as Flask's `generate_password_hash`
-/// writes it.
-fn werkzeug_scrypt([n, r, p]: [&str; 3], fields: &str) -> Option<String> {
-    let parse = |text: &str| text.parse::<u32>().ok();
-    let (n, r, p) = (parse(n)?, parse(r)?, parse(p)?);
-    let ln = n.is_power_of_two().then(|| n.ilog2())?;
-    werkzeug("scrypt", format_args!("ln={ln},r={r},p={p}"), fields)
+/// Others write N where PHC's form has its logarithm.
+fn scrypt_params([n, r, p]: [&str; 3]) -> Result<String, HashError> {
+    let ln = n.parse::<u32>().ok().filter(|n| n.is_power_of_two()).map(u32::ilog2);
+    Ok(format!("ln={},r={r},p={p}", ln.ok_or(HashError::Parameters)?))
 }
 
-/// `pbkdf2:sha256:600000$salt$hash`, likewise.
-fn werkzeug_pbkdf2(digest: &str, iterations: &str, fields: &str) -> Option<String> {
-    werkzeug(&format!("pbkdf2-{digest}"), format_args!("i={iterations}"), fields)
-}
-
-fn werkzeug(algorithm: &str, params: fmt::Arguments<'_>, fields: &str) -> Option<String> {
-    let (salt, hash) = fields.split_once('$')?;
-    phc(algorithm, params, salt, &Hex::decode_to_vec(hash, None).ok()?)
+/// `scrypt:32768:8:1$salt$hash` and `pbkdf2:sha256:600000$salt$hash`, with a salt that is text and a hash in hexadecimal, as
+/// Flask's `generate_password_hash` writes them.
+fn werkzeug(algorithm: &str, params: &str, fields: &str) -> Result<String, HashError> {
+    let (salt, hash) = fields.split_once('$').ok_or(HashError::Malformed)?;
+    phc(algorithm, params, salt, &Hex::decode_to_vec(hash, None).map_err(|_| HashError::Malformed)?)
 }
 
 /// `pbkdf2_sha256$600000$salt$hash`, with a salt that is text.
-fn django_pbkdf2(fields: &str) -> Option<String> {
-    let (iterations, fields) = fields.split_once('$')?;
-    let (salt, hash) = fields.split_once('$')?;
-    let hash = Base64::decode_to_vec(hash, None).ok()?;
-    phc("pbkdf2-sha256", format_args!("i={iterations}"), salt, &hash)
+fn django_pbkdf2(fields: &str) -> Result<String, HashError> {
+    let [iterations, salt, hash] = fields.split('$').collect::<Vec<_>>()[..] else {
+        return Err(HashError::Malformed);
+    };
+    django("pbkdf2-sha256", &format!("i={iterations}"), salt, hash)
 }
 
-fn phc(algorithm: &str, params: fmt::Arguments<'_>, salt: &str, hash: &[u8]) -> Option<String> {
-    let salt = Base64NoPadding::encode_to_string(salt).ok()?;
-    let hash = Base64NoPadding::encode_to_string(hash).ok()?;
-    Some(format!("${algorithm}${params}${salt}${hash}"))
+/// `scrypt$16384$salt$8$1$hash`, likewise.
+fn django_scrypt(fields: &str) -> Result<String, HashError> {
+    let [n, salt, r, p, hash] = fields.split('$').collect::<Vec<_>>()[..] else {
+        return Err(HashError::Malformed);
+    };
+    django("scrypt", &scrypt_params([n, r, p])?, salt, hash)
+}
+
+fn django(algorithm: &str, params: &str, salt: &str, hash: &str) -> Result<String, HashError> {
+    phc(algorithm, params, salt, &Base64::decode_to_vec(hash, None).map_err(|_| HashError::Malformed)?)
+}
+
+fn phc(algorithm: &str, params: &str, salt: &str, hash: &[u8]) -> Result<String, HashError> {
+    let encode = |bytes| Base64NoPadding::encode_to_string(bytes).map_err(|_| HashError::Malformed);
+    Ok(format!("${algorithm}${params}${}${}", encode(salt.as_bytes())?, encode(hash)?))
 }
 
 #[cfg(test)]
@@ -88,9 +96,9 @@ mod tests {
     use super::super::{Checked, Cost, Password, PasswordHash, check};
     use super::*;
 
-    /// Made by Werkzeug 3.1.9, passlib 1.7.4 (Django's) and, with letters put into the place of others, bcrypt 5.0.0: all
-    /// of "correct horse".
-    const HASHES: [(&str, &str); 9] = [
+    /// Made by Werkzeug 3.1.9, passlib 1.7.4 (Django's), Python's hashlib (Django's scrypt) and, with letters put into
+    /// the place of others, bcrypt 5.0.0: all of "correct horse".
+    const HASHES: [(&str, &str); 10] = [
         (
             "scrypt:256:8:1$y6tcZsuvQqxUFDpx$1b4ead13a9c9ae5d6d706d1a0eb1a709645448ef1087759541fbafff66ba5fffe4b2e9a64d35731e655e88c8559887d583fa10ec98647ab8e7e3d3c62fd4e19c",
             "scrypt ln=8,r=8,p=1",
@@ -106,6 +114,10 @@ mod tests {
         (
             "pbkdf2:sha512:2$bJxRq6ihGj7BJqL0$f33dd480f0d7aaa9fa2a7f880949b3d4d9604f5e4503d8cbf59606e055cc0ba1739ce50c0aff63a5172cb9205922f1e13e2106644e79bb589169700c2ce6201b",
             "pbkdf2-sha512 i=2",
+        ),
+        (
+            "scrypt$16$seasalt$8$1$Qxil8nWcIy12YNMYpeV1hXKvwFi5h+x4wHI8WQTJ3/j1NecrriM2mkKB8IaqWjz6RUXfHzR5O5kG1jYWwbPuBA==",
+            "scrypt ln=4,r=8,p=1",
         ),
         ("pbkdf2_sha256$2$KcudPU6OTzdG$RS9R7Yq0IRYMEjnu6HXaM8WL9NHLRvDvPvDnoIdtJY8=", "pbkdf2-sha256 i=2"),
         (
@@ -142,22 +154,26 @@ mod tests {
 
     #[test]
     fn what_is_damaged_or_asks_for_too_much_is_refused_in_any_words() {
-        for text in [
-            "scrypt:32768:8:1$abc$def",
-            "scrypt:32769:8:1$y6tcZsuvQqxUFDpx$1b4ead13a9c9ae5d6d706d1a0eb1a709",
-            "scrypt:0:8:1$y6tcZsuvQqxUFDpx$1b4ead13a9c9ae5d6d706d1a0eb1a709",
-            "scrypt:256:8:1,ln=30$y6tcZsuvQqxUFDpx$1b4ead13a9c9ae5d6d706d1a0eb1a709",
-            "scrypt:256:8:1$y6tcZsuvQqxUFDpx",
-            "scrypt:256:8:1$y6tcZsuvQqxUFDpx$1b4ead13a9c9ae5d",
-            "pbkdf2:sha256:0$Kns8DAF82ULKqt7E$42d4105fa622b0711901fc298907a042",
-            "pbkdf2:sha256:x$Kns8DAF82ULKqt7E$42d4105fa622b0711901fc298907a042",
-            "pbkdf2_sha256$29000$x$y",
-            "pbkdf2_sha256$29000",
-            "bcrypt$$2b$04$x",
-            "$2b$04$EnFywPkpMPXnP/37iDRH!utCB83bVp/DtG93EeWBEUgitiCqkwAMu",
-            "$2b$04$EnFywPkpMPXnP/37iDRHp!tCB83bVp/DtG93EeWBEUgitiCqkwAMu",
+        use HashError::{Malformed, Parameters, TooShort};
+        for (text, error) in [
+            ("scrypt:32768:8:1$abc$def", Malformed),
+            ("scrypt:32769:8:1$y6tcZsuvQqxUFDpx$1b4ead13a9c9ae5d6d706d1a0eb1a709", Parameters),
+            ("scrypt:0:8:1$y6tcZsuvQqxUFDpx$1b4ead13a9c9ae5d6d706d1a0eb1a709", Parameters),
+            ("scrypt:256:8:1,ln=30$y6tcZsuvQqxUFDpx$1b4ead13a9c9ae5d6d706d1a0eb1a709", Parameters),
+            ("scrypt:256:8:1$y6tcZsuvQqxUFDpx", Malformed),
+            ("scrypt:256:8:1$y6tcZsuvQqxUFDpx$1b4ead13a9c9ae5d", TooShort),
+            ("scrypt$15$seasalt$8$1$Qxil8nWcIy12YNMYpeV1hQ==", Parameters),
+            ("scrypt$16$seasalt$8$1", Malformed),
+            ("pbkdf2:sha256$Kns8DAF82ULKqt7E$42d4105fa622b0711901fc298907a042", Parameters),
+            ("pbkdf2:sha256:0$Kns8DAF82ULKqt7E$42d4105fa622b0711901fc298907a042", Parameters),
+            ("pbkdf2:sha256:x$Kns8DAF82ULKqt7E$42d4105fa622b0711901fc298907a042", Parameters),
+            ("pbkdf2_sha256$29000$x$y", Malformed),
+            ("pbkdf2_sha256$29000", Malformed),
+            ("bcrypt$$2b$04$x", Malformed),
+            ("$2b$04$EnFywPkpMPXnP/37iDRH!utCB83bVp/DtG93EeWBEUgitiCqkwAMu", Malformed),
+            ("$2b$04$EnFywPkpMPXnP/37iDRHp!tCB83bVp/DtG93EeWBEUgitiCqkwAMu", Malformed),
         ] {
-            assert_eq!(PasswordHash::import(text.to_owned()), Err(HashError::Malformed), "{text}");
+            assert_eq!(PasswordHash::import(text.to_owned()), Err(error), "{text}");
         }
         for text in [
             "scrypt:262144:8:1$y6tcZsuvQqxUFDpx$1b4ead13a9c9ae5d6d706d1a0eb1a709",

@@ -5,6 +5,7 @@
 
 mod cost;
 mod foreign;
+mod phc;
 mod policy;
 mod pool;
 mod stored;
@@ -12,7 +13,6 @@ mod stored;
 use std::fmt;
 
 use scrypt::password_hash::CustomizedPasswordHasher;
-use scrypt::phc;
 use scrypt::{Params, Scrypt};
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
@@ -35,22 +35,33 @@ pub struct Password {
     normal: Zeroizing<String>,
     /// As it was typed, where that is not normal: other services hashed that.
     typed: Option<Zeroizing<String>>,
+    /// In the other normal forms, where these are no repetition: others hashed one of them.
+    further: Vec<Zeroizing<String>>,
 }
 
 impl Password {
     /// A password to be checked: any text will do, for a [`Policy`] holds only when a password is set.
     pub fn typed(text: &Zeroizing<String>) -> Self {
-        // Room for the longest that NFC can make of it: growing would leave copies behind.
-        let mut normal = Zeroizing::new(String::with_capacity(3 * text.len()));
-        normal.extend(text.nfc());
+        let normal = spelled(text.nfc());
         let typed = (normal != *text).then(|| text.clone());
-        Self { normal, typed }
+        let mut further = Vec::new();
+        if !text.is_ascii() {
+            for form in [spelled(text.nfd()), spelled(text.nfkc())] {
+                if form != normal && Some(&form) != typed.as_ref() && !further.contains(&form) {
+                    further.push(form);
+                }
+            }
+        }
+        Self { normal, typed, further }
     }
+}
 
-    /// What other services may have hashed: first the text in NFC, which is what most people type.
-    fn spellings(&self) -> impl Iterator<Item = &str> {
-        [Some(&self.normal), self.typed.as_ref()].into_iter().flatten().map(|text| text.as_str())
-    }
+/// These letters as a text, with room for all of them from the beginning: growing would leave copies behind.
+fn spelled(letters: impl Iterator<Item = char> + Clone) -> Zeroizing<String> {
+    let bytes = letters.clone().map(char::len_utf8).sum();
+    let mut text = Zeroizing::new(String::with_capacity(bytes));
+    text.extend(letters);
+    text
 }
 
 /// What scrypt is given. HMAC, and with it scrypt, pads short keys with NUL, so that a password and the same one
@@ -162,10 +173,10 @@ pub(crate) fn hash(password: &Password, cost: Cost) -> Result<PasswordHash, Hash
 }
 
 /// Checks `password` against `hash` in the way that the hash names, and hashes it again at `today` where that is
-/// another, or where the password is right as it was typed only: ours are of what that is in NFC.
+/// another, or where the password is right in another spelling than NFC, of which ours are made.
 pub(crate) fn check(password: &Password, hash: &PasswordHash, today: Cost) -> Result<Checked, HashFailure> {
     let stored = Stored::parse(&hash.0)?;
-    let Some(spelling) = stored.right_spelling(password)? else {
+    let Some(spelling) = stored.right_spelling(password, today)? else {
         return Ok(Checked::Wrong);
     };
     let is_todays = stored.is_of(today) && spelling == password.normal.as_str();
@@ -177,8 +188,8 @@ pub(crate) fn check(password: &Password, hash: &PasswordHash, today: Cost) -> Re
 }
 
 /// How much there is to compute for a check of `password`, in the units of [`Cost::work`], a renewal not counted.
-pub(crate) fn work_of(password: &Password, hash: &PasswordHash) -> Result<u64, HashFailure> {
-    Ok(Stored::parse(&hash.0)?.work(password))
+pub(crate) fn work_of(password: &Password, hash: &PasswordHash, today: Cost) -> Result<u64, HashFailure> {
+    Ok(Stored::parse(&hash.0)?.work(password, today))
 }
 
 /// How many bytes a check against `hash` takes, a renewal not counted.
@@ -191,7 +202,7 @@ pub(crate) fn memory_of(hash: &PasswordHash) -> Result<u64, HashFailure> {
 pub(crate) fn decoy(cost: Cost) -> Result<PasswordHash, HashFailure> {
     let salt = random::bytes::<SALT_BYTES>().map_err(HashFailure::Random)?;
     let hash = random::bytes::<{ Params::RECOMMENDED_LEN }>().map_err(HashFailure::Random)?;
-    match (phc::Salt::new(&salt), phc::Output::new(&hash)) {
+    match (scrypt::phc::Salt::new(&salt), scrypt::phc::Output::new(&hash)) {
         (Ok(salt), Ok(hash)) => Ok(PasswordHash(format!("$scrypt${cost}${salt}${hash}"))),
         _ => Err(HashFailure::Scrypt),
     }
@@ -224,7 +235,7 @@ mod tests {
         let Ok(Checked::RightRenewed(new)) = check(&typed("correct horse"), &old, cheap(2)) else {
             unreachable!("renewed");
         };
-        assert_eq!(work_of(&typed(""), &new).unwrap(), cheap(2).work());
+        assert_eq!(work_of(&typed(""), &new, cheap(2)).unwrap(), cheap(2).work());
         assert!(matches!(check(&typed("correct horse"), &new, cheap(2)), Ok(Checked::Right)));
         assert!(matches!(check(&typed("wrong horse"), &old, cheap(2)), Ok(Checked::Wrong)));
     }
@@ -246,7 +257,7 @@ mod tests {
             assert!(matches!(check(password, &new, its_own), Ok(Checked::Right)));
         }
         for (password, spellings) in [(&composed, 1), (&decomposed, 2)] {
-            assert_eq!(work_of(password, &old).unwrap(), spellings * its_own.work());
+            assert_eq!(work_of(password, &old, its_own).unwrap(), spellings * its_own.work());
         }
     }
 
@@ -275,7 +286,7 @@ mod tests {
             ));
             assert!(matches!(
                 check(&typed("x"), &hash, cheap(1)),
-                Err(HashFailure::Stored(HashError::TooCostly(_) | HashError::Malformed))
+                Err(HashFailure::Stored(HashError::TooCostly(_) | HashError::Parameters))
             ));
         }
         for text in ["", "$5$rounds=5000$usesomesillystri$x", "$scrypt$ln=1,r=8,p=1"] {
@@ -288,7 +299,7 @@ mod tests {
         let (decoy, real) = (decoy(cheap(3)).unwrap(), hash(&typed("correct horse"), cheap(3)).unwrap());
         let shape = |hash: &PasswordHash| hash.0.split('$').map(str::len).collect::<Vec<_>>();
         assert_eq!(shape(&decoy), shape(&real));
-        assert_eq!(work_of(&typed(""), &decoy).unwrap(), cheap(3).work());
+        assert_eq!(work_of(&typed(""), &decoy, cheap(3)).unwrap(), cheap(3).work());
         assert_ne!(decoy, super::decoy(cheap(3)).unwrap());
         for password in ["", "correct horse"] {
             assert!(matches!(check(&typed(password), &decoy, cheap(3)), Ok(Checked::Wrong)));

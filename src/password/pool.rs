@@ -221,7 +221,7 @@ impl HashPool {
         let today = self.cost;
         let is_somebody = stored.is_some();
         let stored = stored.unwrap_or_else(|| self.decoy.clone());
-        let work = work_of(&password, &stored)?;
+        let work = work_of(&password, &stored, today)?;
         // A renewal begins when the check is over and has given its memory back.
         let memory = self.memory_of(&stored)?.max(today.memory());
         self.run(work, memory, move || {
@@ -441,7 +441,7 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_name_is_checked_against_a_hash_of_todays_cost() {
         let pool = HashPool::start(1, cheap(3), u64::MAX).unwrap();
-        assert_eq!(work_of(&typed(""), &pool.decoy).unwrap(), cheap(3).work());
+        assert_eq!(work_of(&typed(""), &pool.decoy, cheap(3)).unwrap(), cheap(3).work());
     }
 
     #[tokio::test]

@@ -7,28 +7,22 @@
 use std::fmt;
 
 use argon2::Argon2;
-use ct_codecs::{Base64NoPadding, Decoder};
 use pbkdf2::pbkdf2_hmac;
 use pbkdf2::sha2::{Sha256, Sha512};
-use scrypt::password_hash::{Error as Refused, PasswordVerifier};
-use scrypt::phc::{self, Output};
-use scrypt::{Params, Scrypt};
+use zeroize::Zeroizing;
 
+use super::phc::Phc;
 use super::{Cost, CostError, Password, key};
 
-/// The longest text of a hash. The longest that any of these algorithms is used with have some 200 bytes; a user's
-/// record has room for 4 KiB.
+/// The longest text of a hash: room for salt and hash of 128 bytes each. A user's record has room for 4 KiB.
 const MAX_BYTES: usize = 512;
-
-/// The fewest bytes that a hash is compared by: of one that was cut off on its way, less would let others in.
-const MIN_OUTPUT: usize = 16;
 
 /// What one step of each algorithm takes in units of [`Cost::work`], measured in release on the machine where that is
 /// 0.31 µs. A block of 1 KiB of Argon2: 0.48 to 0.89 µs.
 const ARGON2_BLOCK: u64 = 2;
 /// One of bcrypt's `2^cost` key expansions: 49 µs.
 const BCRYPT_EXPANSION: u64 = 160;
-/// An iteration of PBKDF2: 0.28 µs for SHA-512; 0.09 µs for SHA-256, with instructions that not every machine has.
+/// An iteration of PBKDF2 for as many bytes as the digest has: 0.28 µs for SHA-512; 0.09 µs for SHA-256, with instructions that not every machine has.
 const PBKDF2_ITERATION: u64 = 1;
 
 /// The range of bcrypt's cost: below, the algorithm is not defined; [`Cost::MAX_WORK`] allows 16.
@@ -46,10 +40,18 @@ const FOREIGN_NAMES: [&str; 6] = ["argon2", "bcrypt", "md5", "pbkdf2", "scrypt",
 pub enum HashError {
     /// No hash of any kind. Somebody may have put a password there.
     NotAHash,
-    /// Of an algorithm that is not among ours.
+    /// Of an algorithm, or in a form, that is not among ours.
     UnknownAlgorithm,
     /// The algorithm is known; the rest is not of its form.
     Malformed,
+    /// The algorithm is not defined for these parameters, or some are missing.
+    Parameters,
+    /// It was made with a key besides the password.
+    Keyed,
+    /// Too few bytes to compare passwords by.
+    TooShort,
+    /// More text than any of these algorithms is used with.
+    TooLong,
     /// It asks for more than we are willing to compute.
     TooCostly(CostError),
 }
@@ -58,10 +60,16 @@ impl fmt::Display for HashError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAHash => f.write_str("this is no hash; passwords as they are cannot be taken over"),
-            Self::UnknownAlgorithm => {
-                f.write_str("the hash is neither PBKDF2 with SHA-256 or SHA-512, scrypt, Argon2 nor bcrypt")
-            }
+            Self::UnknownAlgorithm => f.write_str(
+                "the hash is in no known form of PBKDF2 with SHA-256 or SHA-512, scrypt, Argon2 or bcrypt",
+            ),
             Self::Malformed => f.write_str("the hash is damaged or cut off"),
+            Self::Parameters => {
+                f.write_str("the hash's parameters are missing, or its algorithm is not defined for them")
+            }
+            Self::Keyed => f.write_str("the hash was made with a secret key besides the password"),
+            Self::TooShort => f.write_str("the hash has fewer than 16 bytes: cut off, or too weak"),
+            Self::TooLong => write!(f, "the hash is longer than {MAX_BYTES} characters"),
             Self::TooCostly(cause) => write!(f, "the hash costs too much: {cause}"),
         }
     }
@@ -71,25 +79,23 @@ impl std::error::Error for HashError {}
 
 /// A hash that can be checked, at a price that we are willing to pay.
 pub(super) enum Stored<'a> {
-    /// Ours, and those of others in the same form.
-    Scrypt(phc::PasswordHash, Cost),
-    /// Argon2id, i or d: with its KiB, and the work.
-    Argon2(phc::PasswordHash, u64, u64),
     /// `$2a$`, `$2b$` and `$2y$`, which differ in bugs of long ago that did not touch UTF-8. `$2x$` did, and is refused.
     Bcrypt(&'a str, u64),
-    /// PBKDF2, in passlib's form and in PHC's.
-    Pbkdf2(Pbkdf2),
+    /// Bytes that a function makes of password and salt.
+    Salted(Phc<'a>, Function),
 }
 
-pub(super) struct Pbkdf2 {
-    digest: Digest,
-    iterations: u32,
-    salt: Vec<u8>,
-    hash: Output,
+/// What makes the bytes of such a hash, with its parameters.
+pub(super) enum Function {
+    /// Ours, and that of others.
+    Scrypt(Cost),
+    Argon2(argon2::Algorithm, Box<Argon2<'static>>),
+    /// In passlib's form and in PHC's.
+    Pbkdf2(Digest, u32),
 }
 
 #[derive(Clone, Copy)]
-enum Digest {
+pub(super) enum Digest {
     Sha256,
     Sha512,
 }
@@ -123,11 +129,11 @@ impl<'a> Stored<'a> {
             None => return Err(HashError::NotAHash),
         };
         if text.len() > MAX_BYTES {
-            return Err(HashError::Malformed);
+            return Err(HashError::TooLong);
         }
         match algorithm {
-            "scrypt" => scrypt(text),
-            "argon2id" | "argon2i" | "argon2d" => argon2(text),
+            "scrypt" => scrypt(fields),
+            "argon2id" | "argon2i" | "argon2d" => argon2(algorithm, fields),
             "2a" | "2b" | "2y" => bcrypt(text),
             "pbkdf2-sha256" => pbkdf2(Digest::Sha256, fields),
             "pbkdf2-sha512" => pbkdf2(Digest::Sha512, fields),
@@ -138,41 +144,58 @@ impl<'a> Stored<'a> {
     /// What it was made with, for people: never salt or hash.
     pub(super) fn scheme(&self) -> String {
         match self {
-            Self::Scrypt(_, cost) => format!("scrypt {cost}"),
-            Self::Argon2(hash, ..) => format!("{} {}", hash.algorithm, hash.params),
             Self::Bcrypt(text, _) => format!("bcrypt cost={}", text.split('$').nth(2).unwrap_or_default()),
-            Self::Pbkdf2(Pbkdf2 { digest, iterations, .. }) => format!("{digest} i={iterations}"),
+            Self::Salted(_, Function::Scrypt(cost)) => format!("scrypt {cost}"),
+            Self::Salted(Phc { params, .. }, Function::Argon2(algorithm, _)) => {
+                format!("{algorithm} {params}")
+            }
+            Self::Salted(_, Function::Pbkdf2(digest, iterations)) => format!("{digest} i={iterations}"),
         }
     }
 
     /// Whether it is one that we would make today, at that cost.
     pub(super) fn is_of(&self, today: Cost) -> bool {
-        matches!(self, Self::Scrypt(_, cost) if *cost == today)
+        matches!(self, Self::Salted(_, Function::Scrypt(cost)) if *cost == today)
+    }
+
+    /// How much there is to compute for one text, in the units of [`Cost::work`].
+    fn work_of_one(&self) -> u64 {
+        match self {
+            Self::Bcrypt(_, work) => *work,
+            Self::Salted(phc, function) => function.work(phc.hash.len()),
+        }
     }
 
     /// How much there is to compute for a check of `password`, in the units of [`Cost::work`].
-    pub(super) fn work(&self, password: &Password) -> u64 {
-        let spellings = password.spellings().count() as u64;
-        match self {
-            Self::Scrypt(_, cost) => cost.work() * spellings,
-            Self::Argon2(_, _, work) | Self::Bcrypt(_, work) => work * spellings,
-            Self::Pbkdf2(pbkdf2) => pbkdf2.work() * spellings,
-        }
+    pub(super) fn work(&self, password: &Password, today: Cost) -> u64 {
+        self.work_of_one() * self.spellings(password, today).count() as u64
     }
 
     /// Bytes of memory that a check takes; spellings are tried one after the other.
     pub(super) fn memory(&self) -> u64 {
         match self {
-            Self::Scrypt(_, cost) => cost.memory(),
-            Self::Argon2(_, kib, _) => kib << 10,
-            Self::Bcrypt(..) | Self::Pbkdf2(_) => 0, // some KiB
+            Self::Salted(_, Function::Scrypt(cost)) => cost.memory(),
+            Self::Salted(_, Function::Argon2(_, argon2)) => u64::from(argon2.params().m_cost()) << 10,
+            Self::Salted(_, Function::Pbkdf2(..)) | Self::Bcrypt(..) => 0, // some KiB
         }
     }
 
-    /// The spelling of `password` that it is the hash of, if it is of one. Others hashed what was typed; ours are made of
-    /// what that is in NFC.
-    pub(super) fn right_spelling<'p>(&self, password: &'p Password) -> Result<Option<&'p str>, HashError> {
-        for spelling in password.spellings() {
+    /// What the hash may be of. Ours are of the password in NFC, and scrypt at our cost that others made may be of what was
+    /// typed. All others may be of any normal form; beyond the first two only as many are tried as a hash may cost.
+    fn spellings<'p>(&self, password: &'p Password, today: Cost) -> impl Iterator<Item = &'p str> {
+        let affordable = usize::try_from(Cost::MAX_WORK / self.work_of_one().max(1)).unwrap_or(usize::MAX);
+        let further = if self.is_of(today) { &[] } else { password.further.as_slice() };
+        let all = [Some(&password.normal), password.typed.as_ref()].into_iter().flatten().chain(further);
+        all.map(|text| text.as_str()).take(affordable.max(2))
+    }
+
+    /// The spelling of `password` that it is the hash of, if it is of one.
+    pub(super) fn right_spelling<'p>(
+        &self,
+        password: &'p Password,
+        today: Cost,
+    ) -> Result<Option<&'p str>, HashError> {
+        for spelling in self.spellings(password, today) {
             if self.is_of_text(spelling)? {
                 return Ok(Some(spelling));
             }
@@ -182,16 +205,18 @@ impl<'a> Stored<'a> {
 
     fn is_of_text(&self, text: &str) -> Result<bool, HashError> {
         match self {
-            Self::Scrypt(hash, _) => verdict(Scrypt::new().verify_password(&key(text), hash)),
-            Self::Argon2(hash, ..) => verdict(Argon2::default().verify_password(text.as_bytes(), hash)),
             // It takes 72 bytes and no more, as when the hash was made, and repeats them with a NUL behind, so that with
             // NULs of their own other passwords would do as well.
             Self::Bcrypt(hash, _) => {
                 let matches = bcrypt::verify(text, hash).map_err(|_| HashError::Malformed)?;
                 Ok(matches && !text.contains('\0'))
             }
-            // HMAC pads with NULs: see `key`.
-            Self::Pbkdf2(pbkdf2) => Ok(pbkdf2.is_of(text) && !text.ends_with('\0')),
+            Self::Salted(phc, function) => {
+                let computed = function.compute(text, &phc.salt, phc.hash.len())?;
+                // HMAC pads with NULs: see `key`.
+                let is_padded = matches!(function, Function::Pbkdf2(..)) && text.ends_with('\0');
+                Ok(ct_codecs::verify(&computed, &phc.hash) && !is_padded)
+            }
         }
     }
 
@@ -202,98 +227,98 @@ impl<'a> Stored<'a> {
     }
 }
 
-fn verdict(checked: Result<(), Refused>) -> Result<bool, HashError> {
-    match checked {
-        Ok(()) => Ok(true),
-        Err(Refused::PasswordInvalid) => Ok(false),
-        Err(_) => Err(HashError::Malformed),
+impl Function {
+    /// How much there is to compute for so many bytes of hash.
+    fn work(&self, output: usize) -> u64 {
+        match self {
+            Self::Scrypt(cost) => cost.work(),
+            Self::Argon2(_, argon2) => {
+                let params = argon2.params();
+                u64::from(params.m_cost()) * u64::from(params.t_cost()) * ARGON2_BLOCK
+            }
+            // All rounds are made again for each part that is as long as the digest.
+            Self::Pbkdf2(digest, iterations) => {
+                u64::from(*iterations) * PBKDF2_ITERATION * output.div_ceil(digest.bytes()) as u64
+            }
+        }
+    }
+
+    fn compute(&self, text: &str, salt: &[u8], output: usize) -> Result<Zeroizing<Vec<u8>>, HashError> {
+        let mut computed = Zeroizing::new(vec![0; output]);
+        let (typed, out) = (text.as_bytes(), computed.as_mut_slice());
+        match self {
+            Self::Scrypt(cost) => scrypt::scrypt(&key(text), salt, &cost.params(), out).map_err(drop),
+            Self::Argon2(_, argon2) => argon2.hash_password_into(typed, salt, out).map_err(drop),
+            Self::Pbkdf2(Digest::Sha256, rounds) => Ok(pbkdf2_hmac::<Sha256>(typed, salt, *rounds, out)),
+            Self::Pbkdf2(Digest::Sha512, rounds) => Ok(pbkdf2_hmac::<Sha512>(typed, salt, *rounds, out)),
+        }
+        .map_err(|()| HashError::Malformed)?; // not after they have been looked at
+        Ok(computed)
     }
 }
 
-fn phc_string(text: &str) -> Result<phc::PasswordHash, HashError> {
-    let parsed = phc::PasswordHash::new(text).map_err(|_| HashError::Malformed)?;
-    let is_whole = parsed.salt.is_some() && parsed.hash.as_ref().is_some_and(|hash| hash.len() >= MIN_OUTPUT);
-    if is_whole { Ok(parsed) } else { Err(HashError::Malformed) }
+fn salted(phc: Phc<'_>, function: Function) -> Result<Stored<'_>, HashError> {
+    within_limit(function.work(phc.hash.len()))?;
+    Ok(Stored::Salted(phc, function))
 }
 
-fn scrypt(text: &str) -> Result<Stored<'_>, HashError> {
-    let parsed = phc_string(text)?;
-    let params = Params::try_from(&parsed).map_err(|_| HashError::Malformed)?;
-    let cost = Cost::new(params.log_n(), params.r(), params.p()).map_err(HashError::TooCostly)?;
-    Ok(Stored::Scrypt(parsed, cost))
+fn scrypt(fields: &str) -> Result<Stored<'_>, HashError> {
+    let phc = Phc::read(fields)?;
+    if phc.version.is_some() {
+        return Err(HashError::Parameters); // there is one version of it
+    }
+    let cost = phc.params.parse().map_err(|error| match error {
+        CostError::Malformed | CostError::OutOfRange => HashError::Parameters,
+        CostError::TooMuchMemory | CostError::TooMuchWork => HashError::TooCostly(error),
+    })?;
+    salted(phc, Function::Scrypt(cost))
 }
 
-fn argon2(text: &str) -> Result<Stored<'_>, HashError> {
-    let mut parsed = phc_string(text)?;
+fn argon2<'a>(algorithm: &str, fields: &'a str) -> Result<Stored<'a>, HashError> {
+    let phc = Phc::read(fields)?;
     // The version is left out of hashes from before there was a second one.
-    let version = *parsed.version.get_or_insert(argon2::Version::V0x10.into());
-    let params = argon2::Params::try_from(&parsed).map_err(|_| HashError::Malformed)?;
-    if argon2::Version::try_from(version).is_err() || !params.keyid().is_empty() {
-        return Err(HashError::Malformed); // a key is what we do not have
+    let version = phc.version.unwrap_or(argon2::Version::V0x10.into());
+    let version = argon2::Version::try_from(version).map_err(|_| HashError::Parameters)?;
+    let algorithm: argon2::Algorithm = algorithm.parse().map_err(|_| HashError::UnknownAlgorithm)?;
+    let params: argon2::Params = phc.params.parse().map_err(|_| HashError::Parameters)?;
+    if !params.keyid().is_empty() {
+        return Err(HashError::Keyed);
     }
-    let kib = u64::from(params.m_cost());
-    if kib > Cost::MAX_MEMORY >> 10 {
+    if phc.salt.len() < argon2::MIN_SALT_LEN {
+        return Err(HashError::Parameters);
+    }
+    if u64::from(params.m_cost()) > Cost::MAX_MEMORY >> 10 {
         return Err(HashError::TooCostly(CostError::TooMuchMemory));
     }
-    let work = within_limit(kib * u64::from(params.t_cost()) * ARGON2_BLOCK)?;
-    Ok(Stored::Argon2(parsed, kib, work))
+    let argon2 = Argon2::new(algorithm, version, params);
+    salted(phc, Function::Argon2(algorithm, Box::new(argon2)))
 }
 
 fn bcrypt(text: &str) -> Result<Stored<'_>, HashError> {
-    let parts: bcrypt::HashParts = text.parse().map_err(|_| HashError::Malformed)?;
-    if !(BCRYPT_MIN..=BCRYPT_MAX).contains(&parts.get_cost()) {
-        return Err(HashError::Malformed);
+    let cost = text.split('$').nth(2).and_then(|cost| cost.parse().ok()).ok_or(HashError::Malformed)?;
+    if !(BCRYPT_MIN..=BCRYPT_MAX).contains(&cost) {
+        return Err(HashError::Parameters);
     }
-    let work = within_limit((1 << u64::from(parts.get_cost())) * BCRYPT_EXPANSION)?;
+    let _: bcrypt::HashParts = text.parse().map_err(|_| HashError::Malformed)?;
+    let work = within_limit((1 << u64::from(cost)) * BCRYPT_EXPANSION)?;
     Ok(Stored::Bcrypt(text, work))
 }
 
-/// passlib's `29000$salt$hash` and PHC's `i=29000,l=32$salt$hash`. passlib writes base64 with `.` for `+` and reads both.
+/// passlib's `29000$salt$hash` and PHC's `i=29000,l=32$salt$hash`.
 fn pbkdf2(digest: Digest, fields: &str) -> Result<Stored<'_>, HashError> {
-    let parse = || {
-        let mut fields = fields.split('$');
-        let (params, salt, hash) = (fields.next()?, fields.next()?, fields.next()?);
-        if fields.next().is_some() {
-            return None;
-        }
-        let decode = |text: &str| Base64NoPadding::decode_to_vec(text.replace('.', "+"), None).ok();
-        let (salt, hash) = (decode(salt)?, decode(hash)?);
-        let iterations = match params.strip_prefix("i=") {
+    let phc = Phc::read(fields)?;
+    let iterations = match phc.params.strip_prefix("i=") {
+        None => phc.params,
+        Some(params) => match params.split_once(",l=") {
             None => params,
-            Some(params) => match params.split_once(",l=") {
-                None => params,
-                Some((iterations, length)) if length == hash.len().to_string() => iterations,
-                Some(_) => return None,
-            },
-        };
-        let iterations = iterations.parse().ok().filter(|&iterations| iterations > 0)?;
-        // More than the digest's length would be a multiple of the work, and nobody asks for it.
-        let is_whole = (MIN_OUTPUT..=digest.bytes()).contains(&hash.len());
-        Some(Pbkdf2 { digest, iterations, salt, hash: Output::new(&hash).ok().filter(|_| is_whole)? })
+            Some((iterations, length)) if length == phc.hash.len().to_string() => iterations,
+            Some(_) => return Err(HashError::Malformed),
+        },
     };
-    let parsed = parse().ok_or(HashError::Malformed)?;
-    within_limit(parsed.work())?;
-    Ok(Stored::Pbkdf2(parsed))
-}
-
-impl Pbkdf2 {
-    fn work(&self) -> u64 {
-        u64::from(self.iterations) * PBKDF2_ITERATION
-    }
-
-    fn is_of(&self, password: &str) -> bool {
-        let hash = Output::init_with(self.hash.len(), |hash| {
-            match self.digest {
-                Digest::Sha256 => {
-                    pbkdf2_hmac::<Sha256>(password.as_bytes(), &self.salt, self.iterations, hash);
-                }
-                Digest::Sha512 => {
-                    pbkdf2_hmac::<Sha512>(password.as_bytes(), &self.salt, self.iterations, hash);
-                }
-            }
-            Ok(())
-        });
-        hash.is_ok_and(|hash| hash == self.hash) // in constant time
+    match iterations.parse() {
+        Ok(1..) if phc.version.is_some() => Err(HashError::Parameters),
+        Ok(iterations @ 1..) => salted(phc, Function::Pbkdf2(digest, iterations)),
+        Ok(0) | Err(_) => Err(HashError::Parameters),
     }
 }
 
@@ -308,8 +333,9 @@ mod tests {
     use super::*;
 
     /// Made by passlib 1.7.4 (PBKDF2, scrypt, Argon2), argon2-cffi 25.1.0 (version 16) and bcrypt 5.0.0, and PBKDF2 in
-    /// PHC's form by hand: all of "correct horse".
-    const HASHES: [&str; 16] = [
+    /// PHC's form by hand; those with long salts, long hashes or padding by Python's hashlib and argon2-cffi: all of
+    /// "correct horse".
+    const HASHES: [&str; 27] = [
         "$pbkdf2-sha256$29000$UwrBmBMCwNgbgzAmJCRE6A$KVts2BHUGiwHdcOzetLbGuPAHUeLtElrmf.nygnfsdU",
         "$pbkdf2-sha256$1$Zeydcy7lnLMWgjCGECLkfA$3KdTRR2NGqbYJnQQ.oEBtFLG5JAT8r1k5AWFCbUhN5o",
         "$pbkdf2-sha256$1$$ZMA1N448/D1ij7XRKSAknopAy.7TubfJpGo0A/RBrGM",
@@ -326,14 +352,27 @@ mod tests {
         "$2a$04$VH1DwKZILL4pxUJ/FEyaSO9TwjD9It/ChkmgAKcXwYe7LtkJOiUk6",
         "$2b$04$EnFywPkpMPXnP/37iDRHputCB83bVp/DtG93EeWBEUgitiCqkwAMu",
         "$2y$04$EnFywPkpMPXnP/37iDRHputCB83bVp/DtG93EeWBEUgitiCqkwAMu",
+        "$pbkdf2-sha256$1000$AAECAwQFBgcICQoLDA0ODw==$yRTMTwbMbo9G0VfjobWqerzuuxe7BETNTErBbKKumGQVykgYqFUkGDPSqmamlmDo91gX1JZ69LgWiJuFkmT+UQ==",
+        "$pbkdf2-sha256$1000$AAECAwQFBgcICQoLDA0ODw$yRTMTwbMbo9G0VfjobWqerzuuxe7BETNTErBbKKumGQVykgYqFUkGDPSqmamlmDo91gX1JZ69LgWiJuFkmT+UQ",
+        "$pbkdf2-sha512$2$AAECAwQFBgcICQoLDA0ODw==$VvixzmwQWelT4xbX/ij8CrKLArt3lEglmmDvVm543T5n1+XVwxPoErBOvBmA5E5cAmt49TFU1K8pISfPZzLQGA==",
+        "$pbkdf2-sha512$i=2,l=128$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw$Ii+xZ1RZ7wBUrFqPwGRkkGFouFavYZmAeoukfuMAi6dInbhP6yinYztusJJ6NE2XrYkWIzj46kFNHgx/wx47mbOtQaM6IXU+NKJajZQzJSZlxSy1KnkM/VdU1W3xjchUITmuAUIDb9Ja0CgFWaYyeO46yQIFZ/ThFWyP68X8eYU",
+        "$scrypt$ln=4,r=8,p=1$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw$MhNFjv7ZHLwjkq+7BMVJsKBTrn5AFxlWNjQ/dgn5LTc",
+        "$scrypt$ln=4,r=8,p=1$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw==$MhNFjv7ZHLwjkq+7BMVJsKBTrn5AFxlWNjQ/dgn5LTfFOrJJURYqCjBjB1T4HfcP6oqC5Cu/nYi+TYG6jo3bfw==",
+        "$scrypt$ln=4,r=8,p=2$c2FsdA$ZEZDdma1I9R4roXGh6VspZ/SpnfIZUbUPPTgE3NNwYqIsxkKleqY7hVBDwTVYWUKPsQ+v4hXkANusWk8x7+b83BpRMHGmDhoKC8gVmpf4nETrpK7y0zo1EWHzUmeR5RU",
+        "$argon2id$v=19$m=64,t=2,p=1$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw$4fG3lsk6Z2DOu06c6tEPSdvl5g1FhQJt/m5f1bMRKPY",
+        "$argon2id$v=19$m=64,t=2,p=1$AAECAwQFBgcICQoLDA0ODw$D3bOQzziitddrqPOzG0JU/dNrSaqeJM6CwopehEslRBynoU/3oxNxgqT6GPcwMwYet/n/7lhSaxxVTm+N/l7UaD8UO9f8UXk53tdjyRxw7toUbVNl0imt86T3ZiOGBORd1Zx+1QMu31gsqTYQz/zMJHaiBcagPQJzencODe3PSU",
+        "$argon2i$v=19$m=64,t=1,p=2$c2FsdHNhbHQ=$HS3OgVWM2xa0UnFPCtIria0GfHB1oxe2JiRjXTD5rMOId4+beHfROMF18q7J/aRGFrsxny698lMMQBJ7TCvSFA==",
+        "$pbkdf2-sha256$i=1000,l=64$AAECAwQFBgcICQoLDA0ODw$yRTMTwbMbo9G0VfjobWqerzuuxe7BETNTErBbKKumGQVykgYqFUkGDPSqmamlmDo91gX1JZ69LgWiJuFkmT+UQ",
     ];
+
+    const TODAY: Cost = Cost::DEFAULT;
 
     fn typed(text: &str) -> Password {
         Password::typed(&Zeroizing::new(text.to_owned()))
     }
 
     fn is_of(hash: &str, password: &str) -> bool {
-        Stored::parse(hash).unwrap().right_spelling(&typed(password)).unwrap().is_some()
+        Stored::parse(hash).unwrap().right_spelling(&typed(password), TODAY).unwrap().is_some()
     }
 
     fn error(hash: &str) -> HashError {
@@ -381,7 +420,7 @@ mod tests {
         for hash in HASHES {
             assert_eq!(
                 Stored::parse(hash).unwrap().is_of(today),
-                hash.starts_with("$scrypt$ln=4,"),
+                hash.starts_with("$scrypt$ln=4,r=8,p=1"),
                 "{hash}"
             );
         }
@@ -396,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_recognised_as_it_was_typed_elsewhere_and_in_nfc() {
+    fn a_password_is_recognised_composed_and_decomposed() {
         let (composed, decomposed) = ("Zo\u{eb}'s password", "Zoe\u{308}'s password");
         for of_decomposed in [
             "$pbkdf2-sha256$1$zdm7914L4fwfw5hTai2FcA$OFheu44XcIKx5WZ8VO26/BAzC76owr1JjukIlDfy6xk",
@@ -404,7 +443,7 @@ mod tests {
             "$2b$04$MrYI2wgervdBLTi/n73wUu61mygc50M8nje5kQMXlszTjFVce//8u",
             "$scrypt$ln=4,r=8,p=1$4nxPqbXW+l8rZewdAyDE2A$ErVD+iXYnogQsp0aGX+mORzz8FOo3VyI1Njmeiy/ujU",
         ] {
-            assert!(is_of(of_decomposed, decomposed) && !is_of(of_decomposed, composed), "{of_decomposed}");
+            assert!(is_of(of_decomposed, decomposed) && is_of(of_decomposed, composed), "{of_decomposed}");
         }
         let of_composed = "$2b$04$QvE/D8p3fA2xS0gF1V9Ph./Dk53avoakTqnTqzi00Jrl3slxzvQqq";
         assert!(is_of(of_composed, composed) && is_of(of_composed, decomposed));
@@ -490,29 +529,130 @@ mod tests {
         ] {
             assert_eq!(error(text), HashError::UnknownAlgorithm, "{text}");
         }
-        for text in [
-            "$2b$03$EnFywPkpMPXnP/37iDRHputCB83bVp/DtG93EeWBEUgitiCqkwAMu",
-            "$2b$32$EnFywPkpMPXnP/37iDRHputCB83bVp/DtG93EeWBEUgitiCqkwAMu",
-            "$argon2id$v=18$m=64,t=2,p=1$AOC8lxLivNfa27sXYowxRg$ZRkg6gT4Ap57ndt5lD38qKa00yjnoVUbVba1+UxquZM",
-            "$argon2id$v=19$m=64,t=2,p=1,keyid=Hj5+dsK0$AOC8lxLivNfa27sXYowxRg$ZRkg6gT4Ap57ndt5lD38qKa00yjnoVUbVba1+UxquZM",
-            "$argon2id$v=19$m=7,t=2,p=1$AOC8lxLivNfa27sXYowxRg$ZRkg6gT4Ap57ndt5lD38qKa00yjnoVUbVba1+UxquZM",
-            "$scrypt$ln=4,r=8,p=1$AYAQIkQoxVirNUZorVXKWQ",
-            "$scrypt$ln=4,r=8,p=1$AYAQIkQoxVirNUZorVXKWQ$nSe7pDQPABHeyZ/NhA",
-            "$pbkdf2-sha256$0$Zeydcy7lnLMWgjCGECLkfA$3KdTRR2NGqbYJnQQ.oEBtFLG5JAT8r1k5AWFCbUhN5o",
-            "$pbkdf2-sha256$1$Zeydcy7lnLMWgjCGECLkfA$",
-            "$pbkdf2-sha256$1$Zeydcy7lnLMWgjCGECLkfA$3KdTRR2NGqbYJnQQ",
-            "$pbkdf2-sha256$i=1,l=33$Zeydcy7lnLMWgjCGECLkfA$3KdTRR2NGqbYJnQQ.oEBtFLG5JAT8r1k5AWFCbUhN5o",
-            "$pbkdf2-sha256$1$Zeydcy7lnLMWgjCGECLkfA$3KdTRR2NGqbYJnQQ.oEBtFLG5JAT8r1k5AWFCbUhN5o$",
-            "$pbkdf2-sha256$1$Zeydcy7lnLMWgjCGECLkfA$fHgYr.KglUhkzYQ1KjrHqEHePFYHe4H7r2bI/hPj2Dtbqf57hqU6r3n1.Uiw6vOGWfEcH/EO9n41bnYWaWSylA",
-            "$pbkdf2-sha256$1$*$3KdTRR2NGqbYJnQQ.oEBtFLG5JAT8r1k5AWFCbUhN5o",
+        use HashError::{Keyed, Malformed, Parameters, TooLong, TooShort};
+        for (text, expected) in [
+            ("$2b$03$EnFywPkpMPXnP/37iDRHputCB83bVp/DtG93EeWBEUgitiCqkwAMu", Parameters),
+            ("$2b$32$EnFywPkpMPXnP/37iDRHputCB83bVp/DtG93EeWBEUgitiCqkwAMu", Parameters),
+            ("$2b$04$EnFywPkpMPXnP/37iDRHputCB83bVp/DtG93EeWBEUgitiCqkwAM", Malformed),
+            (
+                "$argon2id$v=18$m=64,t=2,p=1$AOC8lxLivNfa27sXYowxRg$ZRkg6gT4Ap57ndt5lD38qKa00yjnoVUbVba1+UxquZM",
+                Parameters,
+            ),
+            (
+                "$argon2id$v=19$m=64,t=2,p=1,keyid=Hj5+dsK0$AOC8lxLivNfa27sXYowxRg$ZRkg6gT4Ap57ndt5lD38qKa00yjnoVUbVba1+UxquZM",
+                Keyed,
+            ),
+            (
+                "$argon2id$v=19$m=7,t=2,p=1$AOC8lxLivNfa27sXYowxRg$ZRkg6gT4Ap57ndt5lD38qKa00yjnoVUbVba1+UxquZM",
+                Parameters,
+            ),
+            ("$argon2id$v=19$m=64,t=2,p=1$c2FsdA$ZRkg6gT4Ap57ndt5lD38qKa00yjnoVUbVba1+UxquZM", Parameters),
+            ("$scrypt$ln=4,r=8,p=1$AYAQIkQoxVirNUZorVXKWQ", Malformed),
+            ("$scrypt$ln=4,r=8,p=1$AYAQIkQoxVirNUZorVXKWQ$nSe7pDQPABHeyZ/NhA", TooShort),
+            (
+                "$scrypt$ln=4,r=8$AYAQIkQoxVirNUZorVXKWQ$nSe7pDQPABHeyZ/Nh5hi4lwQjl3cVQqGPRnsdGG7vNI",
+                Parameters,
+            ),
+            (
+                "$scrypt$v=1$ln=4,r=8,p=1$AYAQIkQoxVirNUZorVXKWQ$nSe7pDQPABHeyZ/Nh5hi4lwQjl3cVQqGPRnsdGG7vNI",
+                Parameters,
+            ),
+            (
+                "$pbkdf2-sha256$0$Zeydcy7lnLMWgjCGECLkfA$3KdTRR2NGqbYJnQQ.oEBtFLG5JAT8r1k5AWFCbUhN5o",
+                Parameters,
+            ),
+            ("$pbkdf2-sha256$1$Zeydcy7lnLMWgjCGECLkfA$", TooShort),
+            ("$pbkdf2-sha256$1$Zeydcy7lnLMWgjCGECLkfA$3KdTRR2NGqbYJnQQ", TooShort),
+            (
+                "$pbkdf2-sha256$i=1,l=33$Zeydcy7lnLMWgjCGECLkfA$3KdTRR2NGqbYJnQQ.oEBtFLG5JAT8r1k5AWFCbUhN5o",
+                Malformed,
+            ),
+            (
+                "$pbkdf2-sha256$1$Zeydcy7lnLMWgjCGECLkfA$3KdTRR2NGqbYJnQQ.oEBtFLG5JAT8r1k5AWFCbUhN5o$",
+                Malformed,
+            ),
+            (
+                "$pbkdf2-sha256$1$Zeydcy7lnLMWgjCGECLkfA=$3KdTRR2NGqbYJnQQ.oEBtFLG5JAT8r1k5AWFCbUhN5o",
+                Malformed,
+            ),
+            (
+                "$pbkdf2-sha256$1$Zeydcy7lnLMWgjCGECLkfA===$3KdTRR2NGqbYJnQQ.oEBtFLG5JAT8r1k5AWFCbUhN5o",
+                Malformed,
+            ),
+            (
+                "$pbkdf2-sha256$1$Zeydcy7lnLMWgjCGECLkfA$3KdTRR2NGqbYJnQQ=oEBtFLG5JAT8r1k5AWFCbUhN5o",
+                Malformed,
+            ),
+            ("$pbkdf2-sha256$1$*$3KdTRR2NGqbYJnQQ.oEBtFLG5JAT8r1k5AWFCbUhN5o", Malformed),
         ] {
-            assert_eq!(error(text), HashError::Malformed, "{text}");
+            assert_eq!(error(text), expected, "{text}");
         }
         let salt = "A".repeat(MAX_BYTES);
         assert_eq!(
             error(&format!("$pbkdf2-sha256$1${salt}$3KdTRR2NGqbYJnQQ.oEBtFLG5JAT8r1k5AWFCbUhN5o")),
-            HashError::Malformed
+            TooLong
         );
+    }
+
+    #[test]
+    fn all_of_a_long_hash_is_compared() {
+        for hash in HASHES.iter().filter(|hash| hash.len() > 120) {
+            let (head, last) = hash.trim_end_matches('=').split_at(hash.trim_end_matches('=').len() - 4);
+            let other = if last.starts_with('A') { "B" } else { "A" };
+            let padding = &hash[head.len() + 4..];
+            let altered = format!("{head}{other}{}{padding}", &last[1..]);
+            assert!(!is_of(&altered, "correct horse"), "{altered}");
+        }
+    }
+
+    #[test]
+    fn a_hash_that_takes_several_digests_costs_as_many_times_the_rounds() {
+        let work = |hash| Stored::parse(hash).unwrap().work(&typed("x"), TODAY);
+        let (of_64, of_32) = (HASHES[17], HASHES[1].replace("$1$", "$1000$"));
+        assert_eq!(work(of_64), 2 * work(&of_32));
+        let beyond = of_64.replace("$1000$", "$6291457$"); // half of what 32 bytes may have
+        assert_eq!(error(&beyond), HashError::TooCostly(CostError::TooMuchWork));
+    }
+
+    /// "Zoë ﬁne Å passé" with an é of one letter, a ligature and the sign for Ångström: in each normal form another text.
+    const TYPED: &str = "Zo\u{eb} \u{fb01}ne \u{212b} pass\u{e9}";
+
+    #[test]
+    fn a_hash_of_the_password_in_another_normal_form_knows_it() {
+        for (form, hash) in [
+            ("typed", "$pbkdf2-sha256$1$AAECAwQFBgcICQoLDA0ODw$N45x5ZyOjykw2kik6g4ooVLRMLEqD6qcoXHBGgn+Wb0"),
+            ("NFC", "$pbkdf2-sha256$1$AAECAwQFBgcICQoLDA0ODw$aMk4maD4uj9BzwMduhPB/OFyVKDkg+ahUAVmntZdMzc"),
+            ("NFD", "$pbkdf2-sha256$1$AAECAwQFBgcICQoLDA0ODw$dSKvxOAkuiVPYx09fp4IP4aP9IMEOdusjjErPuktb9g"),
+            ("NFKC", "$pbkdf2-sha256$1$AAECAwQFBgcICQoLDA0ODw$d/pGLP9E/2II6RWgM2TpOmBxY0q3oEaZ8lg9VWsNshk"),
+            (
+                "NFKC",
+                "$scrypt$ln=4,r=8,p=1$AAECAwQFBgcICQoLDA0ODw$DKJU7GUOUl9yKIH4KJ0knC9NPPSmBbyZ5EDrU5F1YQg",
+            ),
+        ] {
+            assert!(is_of(hash, TYPED), "{form}");
+            assert!(!is_of(hash, &TYPED.replace('\u{e9}', "e")), "{form}");
+        }
+    }
+
+    #[test]
+    fn how_many_forms_are_tried_is_bounded_and_paid_for() {
+        let hash = "$scrypt$ln=4,r=8,p=1$AAECAwQFBgcICQoLDA0ODw$DKJU7GUOUl9yKIH4KJ0knC9NPPSmBbyZ5EDrU5F1YQg";
+        let (stored, its_own) = (Stored::parse(hash).unwrap(), Cost::new(4, 8, 1).unwrap());
+        for (text, today, forms) in [
+            ("correct horse", TODAY, 1),
+            ("Zo\u{eb}'s password", TODAY, 2), // NFD is another text
+            (TYPED, TODAY, 4),
+            (TYPED, its_own, 2), // it may be one of ours: as typed, and in NFC
+        ] {
+            assert_eq!(stored.work(&typed(text), today), forms * its_own.work(), "{text}");
+        }
+        assert!(stored.right_spelling(&typed(TYPED), its_own).unwrap().is_none());
+        // One that is as costly as a hash may be is not tried four times.
+        let costly = Stored::parse(
+            "$scrypt$ln=17,r=8,p=8$AAECAwQFBgcICQoLDA0ODw$DKJU7GUOUl9yKIH4KJ0knC9NPPSmBbyZ5EDrU5F1YQg",
+        )
+        .unwrap();
+        assert!(costly.work(&typed(TYPED), TODAY) <= 2 * Cost::MAX_WORK);
     }
 
     proptest::proptest! {
@@ -527,7 +667,7 @@ mod tests {
             // One that was cut off lets nobody in, or is as good as the whole.
             let cut = &hash[..at.min(hash.len())];
             if let Ok(stored) = Stored::parse(cut) {
-                assert!(stored.right_spelling(&typed("correct hors")).unwrap().is_none());
+                assert!(stored.right_spelling(&typed("correct hors"), TODAY).unwrap().is_none());
             }
         }
     }

@@ -26,18 +26,18 @@ const SCRYPT: &str =
     "$scrypt$ln=4,r=8,p=1$AYAQIkQoxVirNUZorVXKWQ$nSe7pDQPABHeyZ/Nh5hi4lwQjl3cVQqGPRnsdGG7vNI";
 
 impl Said {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// Added, there already, there with another hash, refused.
-    fn counts(&self) -> [u64; 4] {
+    pub(crate) fn counts(&self) -> [u64; 4] {
         let report = self.json();
         ["added", "present", "taken", "refused"].map(|field| report[field].as_u64().unwrap())
     }
 }
 
-fn command(what: &str, dir: &Path, args: &[&str]) -> Command {
+pub(crate) fn command(what: &str, dir: &Path, args: &[&str]) -> Command {
     let mut command = gatelet();
     command.env("GATELET_SCRYPT", CHEAP).args([what, "--data-dir"]).arg(dir).args(args);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -45,7 +45,7 @@ fn command(what: &str, dir: &Path, args: &[&str]) -> Command {
 }
 
 /// Imports from standard input. It never says a hash.
-fn import(dir: &Path, args: &[&str], users: &str) -> Said {
+pub(crate) fn import(dir: &Path, args: &[&str], users: &str) -> Said {
     [PBKDF2, ARGON2, BCRYPT, SCRYPT].iter().for_each(|hash| secrets::password(hash)); // no log may hold them
     let mut child = command("import", dir, args).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
@@ -67,7 +67,7 @@ fn export(dir: &Path, args: &[&str]) -> String {
     said.out
 }
 
-fn names(dir: &Path) -> BTreeSet<String> {
+pub(crate) fn names(dir: &Path) -> BTreeSet<String> {
     let lines = export(dir, &["--format", "jsonl"]);
     let user =
         |line: &str| serde_json::from_str::<Value>(line).unwrap()["username"].as_str().unwrap().to_owned();
@@ -75,13 +75,13 @@ fn names(dir: &Path) -> BTreeSet<String> {
 }
 
 /// The kind of each user's hash.
-fn kind(dir: &Path, name: &str) -> String {
+pub(crate) fn kind(dir: &Path, name: &str) -> String {
     let users = export(dir, &[]);
     let line = users.lines().find(|line| line.starts_with(&format!("{name},"))).expect(name);
     line.split('$').nth(1).unwrap().to_owned()
 }
 
-fn status(server: &Process, name: &str, password: &str) -> u16 {
+pub(crate) fn status(server: &Process, name: &str, password: &str) -> u16 {
     server.client().post("/login", &credentials(name, password)).status
 }
 
@@ -217,7 +217,7 @@ fn every_refusal_is_told_by_its_line_and_keeps_nobody_else_out() {
         ("plain,correct horse,,,".into(), "this is no hash; passwords as they are cannot be taken over"),
         (
             "other,$6$salt$hash,,,".into(),
-            "the hash is neither PBKDF2 with SHA-256 or SHA-512, scrypt, Argon2 nor bcrypt",
+            "the hash is in no known form of PBKDF2 with SHA-256 or SHA-512, scrypt, Argon2 or bcrypt",
         ),
         (format!("cut,{half},,,"), "the hash is damaged or cut off"),
         (

@@ -13,6 +13,7 @@ mod disk;
 mod first_admin;
 mod healthcheck;
 mod import_command;
+mod import_hashes;
 mod key_command;
 mod keys;
 mod log;
