@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use log::kv::Value;
 
 use crate::key::KeyId;
-use crate::logging::{self, Field};
+use crate::logging::{self, Field, Kind, chosen};
 use crate::metrics::Events;
 use crate::session::SessionId;
 use crate::throttle;
@@ -182,6 +182,34 @@ impl<'a> Event<'a> {
     }
 }
 
+impl Event<'_> {
+    /// Which room of the log its line takes: those that cost nothing to make push out no other.
+    fn kind(&self) -> Kind {
+        match self {
+            Self::TokenRefused(..)
+            | Self::LoginThrottled(_)
+            | Self::RegistrationThrottled
+            | Self::LoginUnavailable(_)
+            | Self::Refreshed(..) => Kind::Cheap,
+            Self::Registered(..)
+            | Self::LoggedIn(..)
+            | Self::WrongPassword(_)
+            | Self::DisabledUser(_)
+            | Self::UnknownUser
+            | Self::LoggedOut(..)
+            | Self::RefreshReused(..)
+            | Self::SessionsEnded(..)
+            | Self::PasswordChanged(..)
+            | Self::Updated(..)
+            | Self::Deleted(..)
+            | Self::Exported(_)
+            | Self::KeysRotated(_)
+            | Self::KeysRemoved(..)
+            | Self::BackedUp(..) => Kind::Audit,
+        }
+    }
+}
+
 /// As in the log: `login_refused reason=wrong_password user=… name="…"`.
 impl fmt::Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -189,7 +217,7 @@ impl fmt::Display for Event<'_> {
         f.write_str(word)?;
         for (name, value) in fields {
             match value.to_borrowed_str() {
-                Some(text) => write!(f, " {name}={}", quoted(text))?,
+                Some(text) => write!(f, " {name}={}", quoted(&chosen(text)))?,
                 None => write!(f, " {name}={value}")?,
             }
         }
@@ -217,7 +245,7 @@ impl Audit {
         fields.push(("request", Value::from_display(&origin.request_id)));
         let client: &dyn fmt::Display = client.map_or(&"-", |client| client);
         let text = format_args!("{event} client={client} request={}", origin.request_id);
-        logging::inform(TARGET, text, &word, &fields);
+        logging::inform(event.kind(), TARGET, text, &word, &fields);
     }
 
     fn count(&self, event: &Event<'_>) {

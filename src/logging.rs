@@ -2,32 +2,41 @@
 
 mod filter;
 mod json;
+mod queue;
+mod text;
 
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use clap::ValueEnum;
 use log::kv::Value;
 
-use crate::metrics::Counter;
+use crate::clock::Clock;
+use crate::metrics::Logs;
 use filter::is_ours;
+use queue::{Block, Lost, Queue, Rest};
 
 pub use filter::Filter;
+pub(crate) use queue::Kind;
 
-/// How many lines may wait to be written, some 200 bytes each. Beyond it lines are dropped and counted.
-const WAITING: usize = 8192;
+/// The queue of the running log. There is one log in a process.
+static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
 
-/// How many lines are waiting. There is one log in a process.
-static PENDING: AtomicUsize = AtomicUsize::new(0);
+/// More than an audit line takes: its user's name is the longest there is, each character of it escaped.
+const AUDIT_LINE: usize = 2 * 1024;
 
-/// Returns once so many lines fit in, however long the reader takes: for those who can wait and have many to write.
+/// Returns once so many audit lines fit in, however long the reader takes: for those who can wait and have many to write.
 pub(crate) async fn room_for(lines: usize) {
-    while PENDING.load(Ordering::Relaxed) + lines > WAITING {
-        tokio::time::sleep(REST).await;
+    if let Some(queue) = QUEUE.get() {
+        while !queue.has_room_for(lines * AUDIT_LINE) {
+            tokio::time::sleep(REST).await;
+        }
     }
 }
 
@@ -45,6 +54,7 @@ pub(crate) type Field<'a> = (&'static str, Value<'a>);
 
 /// Logs, at level info, what is `text` to people, and a `message` with `fields` to machines.
 pub(crate) fn inform(
+    kind: Kind,
     target: &str,
     text: fmt::Arguments<'_>,
     message: &dyn fmt::Display,
@@ -54,16 +64,59 @@ pub(crate) fn inform(
     if log::log_enabled!(target: target, level) {
         let said = (json::MESSAGE, Value::from_dyn_display(message));
         let fields = [&[said][..], fields];
-        let record =
-            log::Record::builder().target(target).level(level).args(text).key_values(&fields).build();
-        log::logger().log(&record);
+        let mut record = log::Record::builder();
+        record
+            .target(target)
+            .level(level)
+            .args(text)
+            .module_path_static(Some(kind.path()))
+            .key_values(&fields);
+        log::logger().log(&record.build());
     }
+}
+
+/// Logs a warning that any request can cause: it takes no room from those that nobody can cause at will.
+pub(crate) fn warn_of_request(target: &str, text: fmt::Arguments<'_>) {
+    let level = log::Level::Warn;
+    if log::log_enabled!(target: target, level) {
+        let mut record = log::Record::builder();
+        record.target(target).level(level).args(text).module_path_static(Some(Kind::Access.path()));
+        log::logger().log(&record.build());
+    }
+}
+
+/// Most characters of a text that a client has chosen: as many as the longest name has.
+const CHOSEN_MAX: usize = 128;
+
+/// A text that a client has chosen, as far as a log line takes it: methods may have as many letters as a head has bytes.
+pub(crate) fn chosen(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(CHOSEN_MAX) {
+        Some((end, _)) => format!("{}\u{2026}", &text[..end]).into(),
+        None => text.into(),
+    }
+}
+
+/// Most bytes of a line before anything in it is escaped: two of the longest paths, and what is said about them.
+const LINE_MAX: usize = 10 * 1024;
+
+/// Cuts off what is too long for a line.
+fn cut(text: &mut String) {
+    if text.len() > LINE_MAX {
+        text.truncate(text.floor_char_boundary(LINE_MAX));
+        text.push('\u{2026}');
+    }
+}
+
+/// The time that a line bears.
+fn now() -> impl fmt::Display {
+    let now = Duration::from_millis(Clock::system().reading().unix_millis());
+    humantime::format_rfc3339_millis(UNIX_EPOCH + now)
 }
 
 /// The running log. [`Logging::finish`] writes what is left.
 pub struct Logging {
-    lines: SyncSender<Line>,
-    lost: Counter,
+    queue: Arc<Queue>,
+    logs: Logs,
     /// Disconnected once the writer has ended.
     writer: Receiver<()>,
 }
@@ -75,35 +128,51 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// whole rest of its way; so a few hundred lines share one wake-up and one system call.
 const REST: Duration = Duration::from_millis(2);
 
-/// Lets others speak from warnings up only, whatever the filter says: below them sled prints the records that it
-/// handles, with names and hashes, and warp the paths that it is asked for.
-struct Discreet(env_logger::Logger);
+/// How often the log says that lines are being lost while standard error takes some, but not all.
+const SAY_LOST: Duration = Duration::from_secs(1);
 
-impl Discreet {
+/// What `log` calls: picks the lines and writes them into the queue. Others speak from warnings up only, whatever the
+/// filter says: below them sled prints the records that it handles, with names and hashes, and warp the paths that it
+/// is asked for.
+struct Logger {
+    filter: env_filter::Filter,
+    format: Format,
+    queue: Arc<Queue>,
+}
+
+impl Logger {
     fn allows(metadata: &log::Metadata<'_>) -> bool {
         is_ours(metadata.target()) || metadata.level() <= log::Level::Warn
     }
 }
 
-impl log::Log for Discreet {
+thread_local! {
+    /// Where each thread writes its lines, one after the other: memory that need not be asked for each time.
+    static LINE: Cell<String> = const { Cell::new(String::new()) };
+}
+
+impl log::Log for Logger {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        Self::allows(metadata) && self.0.enabled(metadata)
+        Self::allows(metadata) && self.filter.enabled(metadata)
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        if Self::allows(record.metadata()) {
-            self.0.log(record);
+        if !Self::allows(record.metadata()) || !self.filter.matches(record) {
+            return;
+        }
+        let mut line = LINE.try_with(Cell::take).unwrap_or_default(); // a thread that ends has none
+        line.clear();
+        match self.format {
+            Format::Text => text::write(&mut line, record),
+            Format::Json => json::write(&mut line, record),
+        }
+        self.queue.push(Kind::of(record), line.as_bytes());
+        if line.capacity() <= 2 * LINE_MAX {
+            let _ = LINE.try_with(|kept| kept.set(line));
         }
     }
 
-    fn flush(&self) {
-        self.0.flush();
-    }
-}
-
-enum Line {
-    Text(Vec<u8>),
-    Last,
+    fn flush(&self) {}
 }
 
 impl Logging {
@@ -113,120 +182,112 @@ impl Logging {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(base: &str, filter: &Filter, format: Format) -> io::Result<Self> {
-        let (lines, waiting) = sync_channel(WAITING);
-        let lost = Counter::default();
-        let queue = Queue { lines: lines.clone(), lost: lost.clone() };
+        let logs = Logs::default();
+        let queue = Arc::new(Queue::new(logs.clone()));
         let (running, writer) = channel();
-        let lost_so_far = lost.clone();
+        let source = Arc::clone(&queue);
         thread::Builder::new().name("log".into()).spawn(move || {
-            write_lines(&waiting, &lost_so_far, format);
+            write_lines(&source, format);
             drop(running);
         })?;
-        let mut logger = env_logger::Builder::new();
-        logger
-            .parse_filters(&filter.over(base))
-            .format_timestamp_millis()
-            .target(env_logger::Target::Pipe(Box::new(queue)));
-        if format == Format::Json {
-            logger.format(|out, record| out.write_all(&json::line(record)));
-        }
-        let logger = logger.build();
-        log::set_max_level(logger.filter());
-        log::set_boxed_logger(Box::new(Discreet(logger))).map_err(io::Error::other)?;
+        let filter = env_filter::Builder::new().parse(&filter.over(base)).build();
+        let level = filter.filter();
+        let logger = Logger { filter, format, queue: Arc::clone(&queue) };
+        log::set_boxed_logger(Box::new(logger)).map_err(io::Error::other)?;
+        log::set_max_level(level);
+        let _ = QUEUE.set(Arc::clone(&queue));
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map_or_else(String::new, |at| format!(" at {at}"));
             log::error!("a thread panicked{place}");
         }));
-        Ok(Self { lines, lost, writer })
+        Ok(Self { queue, logs, writer })
     }
 
-    /// Counts the lines that were dropped.
-    pub fn lost(&self) -> Counter {
-        self.lost.clone()
+    /// Counts the lines that were lost.
+    pub fn instruments(&self) -> Logs {
+        self.logs.clone()
     }
 
-    /// Writes what is waiting, as far as standard error takes it within a second or two. What is logged later is lost.
+    /// Writes what is waiting, as far as standard error takes it within a second. What is logged later is lost.
     pub fn finish(self) {
-        let began = Instant::now();
-        while self.lines.try_send(Line::Last).is_err() {
-            if began.elapsed() > LAST_LINES {
-                return;
-            }
-            thread::sleep(REST);
-        }
+        self.queue.close();
         let _ = self.writer.recv_timeout(LAST_LINES);
     }
 }
 
-/// Where the logger writes to: one call of `write_all` a line.
-struct Queue {
-    lines: SyncSender<Line>,
-    lost: Counter,
-}
-
-impl Write for Queue {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        PENDING.fetch_add(1, Ordering::Relaxed);
-        match self.lines.try_send(Line::Text(bytes.to_vec())) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                PENDING.fetch_sub(1, Ordering::Relaxed);
-                self.lost.count();
-            }
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Writes all lines that are waiting with as few system calls as it takes.
-fn write_lines(waiting: &Receiver<Line>, lost: &Counter, format: Format) {
-    let mut said_lost = 0;
+fn write_lines(queue: &Queue, format: Format) {
+    let mut said = Instant::now();
     let mut out = io::stderr(); // not locked: others may write to it too
-    let mut block = Vec::with_capacity(16 * 1024);
-    while let Ok(first) = waiting.recv() {
-        let (mut last, mut written) = (false, 0);
-        for line in std::iter::once(first).chain(waiting.try_iter()) {
-            match line {
-                Line::Text(text) => {
-                    block.extend_from_slice(&text);
-                    written += 1;
-                }
-                Line::Last => last = true,
-            }
-            if block.len() > 64 * 1024 {
-                break;
+    let mut block = Block::default();
+    let mut torn = false;
+    loop {
+        let rest = queue.take(&mut block);
+        if torn {
+            block.text.insert(0, b'\n');
+        }
+        match write_all(&mut out, &block.text) {
+            Ok(()) => torn = false,
+            Err(written) => {
+                torn = if written == 0 { torn } else { block.text[written - 1] != b'\n' };
+                queue.lose(&block);
             }
         }
-        let lost = lost.get();
-        if lost > said_lost {
-            block.extend_from_slice(&notice(lost - said_lost, format));
-            said_lost = lost;
-        }
-        let _ = out.write_all(&block);
-        PENDING.fetch_sub(written, Ordering::Relaxed);
         block.clear();
-        if last {
-            return;
+        // Once standard error keeps up again, and in between.
+        if rest != Rest::Much || said.elapsed() > SAY_LOST {
+            let lost = queue.take_lost();
+            if lost.all() > 0 {
+                let _ = write_all(&mut out, &notice(lost, format));
+                said = Instant::now();
+            }
         }
-        thread::sleep(REST);
+        match rest {
+            Rest::Closed => return,
+            Rest::Little => thread::sleep(REST),
+            Rest::Much => {}
+        }
     }
 }
 
-/// The line that stands for those that were dropped. It does not go through the logger, which might drop it as well.
-fn notice(lost: u64, format: Format) -> Vec<u8> {
-    let text = format!("{lost} log lines were lost: standard error is too slow");
+/// Like [`Write::write_all`], and waits where standard error is a pipe that does not block. The error is how many bytes
+/// were written before another.
+fn write_all(out: &mut impl Write, text: &[u8]) -> Result<(), usize> {
+    let mut written = 0;
+    while written < text.len() {
+        match out.write(&text[written..]) {
+            Ok(0) => return Err(written),
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(REST),
+            Err(_) => return Err(written),
+        }
+    }
+    Ok(())
+}
+
+/// The line that stands for those that were lost. It does not go through the logger, which might drop it as well.
+fn notice(lost: Lost, format: Format) -> Vec<u8> {
+    let Lost { audit, access, other } = lost;
+    let text = format!(
+        "{} log lines were lost ({audit} audit, {access} access, {other} other): standard error did not take them",
+        lost.all()
+    );
     match format {
         Format::Text => format!("[{text}]\n").into_bytes(),
-        Format::Json => json::line(
-            &log::Record::builder()
-                .level(log::Level::Warn)
-                .target(module_path!())
-                .args(format_args!("{text}"))
-                .build(),
-        ),
+        Format::Json => {
+            let fields = [("audit", audit), ("access", access), ("other", other)];
+            let mut line = String::new();
+            json::write(
+                &mut line,
+                &log::Record::builder()
+                    .level(log::Level::Warn)
+                    .target(module_path!())
+                    .args(format_args!("{text}"))
+                    .key_values(&fields)
+                    .build(),
+            );
+            line.into_bytes()
+        }
     }
 }

@@ -17,7 +17,7 @@ use gatelet::command;
 use gatelet::exit::Exit;
 use gatelet::healthcheck;
 use gatelet::logging::Logging;
-use gatelet::metrics::Counter;
+use gatelet::metrics::Logs;
 use gatelet::server::{MetricsListener, Server};
 use gatelet::settings::{self, Command, Settings, absolute};
 
@@ -64,7 +64,7 @@ fn serve(settings: &Settings) -> ExitCode {
     };
     let exit = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
-            let exit = runtime.block_on(run(settings, logging.lost()));
+            let exit = runtime.block_on(run(settings, logging.instruments()));
             runtime.shutdown_background(); // a thread that hangs on a broken disk is not waited for
             exit
         }
@@ -75,7 +75,7 @@ fn serve(settings: &Settings) -> ExitCode {
     std::process::exit(exit.code().into())
 }
 
-async fn run(settings: &Settings, lost_lines: Counter) -> Exit {
+async fn run(settings: &Settings, logs: Logs) -> Exit {
     for warning in settings.warnings() {
         log::warn!("{warning}");
     }
@@ -95,7 +95,7 @@ async fn run(settings: &Settings, lost_lines: Counter) -> Exit {
         Ok(server) => ManuallyDrop::new(server),
         Err(error) => return refuse(error.exit(), &error),
     };
-    let (listener, metrics) = match listen(settings, lost_lines).await {
+    let (listener, metrics) = match listen(settings, logs).await {
         Ok(bound) => bound,
         Err(reason) => {
             server.close().await;
@@ -142,10 +142,7 @@ fn what_starts(settings: &Settings, address: SocketAddr, metrics: Option<SocketA
 }
 
 /// Listens wherever the settings say. The error names the setting.
-async fn listen(
-    settings: &Settings,
-    lost_lines: Counter,
-) -> Result<(TcpListener, Option<MetricsListener>), String> {
+async fn listen(settings: &Settings, logs: Logs) -> Result<(TcpListener, Option<MetricsListener>), String> {
     let bind = async |address: SocketAddr, setting: &str| {
         let listener = TcpListener::bind(address).await;
         listener.map_err(|error| format!("cannot listen on {address}: {error} ({setting})"))
@@ -154,7 +151,7 @@ async fn listen(
     let Some(address) = settings.metrics_listen else {
         return Ok((listener, None));
     };
-    let metrics = MetricsListener { listener: bind(address, "--metrics-listen").await?, lost_lines };
+    let metrics = MetricsListener { listener: bind(address, "--metrics-listen").await?, logs };
     Ok((listener, Some(metrics)))
 }
 

@@ -18,9 +18,8 @@ use crate::exit::Exit;
 use crate::http::console::{self, Console};
 use crate::http::{self, App, Front, Limits, MetricsPage};
 use crate::machine;
-use crate::metrics::{Connections, Counter, Metrics};
+use crate::metrics::{Connections, Logs, Metrics};
 use crate::password::{HashPool, Password, PoolStartError};
-use crate::random;
 use crate::service::{Copies, CopyPlan, Parts, Refusal, Rules, Service, Unavailable};
 use crate::settings::Settings;
 use crate::store::{OpenError, Store, StoreError, StoreOptions};
@@ -121,8 +120,8 @@ impl std::error::Error for StartError {}
 pub struct MetricsListener {
     /// Listens already.
     pub listener: TcpListener,
-    /// Log lines that were dropped.
-    pub lost_lines: Counter,
+    /// What the log counts.
+    pub logs: Logs,
 }
 
 /// A server that is ready to run.
@@ -239,10 +238,9 @@ impl Server {
             }
             let _ = stopping.send(true);
         };
-        let seed = random::bytes().map_or(0, u32::from_be_bytes);
-        let mut front = Front::new(http::routes(Arc::clone(&self.app)), self.limits.clone(), seed);
-        let metrics = metrics.map(|MetricsListener { listener, lost_lines }| {
-            self.metrics_front(&mut front, lost_lines, seed).serve(listener, told())
+        let mut front = Front::new(http::routes(Arc::clone(&self.app)), self.limits.clone());
+        let metrics = metrics.map(|MetricsListener { listener, logs }| {
+            self.metrics_front(&mut front, logs).serve(listener, told())
         });
         let front = front.serve(listener, told());
         tokio::join!(stop, front, OptionFuture::from(metrics), OptionFuture::from(console));
@@ -252,15 +250,14 @@ impl Server {
     }
 
     /// A front that shows what `front` and everybody behind it do: as hard to tire out, and smaller.
-    fn metrics_front(&self, front: &mut Front, lost_lines: Counter, seed: u32) -> Front {
+    fn metrics_front(&self, front: &mut Front, logs: Logs) -> Front {
         let undecided = self.app.undecided.clone();
-        let metrics =
-            Metrics::new(self.app.service.instruments(), front.count_requests(), undecided, lost_lines);
+        let metrics = Metrics::new(self.app.service.instruments(), front.count_requests(), undecided, logs);
         let (open, max) = (front.open_connections(), self.limits.max_connections);
         let page =
             MetricsPage::new(Arc::clone(&self.app), metrics, move || Connections { open: open(), max });
         let limits = Limits { max_connections: SCRAPERS_MAX, ..Limits::default() };
-        Front::new(http::metrics_routes(Arc::new(page)), limits, !seed)
+        Front::new(http::metrics_routes(Arc::new(page)), limits)
     }
 
     /// The console in the data directory. Without it there is still a server, which commands cannot reach.

@@ -18,6 +18,24 @@ pub(crate) fn quoted(text: &str) -> String {
     shown
 }
 
+/// A line of text with everything escaped that cannot be seen; nothing where there is no such thing in it.
+pub(crate) fn line(text: &str) -> Option<String> {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return None;
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        // Behind a letter, so that marks are taken for what they are on one.
+        let escaped = String::from_iter(['a', character]).escape_debug().to_string();
+        match &escaped[1..] {
+            "\\\\" | "\\\"" | "\\'" => shown.push(character),
+            _ if is_invisible(character) => shown.extend(character.escape_unicode()),
+            escaped => shown.push_str(escaped),
+        }
+    }
+    Some(shown)
+}
+
 /// The same JSON, with everything escaped that cannot be seen, marks on letters included: whoever reads it as JSON gets
 /// what was there before. Such characters stand in its strings alone.
 pub(crate) fn json(json: &str) -> Cow<'_, str> {

@@ -13,6 +13,7 @@ use warp::Reply;
 use warp::reply::Response;
 
 use super::etag::Tag;
+use crate::logging;
 use crate::service::{Refusal, Unavailable};
 use crate::throttle::By;
 use crate::token::TokenRefusal;
@@ -270,7 +271,10 @@ impl ApiError {
             Self::RefusedToProxy(Refusal::Unavailable(reason)) => {
                 log::warn!("a proxy asked /verify, and nobody may pass: {reason}");
             }
-            Self::UnknownDemand => log::warn!("a proxy asked /verify, and nobody may pass: {UNKNOWN_DEMAND}"),
+            Self::UnknownDemand => logging::warn_of_request(
+                module_path!(),
+                format_args!("a proxy asked /verify, and nobody may pass: {UNKNOWN_DEMAND}"),
+            ),
             _ => {}
         }
     }

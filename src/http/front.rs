@@ -27,8 +27,9 @@ use super::answer::Route;
 use super::connection::{Activity, Watched};
 use super::{CorsOrigins, Routes, TrustedProxies};
 use crate::audit::Origin;
-use crate::logging;
+use crate::logging::{self, Kind, chosen};
 use crate::metrics::Requests;
+use crate::random;
 
 /// The log target of the access log: one line a request.
 const ACCESS: &str = "gatelet::access";
@@ -72,21 +73,14 @@ pub struct Limits {
 pub struct Front {
     routes: Routes,
     connections: Arc<Connections>,
-    request_ids: RequestIds,
     limits: Limits,
     requests: Option<Requests>,
 }
 
 impl Front {
-    /// A front for `routes`. `seed` makes the ids of its requests differ from those of others.
-    pub fn new(routes: Routes, limits: Limits, seed: u32) -> Self {
-        Self {
-            routes,
-            connections: Arc::default(),
-            request_ids: RequestIds { seed, count: AtomicU64::new(0) },
-            limits,
-            requests: None,
-        }
+    /// A front for `routes`.
+    pub fn new(routes: Routes, limits: Limits) -> Self {
+        Self { routes, connections: Arc::default(), limits, requests: None }
     }
 
     /// Counts requests from now on.
@@ -229,7 +223,7 @@ impl Front {
         S: tower_service::Service<Request<Incoming>, Response = Response, Error = Infallible>,
     {
         let client = self.limits.trusted_proxies.client(peer.ip(), request.headers());
-        let origin = Arc::new(Origin::new(client, self.request_ids.of(request.headers())));
+        let origin = Arc::new(Origin::new(client, request_id(request.headers())));
         let mut line = AccessLine {
             requests: self.requests.as_ref(),
             origin: Arc::clone(&origin),
@@ -284,40 +278,36 @@ impl Drop for AccessLine<'_> {
         if !log::log_enabled!(target: ACCESS, log::Level::Info) {
             return;
         }
-        let Self { origin, method, .. } = self;
+        let origin = &self.origin;
+        let method = chosen(self.method.as_str());
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let id = origin.user();
-        let user = id.map_or_else(|| "-".to_owned(), |user| user.to_string());
+        let user = origin.user();
+        let user: Option<&dyn Display> = user.as_ref().map(|user| user as &dyn Display);
         let (client, request) = (origin.address(), &origin.request_id);
         let answer: &dyn Display = status.as_ref().map_or(&"unanswered", |status| status);
         let what = format_args!("{method} {route} {answer}");
-        let text = format_args!("{what} duration_us={micros} user={user} client={client} request={request}");
+        let whose = user.unwrap_or(&"-");
+        let text = format_args!("{what} duration_us={micros} user={whose} client={client} request={request}");
         let fields = [
-            ("method", Value::from(method.as_str())),
+            ("method", Value::from(&*method)),
             ("route", route.into()),
             ("status", status.map_or_else(Value::null, Value::from)),
             ("duration_us", micros.into()),
-            ("user", id.map_or_else(Value::null, |_| Value::from(user.as_str()))),
+            ("user", user.map_or_else(Value::null, Value::from_dyn_display)),
             ("client", Value::from_display(&client)),
             ("request", Value::from(request.as_str())),
         ];
-        logging::inform(ACCESS, text, &what, &fields);
+        logging::inform(Kind::Access, ACCESS, text, &what, &fields);
     }
 }
 
-/// Ids for requests whose callers gave none: the same on every line that a request leaves in the logs.
-struct RequestIds {
-    seed: u32,
-    count: AtomicU64,
-}
-
-impl RequestIds {
-    fn of(&self, headers: &HeaderMap) -> String {
-        let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
-        match given {
-            Some(id) if is_request_id(id) => id.to_owned(),
-            _ => format!("{:08x}-{:x}", self.seed, self.count.fetch_add(1, Ordering::Relaxed)),
-        }
+/// A request's id, the same on every line that it leaves in the logs: its caller's, or a random one, which tells
+/// strangers nothing of how much is going on.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    match given {
+        Some(id) if is_request_id(id) => id.to_owned(),
+        _ => random::id().unwrap_or_else(|_| "-".to_owned()), // no healthy system comes to this
     }
 }
 

@@ -2,15 +2,13 @@
 //!
 //! Always one line, and nothing in it moves a cursor or turns text around: what cannot be seen is escaped.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use log::Record;
 use log::kv::{Error, Key, Value, VisitSource, VisitValue};
 use serde::Serializer as _;
 use serde_json::Value as Json;
 use serde_json::ser::Serializer;
 
-use crate::clock::Clock;
+use super::{chosen, cut, now};
 use crate::visible;
 
 /// The field that takes the place of the record's text.
@@ -19,24 +17,31 @@ pub(super) const MESSAGE: &str = "message";
 /// The field of which there may be several: always a list.
 const LIST: &str = "key";
 
-/// The line, with its end.
-pub(super) fn line(record: &Record<'_>) -> Vec<u8> {
-    let now = UNIX_EPOCH + Duration::from_millis(Clock::system().reading().unix_millis());
+/// Appends the line, with its end.
+pub(super) fn write(line: &mut String, record: &Record<'_>) {
     let mut fields = Fields::default();
     let _ = record.key_values().visit(&mut fields); // Vecs take everything
     let message = fields.message.unwrap_or_else(|| record.args().to_string().into());
+    let message = match message {
+        Json::String(mut text) => {
+            cut(&mut text);
+            Json::String(text)
+        }
+        other => other,
+    };
     let begin = [
-        ("time", humantime::format_rfc3339_millis(now).to_string().into()),
+        ("time", now().to_string().into()),
         ("level", record.level().as_str().into()),
         ("target", record.target().into()),
         (MESSAGE, message),
     ];
-    let mut line = Vec::with_capacity(256);
+    let mut json = Vec::with_capacity(256);
     let begin = begin.iter().map(|(name, value)| (*name, value));
     let rest = fields.others.iter().map(|(name, value)| (name.as_str(), value));
-    let _ = Serializer::new(&mut line).collect_map(begin.chain(rest)); // Vecs take everything
-    let line = String::from_utf8_lossy(&line); // which JSON is
-    format!("{}\n", visible::json(&line)).into_bytes()
+    let _ = Serializer::new(&mut json).collect_map(begin.chain(rest)); // Vecs take everything
+    let json = String::from_utf8_lossy(&json); // which JSON is
+    line.push_str(&visible::json(&json));
+    line.push('\n');
 }
 
 /// The fields of a record.
@@ -85,8 +90,9 @@ impl VisitValue<'_> for &mut Plain {
         Ok(())
     }
 
+    /// Those that somebody has chosen are such.
     fn visit_str(&mut self, value: &str) -> Result<(), Error> {
-        self.0 = value.into();
+        self.0 = chosen(value).into();
         Ok(())
     }
 }
@@ -95,11 +101,27 @@ impl VisitValue<'_> for &mut Plain {
 mod tests {
     use super::*;
 
+    fn line(record: &Record<'_>) -> String {
+        let mut line = String::new();
+        write(&mut line, record);
+        line
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_and_the_line_stays_an_object() {
+        let long = "\u{1b}".repeat(1 << 20);
+        let fields = [("method", Value::from(long.as_str()))];
+        let line = line(&Record::builder().args(format_args!("{long}")).key_values(&fields).build());
+        let json: Json = serde_json::from_str(&line).unwrap();
+        assert_eq!(json["method"].as_str().unwrap().chars().count(), 129);
+        assert!(json["message"].as_str().unwrap().ends_with('\u{2026}'));
+        assert!(line.len() < 64 << 10, "{}", line.len());
+    }
+
     #[test]
     fn a_line_is_one_line_of_what_can_be_seen_and_reads_as_it_was() {
         let text = "it's \"quoted\" \\ \r\n\t\u{7f}\u{85}\u{9b}31m \u{202e}\u{2028}\u{feff}\u{e0001} Zo\u{eb} e\u{301} \u{1f600}";
         let line = line(&Record::builder().args(format_args!("{text}")).target("gatelet").build());
-        let line = String::from_utf8(line).unwrap();
         let (line, rest) = line.split_once('\n').unwrap();
         assert_eq!(rest, "");
         let harmful = |c: char| c.is_control() || "\u{202e}\u{2028}\u{feff}\u{e0001}".contains(c);
@@ -119,7 +141,6 @@ mod tests {
         ];
         let line = |fields: &[(&str, Value<'_>)]| {
             let line = line(&Record::builder().args(format_args!("text")).key_values(&fields).build());
-            let line = String::from_utf8(line).unwrap();
             line.split_once("\"message\":").unwrap().1.to_owned()
         };
         assert_eq!(line(&fields), "\"said\",\"number\":7,\"yes\":true,\"nothing\":null,\"key\":[\"one\"]}\n");

@@ -226,6 +226,19 @@ impl Backups {
     }
 }
 
+/// What the log counts.
+#[derive(Clone, Debug)]
+pub struct Logs {
+    /// Lines that were not written, by `kind`.
+    pub lost: Counters,
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        Self { lost: Counters::new("kind", &["audit", "access", "other"]) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use prometheus_client::encoding::text::encode_registry;

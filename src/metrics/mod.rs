@@ -13,7 +13,7 @@ mod requests;
 use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::registry::Registry;
 
-pub use instruments::{Backups, Commits, Counter, Counters, Events, Histogram};
+pub use instruments::{Backups, Commits, Counter, Counters, Events, Histogram, Logs};
 pub use readings::{Connections, Readings};
 pub use requests::Requests;
 
@@ -40,7 +40,7 @@ pub struct Metrics(Registry);
 impl Metrics {
     /// Names the instruments.
     #[rustfmt::skip] // one line a metric
-    pub fn new(instruments: Instruments, requests: Requests, undecided: Counters, lost_lines: Counter) -> Self {
+    pub fn new(instruments: Instruments, requests: Requests, undecided: Counters, logs: Logs) -> Self {
         let Instruments { events, hashes, commits, backups } = instruments;
         let mut all = Registry::default();
         all.register_collector(Box::new(requests));
@@ -56,7 +56,7 @@ impl Metrics {
         all.register("gatelet_store_sync_duration_seconds", "How long changes took to reach the disk", commits.sync);
         all.register("gatelet_backup_last_success_timestamp_seconds", "When a backup last succeeded, 0 if none has", backups.last_success);
         all.register("gatelet_backup_failed", "1 if the last backup failed", backups.last_failed);
-        all.register("gatelet_log_lines_lost_total", "Log lines dropped because standard error was too slow", lost_lines);
+        all.register("gatelet_log_lines_lost_total", "Log lines dropped because standard error did not take them in time, by kind", logs.lost);
         Self(all)
     }
 

@@ -120,7 +120,9 @@ fn every_series_is_there_from_the_start() {
         "gatelet_token_refusals_total{reason=\"missing\"}",
         "gatelet_verify_undecided_total{reason=\"unknown_demand\"}",
         "gatelet_http_request_duration_seconds_bucket{le=\"0.0001\",route=\"/user/<id>\"}",
-        "gatelet_log_lines_lost_total",
+        "gatelet_log_lines_lost_total{kind=\"audit\"}",
+        "gatelet_log_lines_lost_total{kind=\"access\"}",
+        "gatelet_log_lines_lost_total{kind=\"other\"}",
     ] {
         assert_eq!(watched.value(series), 0.0);
     }

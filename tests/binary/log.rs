@@ -141,6 +141,16 @@ fn a_request_id_is_taken_over_only_if_it_is_harmless() {
         line_of(&log, "gatelet::access", id);
         line_of(&log, "gatelet::audit", id);
     }
+    for ours in &answered[1..] {
+        assert!(ours.len() == 24 && ours.bytes().all(|byte| byte.is_ascii_hexdigit()), "{ours}");
+        // Ids that count would share their beginning or their end.
+        let others = answered[1..].iter().filter(|other| *other != ours);
+        assert!(
+            others.clone().all(|other| other[..16] != ours[..16] && other[8..] != ours[8..]),
+            "{answered:?}"
+        );
+        assert_eq!(others.count(), answered.len() - 2, "one id twice: {answered:?}");
+    }
     for harm in ["two words", "a=b", "quoted", "na\u{ef}", "xxxxx"] {
         assert!(!log.contains(harm), "{log}");
     }

@@ -17,6 +17,7 @@ mod import_hashes;
 mod key_command;
 mod keys;
 mod log;
+mod log_flood;
 mod log_json;
 mod log_secrets;
 mod metrics;

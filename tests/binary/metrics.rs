@@ -11,7 +11,10 @@ pub(super) fn free_port() -> SocketAddr {
     TcpListener::bind("127.9.1.0:0").unwrap().local_addr().unwrap()
 }
 
-/// The value of a series without labels.
+/// Lines of the access log that were lost.
+const LOST: &str = "gatelet_log_lines_lost_total{kind=\"access\"}";
+
+/// The value of a series.
 pub(super) fn value(address: SocketAddr, name: &str) -> f64 {
     let reply = Client::connect(address).unwrap().call("GET", "/metrics", None, None);
     let page = String::from_utf8(reply.body).unwrap();
@@ -54,9 +57,9 @@ fn lost_log_lines_are_counted() {
     let args = ["--log", "trace", "--metrics-listen", &address.to_string()];
     let mut child = serve(dir.path(), &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let public = crate::log::address(&mut child);
-    assert_eq!(value(address, "gatelet_log_lines_lost_total"), 0.0);
+    assert_eq!(value(address, LOST), 0.0);
     let mut client = Client::connect(public).unwrap();
-    while value(address, "gatelet_log_lines_lost_total") == 0.0 {
+    while value(address, LOST) == 0.0 {
         for _ in 0..1000 {
             assert_eq!(client.call("GET", "/healthz", None, None).status, 200);
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use gatelet::clock::{Clock, Timestamp};
 use gatelet::exit::Exit;
-use gatelet::metrics::{Backups, Counter};
+use gatelet::metrics::{Backups, Logs};
 use gatelet::server::{MetricsListener, Server, StartError};
 use gatelet::settings::{self, Command, Settings};
 use gatelet::store::{Store, StoreOptions};
@@ -64,7 +64,7 @@ impl TestServer {
         let address = listener.local_addr().unwrap();
         let metrics = settings.metrics_listen.map(|address| {
             let listener = runtime.block_on(TcpListener::bind(address)).unwrap();
-            MetricsListener { listener, lost_lines: Counter::default() }
+            MetricsListener { listener, logs: Logs::default() }
         });
         let metrics_address = metrics.as_ref().map(|metrics| metrics.listener.local_addr().unwrap());
         secrets::keys(dir.path());
