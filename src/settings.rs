@@ -3,6 +3,8 @@
 //!
 //! A flag beats its variable, which beats the default.
 
+mod environment;
+
 use std::env::VarError;
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -348,22 +350,22 @@ pub(crate) const ADMIN_PASSWORD: &str = "GATELET_ADMIN_PASSWORD";
 /// # Errors
 /// What is wrong or unknown; help and version where they are asked for.
 pub fn from_process() -> Result<Command, clap::Error> {
-    parse(std::env::args_os(), std::env::vars_os().map(|(name, _)| name))
+    parse(std::env::args_os(), std::env::vars_os())
 }
 
-/// Reads arguments (the program's name first) and the names of the environment's variables; the values of
-/// variables always come from the process.
+/// Reads arguments (the program's name first), and looks for unknown settings among the environment's variables; the
+/// values of settings always come from the process.
 ///
 /// # Errors
 /// What clap has to say, help and version included.
 pub fn parse(
     args: impl Iterator<Item = OsString>,
-    variables: impl Iterator<Item = OsString>,
+    variables: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<Command, clap::Error> {
     let args: Vec<_> = args.collect();
     let cli = Cli::try_parse_from(&args).map_err(|error| explain(error, &args))?;
     let variables: Vec<_> = variables.collect();
-    let has_admin_password = variables.iter().any(|name| name == ADMIN_PASSWORD);
+    let has_admin_password = variables.iter().any(|(name, _)| name == ADMIN_PASSWORD);
     refuse_unknown_variables(&variables)?;
     let command = cli.command.unwrap_or(Command::Serve(Box::new(cli.serve)));
     if let Command::Serve(settings) | Command::Settings(SettingsArgs { settings, .. }) = &command {
@@ -443,31 +445,17 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 /// A misspelt variable would silently leave its default in force.
-fn refuse_unknown_variables(variables: &[OsString]) -> Result<(), clap::Error> {
+fn refuse_unknown_variables(variables: &[(OsString, OsString)]) -> Result<(), clap::Error> {
     let mut command = Cli::command();
-    let known: Vec<OsString> =
-        command.get_arguments().filter_map(|arg| arg.get_env().map(ToOwned::to_owned)).collect();
-    for name in variables {
-        let text = name.to_string_lossy();
-        if text.starts_with("GATELET_")
-            && text != ADMIN_PASSWORD
-            && !known.contains(name)
-            && !set_by_kubernetes(&text)
-        {
-            return Err(command.error(
-                ErrorKind::UnknownArgument,
-                format!("unknown setting {text} in the environment; --help lists those there are"),
-            ));
+    let known = command.get_arguments().filter_map(clap::Arg::get_env);
+    let known: Vec<_> = known.chain([ADMIN_PASSWORD.as_ref()]).collect();
+    match environment::misspelt(variables, &known) {
+        None => Ok(()),
+        Some(name) => {
+            let text = format!("unknown setting {name} in the environment; --help lists those there are");
+            Err(command.error(ErrorKind::UnknownArgument, text))
         }
     }
-    Ok(())
-}
-
-/// Kubernetes describes a service named `gatelet` to every pod beside it by such variables.
-fn set_by_kubernetes(name: &str) -> bool {
-    ["GATELET_SERVICE_HOST", "GATELET_SERVICE_PORT", "GATELET_PORT"]
-        .iter()
-        .any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('_')))
 }
 
 pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
@@ -520,9 +508,9 @@ pub fn reachable(listen: SocketAddr) -> SocketAddr {
 mod tests {
     use super::*;
 
-    fn serve(args: &[&str], variables: &[&str]) -> Result<Settings, String> {
+    fn serve(args: &[&str], variables: &[(&str, &str)]) -> Result<Settings, String> {
         let args = std::iter::once("gatelet").chain(args.iter().copied()).map(OsString::from);
-        match parse(args, variables.iter().map(OsString::from)) {
+        match parse(args, variables.iter().map(|(name, value)| (name.into(), value.into()))) {
             Ok(Command::Serve(settings)) => Ok(*settings),
             Ok(other) => panic!("{other:?}"),
             Err(error) => Err(error.to_string()),
@@ -576,10 +564,29 @@ mod tests {
     }
 
     #[test]
-    fn unknown_variables_are_refused_but_not_those_of_kubernetes() {
-        let error = serve(&[], &["GATELET_ACESS_TTL"]).unwrap_err();
-        assert!(error.contains("GATELET_ACESS_TTL"), "{error}");
-        let others = ["GATELET_PORT", "GATELET_PORT_5000_TCP_ADDR", "GATELET_SERVICE_HOST", "PATH"];
+    fn unknown_variables_are_refused_but_not_those_that_describe_a_service() {
+        for (name, value) in
+            [("GATELET_ACESS_TTL", "15m"), ("GATELET_LISTEN_PORT", "5000"), ("GATELET_PORT", "5000")]
+        {
+            let error = serve(&[], &[(name, value)]).unwrap_err();
+            assert!(error.contains(name), "{error}");
+    #[test]
+    fn no_setting_has_a_name_that_may_describe_a_service() {
+        for name in Cli::command().get_arguments().filter_map(clap::Arg::get_env) {
+            let name = name.to_string_lossy();
+            assert!(
+                !name.ends_with("_PORT") && !name.contains("_PORT_") && !name.contains("_SERVICE_"),
+                "{name}"
+            );
+        }
+    }
+
+        }
+        let others = [
+            ("GATELET_PORT", "tcp://10.0.0.1:5000"),
+            ("GATELET_METRICS_SERVICE_HOST", "10.0.0.1"),
+            ("PATH", "/usr/bin"),
+        ];
         assert!(serve(&[], &others).is_ok());
     }
 

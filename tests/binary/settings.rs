@@ -101,13 +101,34 @@ fn unknown_settings_are_refused() {
 #[test]
 fn unknown_variables_are_refused_unless_they_are_somebody_elses() {
     // What is done once must not stick to an environment.
-    for name in ["GATELET_ACESS_TTL", "GATELET_REPLACE_KEYS", "GATELET_ACCEPT_CLOCK", "GATELET_LISTEN_FILE"] {
-        let text = refused(bare(&[]).1.env(name, "1"), 2);
+    for (name, value) in [
+        ("GATELET_ACESS_TTL", "1"),
+        ("GATELET_REPLACE_KEYS", "1"),
+        ("GATELET_ACCEPT_CLOCK", "1"),
+        ("GATELET_LISTEN_FILE", "1"),
+        // As in the names of a service's variables, but not in their values.
+        ("GATELET_PORT", "5000"),
+        ("GATELET_LISTEN_PORT", "5000"),
+        ("GATELET_SERVICE_HOST", "gatelet"),
+    ] {
+        let text = refused(bare(&[]).1.env(name, value), 2);
         assert!(text.contains(name), "{text}");
     }
     let dir = temporary();
     let mut command = serve(dir.path(), &[]);
-    command.env("GATELET_SERVICE_HOST", "10.0.0.1").env("GATELET_PORT", "tcp://10.0.0.1:5000");
+    // What Kubernetes writes for services named gatelet and gatelet-metrics.
+    command.envs([
+        ("GATELET_SERVICE_HOST", "10.0.0.1"),
+        ("GATELET_PORT", "tcp://10.0.0.1:5000"),
+        ("GATELET_METRICS_SERVICE_HOST", "fd00::1"),
+        ("GATELET_METRICS_SERVICE_PORT", "9100"),
+        ("GATELET_METRICS_SERVICE_PORT_HTTP", "9100"),
+        ("GATELET_METRICS_PORT", "tcp://[fd00::1]:9100"),
+        ("GATELET_METRICS_PORT_9100_TCP", "tcp://[fd00::1]:9100"),
+        ("GATELET_METRICS_PORT_9100_TCP_PROTO", "tcp"),
+        ("GATELET_METRICS_PORT_9100_TCP_PORT", "9100"),
+        ("GATELET_METRICS_PORT_9100_TCP_ADDR", "fd00::1"),
+    ]);
     stop_well(Process::spawn(command.env("SOMETHING_ELSE", "x")).unwrap());
 }
 
