@@ -24,7 +24,6 @@ pub mod clock;
 pub mod command;
 mod durable_file;
 pub mod exit;
-pub mod healthcheck;
 pub mod http;
 pub mod key;
 pub mod logging;

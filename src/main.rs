@@ -15,7 +15,6 @@ use tokio::sync::oneshot;
 use gatelet::clock::Clock;
 use gatelet::command;
 use gatelet::exit::Exit;
-use gatelet::healthcheck;
 use gatelet::logging::Logging;
 use gatelet::metrics::Logs;
 use gatelet::server::{MetricsListener, Server};
@@ -29,13 +28,7 @@ fn main() -> ExitCode {
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     match settings::from_process() {
         Ok(Command::Serve(settings)) => serve(&settings),
-        Ok(Command::Healthcheck(listen)) => match healthcheck::ask(settings::reachable(listen.listen)) {
-            Ok(()) => Exit::Stopped.into(),
-            Err(error) => {
-                complain(&format!("{} is not healthy: {error}", listen.listen));
-                Exit::Other.into()
-            }
-        },
+        Ok(Command::Healthcheck(args)) => command::healthcheck::run(&args).into(),
         Ok(Command::User(command)) => command::user::run(command).into(),
         Ok(Command::Key(command)) => command::key::run(command).into(),
         Ok(Command::Import(args)) => command::import::run(&args).into(),

@@ -218,6 +218,9 @@ impl Server {
         ready: impl FnOnce(),
         stop: impl Future<Output = ()>,
     ) {
+        if let Ok(address) = listener.local_addr() {
+            let _ = self.app.address.set(address); // there is one run
+        }
         let (stopping, stopped) = watch::channel(false);
         let told = || {
             let mut stopped = stopped.clone();

@@ -7,7 +7,7 @@ mod environment;
 
 use std::env::VarError;
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::command::backup::BackupArgs;
 use crate::command::export::ExportArgs;
+use crate::command::healthcheck::HealthcheckArgs;
 use crate::command::import::ImportArgs;
 use crate::command::key::KeyCommand;
 use crate::command::restore::RestoreArgs;
@@ -55,8 +56,8 @@ pub struct Cli {
 pub enum Command {
     /// Serve requests until told to stop (the default)
     Serve(Box<Settings>),
-    /// Ask the server at --listen whether it is alive; exit 0 if so and 1 if not
-    Healthcheck(ListenArgs),
+    /// Ask the server of --data-dir, or one at --listen, whether it is alive; exit 0 if so and 1 if not
+    Healthcheck(HealthcheckArgs),
     /// Manage users, whether the server is running or not
     #[command(subcommand)]
     User(UserCommand),
@@ -494,16 +495,6 @@ pub fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// The address at which a server that listens on `listen` can be reached from this machine.
-pub fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -570,6 +561,15 @@ mod tests {
         {
             let error = serve(&[], &[(name, value)]).unwrap_err();
             assert!(error.contains(name), "{error}");
+        }
+        let others = [
+            ("GATELET_PORT", "tcp://10.0.0.1:5000"),
+            ("GATELET_METRICS_SERVICE_HOST", "10.0.0.1"),
+            ("PATH", "/usr/bin"),
+        ];
+        assert!(serve(&[], &others).is_ok());
+    }
+
     #[test]
     fn no_setting_has_a_name_that_may_describe_a_service() {
         for name in Cli::command().get_arguments().filter_map(clap::Arg::get_env) {
@@ -579,15 +579,6 @@ mod tests {
                 "{name}"
             );
         }
-    }
-
-        }
-        let others = [
-            ("GATELET_PORT", "tcp://10.0.0.1:5000"),
-            ("GATELET_METRICS_SERVICE_HOST", "10.0.0.1"),
-            ("PATH", "/usr/bin"),
-        ];
-        assert!(serve(&[], &others).is_ok());
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod backup;
 pub mod completions;
 mod console;
 pub mod export;
+pub mod healthcheck;
 pub mod import;
 pub mod key;
 pub mod output;

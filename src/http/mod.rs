@@ -28,7 +28,8 @@ mod user;
 mod verify;
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 
 use http::Method;
 use warp::filters::BoxedFilter;
@@ -57,12 +58,19 @@ pub struct App {
     pub policy: Policy,
     /// Questions to `/verify` that could not be decided, by `reason`.
     pub undecided: Counters,
+    /// Where the front listens, once it does.
+    pub address: OnceLock<SocketAddr>,
 }
 
 impl App {
     /// Nothing has been asked yet.
     pub fn new(service: Service, policy: Policy) -> Self {
-        Self { service, policy, undecided: Counters::new("reason", &verify::UNDECIDED) }
+        Self {
+            service,
+            policy,
+            undecided: Counters::new("reason", &verify::UNDECIDED),
+            address: OnceLock::new(),
+        }
     }
 }
 

@@ -4,8 +4,10 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::thread;
 
+use rustix::process::{Signal, kill_process};
+
 use crate::support::{Process, gatelet, temporary};
-use crate::{refused, run, stop_well};
+use crate::{pid, refused, run, stop_well};
 
 fn healthy(variables: &[(&str, &str)], args: &[&str]) {
     let output = run(gatelet().arg("healthcheck").args(args).envs(variables.iter().copied()));
@@ -44,6 +46,42 @@ fn a_server_on_all_addresses_is_found() {
         healthy(&[("GATELET_LISTEN", &server.address.to_string())], &[]);
         stop_well(server);
     }
+}
+
+#[test]
+fn the_server_of_the_data_directory_is_asked_wherever_it_listens() {
+    let nobody = ("GATELET_LISTEN", "127.0.0.1:1"); // as in a container whose server has a flag
+    let dir = temporary();
+    let data = dir.path().to_str().unwrap();
+    for listen in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"] {
+        let server = Process::start(dir.path(), &["--listen", listen]);
+        healthy(&[("GATELET_DATA_DIR", data)], &[]);
+        healthy(&[("GATELET_DATA_DIR", data), nobody], &[]);
+        healthy(&[nobody], &["--data-dir", data]);
+        // A flag says which server is meant.
+        let mut given = gatelet();
+        given.args(["healthcheck", "--data-dir", data, "--listen", "127.0.0.1:1"]);
+        assert!(refused(&mut given, 1).contains("127.0.0.1:1 is not healthy"));
+        stop_well(server);
+    }
+    let text = refused(gatelet().args(["healthcheck", "--data-dir", data]).envs([nobody]), 1);
+    assert!(text.contains("127.0.0.1:1 is not healthy"), "{text}");
+}
+
+#[test]
+fn a_server_of_the_data_directory_that_hangs_is_not_looked_for_elsewhere() {
+    let (dir, other) = (temporary(), temporary());
+    let (server, alive) = (Process::start(dir.path(), &[]), Process::start(other.path(), &[]));
+    kill_process(pid(&server), Signal::STOP).unwrap();
+    let mut asked = gatelet();
+    asked
+        .args(["healthcheck", "--data-dir"])
+        .arg(dir.path())
+        .env("GATELET_LISTEN", alive.address.to_string());
+    let text = refused(&mut asked, 1);
+    kill_process(pid(&server), Signal::CONT).unwrap();
+    assert!(text.contains(&format!("the server of {} is not healthy: ", dir.path().display())), "{text}");
+    stop_well(server);
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn unknown_settings_are_refused() {
         &["--colour"][..],
         &["serve", "--colour=always"],
         &["--access_ttl", "15m"],
-        &["healthcheck", "--data-dir", "data"],
+        &["healthcheck", "--cache-mib", "16"],
         &["frobnicate"],
         &["serve", "now"],
     ] {

@@ -7,6 +7,7 @@ mod backup;
 mod client;
 mod keys;
 mod moves;
+mod server;
 mod users;
 mod verify;
 
@@ -187,6 +188,10 @@ fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
         .and(warp::get().and(call()).then(verify::show).or(other("GET")).unify())
         .map(named("/verify")).boxed();
 
+    let server = path!("server")
+        .and(warp::get().and(call()).then(server::show).or(other("GET")).unify())
+        .map(named("/server")).boxed();
+
     users.or(user).unify()
         .or(password).unify()
         .or(sessions).unify()
@@ -196,6 +201,7 @@ fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
         .or(export).unify()
         .or(backup).unify()
         .or(verify).unify()
+        .or(server).unify()
         .recover(unknown_path).unify()
         .boxed()
 }
