@@ -35,6 +35,7 @@ pub mod server;
 pub mod service;
 pub mod session;
 pub mod settings;
+pub mod signals;
 pub mod store;
 pub mod throttle;
 pub mod token;

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use rustix::process::DumpableBehavior;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use gatelet::clock::Clock;
@@ -19,6 +18,7 @@ use gatelet::logging::Logging;
 use gatelet::metrics::Logs;
 use gatelet::server::{MetricsListener, Server};
 use gatelet::settings::{self, Command, Settings, absolute};
+use gatelet::signals::Signals;
 
 fn main() -> ExitCode {
     // Whatever is written from here on is for this user alone.
@@ -151,24 +151,6 @@ async fn listen(settings: &Settings, logs: Logs) -> Result<(TcpListener, Option<
 /// How long a start waits for a command that uses the store: an import of a million users takes two minutes, on a small
 /// machine some more. A supervisor that is told that the directory is in use does not try again.
 const COMMANDS: Duration = Duration::from_secs(15 * 60);
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
-}
 
 fn refuse(exit: Exit, reason: &dyn std::fmt::Display) -> Exit {
     if log::log_enabled!(log::Level::Error) {

@@ -1,12 +1,16 @@
 //! Asking at a terminal for what it is not to show.
 
 use std::io::{self, Read, Write};
+use std::sync::mpsc::channel;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::thread;
 
 use rustix::process::{Signal, getpid, kill_process};
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use super::CommandError;
+use crate::signals::Signals;
 
 /// A terminal gives no longer lines. (As much as standard input reads at once, so that it keeps none of it.)
 const LINE_MAX: usize = 8 * 1024;
@@ -22,9 +26,12 @@ pub(super) fn unseen(question: &str) -> Result<Zeroizing<Vec<u8>>, CommandError>
     let mut modes = before.clone();
     modes.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
     modes.special_codes[SpecialCodeIndex::VEOL] = interrupt; // ends the line, and not us with the terminal like this
+    WATCH.call_once(watch);
+    *hidden() = Some(before.clone());
     tcsetattr(&terminal, OptionalActions::Now, &modes).map_err(io::Error::from)?;
     let line = ask(question);
     tcsetattr(&terminal, OptionalActions::Now, &before).map_err(io::Error::from)?;
+    *hidden() = None;
     let _ = writeln!(io::stderr()); // the end of the line was not seen either
     let mut line = line?;
     if line.last() == Some(&interrupt) {
@@ -39,6 +46,36 @@ pub(super) fn unseen(question: &str) -> Result<Zeroizing<Vec<u8>>, CommandError>
     }
     line.pop_if(|last| *last == b'\n');
     Ok(line)
+}
+
+/// How the terminal was before it stopped showing what is typed, as long as that is so.
+static HIDDEN: Mutex<Option<Termios>> = Mutex::new(None);
+
+static WATCH: Once = Once::new();
+
+fn hidden() -> MutexGuard<'static, Option<Termios>> {
+    HIDDEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From now on signals end the process with the terminal as it was before the question. Where the system gives no thread
+/// for that they end it as ever.
+fn watch() {
+    let (hears, ready) = channel();
+    let watcher = thread::Builder::new().name("signals".into()).spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
+        runtime.block_on(async {
+            let Ok(mut signals) = Signals::listen_beside_interrupt() else { return };
+            let _ = hears.send(());
+            let signal = signals.next().await;
+            if let Some(before) = &*hidden() {
+                let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
+            }
+            std::process::exit(signal.exit_code());
+        });
+    });
+    if watcher.is_ok() {
+        let _ = ready.recv(); // an error once it has given up
+    }
 }
 
 fn ask(question: &str) -> io::Result<Zeroizing<Vec<u8>>> {

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -61,9 +63,17 @@ fn until_told_to_close(
     unreachable!()
 }
 
+/// A server that was started to hear all signals, or to ignore one, whatever its caller ignores.
+fn start_with_signals(dir: &Path, signals: &str, args: &[&str]) -> Process {
+    let serve = serve(dir, args);
+    let mut command = Command::new("env");
+    command.env_clear().arg("--default-signal").arg(signals).arg(serve.get_program()).args(serve.get_args());
+    Process::spawn(&mut command).unwrap()
+}
+
 fn cuts_nothing_in_mid_load(with: Signal) {
     let dir = temporary();
-    let server = Process::start(dir.path(), &["--log", "warn"]);
+    let server = start_with_signals(dir.path(), "--default-signal", &["--log", "warn"]);
     register(&server, "anna");
     let tokens = log_in(&server, "anna");
     let bearer = format!("Bearer {}", tokens.access);
@@ -115,6 +125,28 @@ fn sigterm_in_mid_load_cuts_nothing() {
 #[test]
 fn sigint_in_mid_load_cuts_nothing() {
     cuts_nothing_in_mid_load(Signal::INT);
+}
+
+#[test]
+fn sighup_in_mid_load_cuts_nothing() {
+    cuts_nothing_in_mid_load(Signal::HUP);
+}
+
+#[test]
+fn sigquit_in_mid_load_cuts_nothing() {
+    cuts_nothing_in_mid_load(Signal::QUIT);
+}
+
+#[test]
+fn a_server_under_nohup_outlives_its_terminal() {
+    let dir = temporary();
+    let server = start_with_signals(dir.path(), "--ignore-signal=HUP", &[]);
+    for _ in 0..100 {
+        signal(&server, Signal::HUP);
+        assert_eq!(server.client().call("GET", "/healthz", None, None).status, 200);
+    }
+    let log = stop_well(server);
+    assert!(!log.contains("SIGHUP"), "{log}");
 }
 
 #[test]

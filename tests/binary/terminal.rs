@@ -7,10 +7,16 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::CHEAP;
 use crate::{WATCHDOG, watched};
+
+/// The only child of a process.
+fn child_of(id: &str) -> String {
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+    children.trim().to_owned()
+}
 
 /// A command at a terminal: `script` makes one and passes on what is typed.
 pub(crate) struct Terminal {
@@ -33,8 +39,8 @@ impl Terminal {
     /// The same in a shell that shows how the terminal is when the command has ended.
     pub(crate) fn open_in_shell(dir: &Path, args: &[&str]) -> Self {
         let gatelet = env!("CARGO_BIN_EXE_gatelet");
-        // Whatever runs the tests may have Ctrl-C ignored, which is passed on.
-        let gatelet = format!("env --default-signal=INT {gatelet}");
+        // The caller of the tests may have signals ignored, which is passed on.
+        let gatelet = format!("env --default-signal {gatelet}");
         Self::run(dir, &format!("{gatelet} {}; code=$?; stty -a; exit $code", args.join(" ")), &[])
     }
 
@@ -63,6 +69,13 @@ impl Terminal {
     pub(crate) fn interrupt_unseen(&mut self, prompt: &str) {
         self.await_unseen(prompt);
         self.script.stdin.as_mut().unwrap().write_all(b"half a\x03").unwrap();
+    }
+
+    /// Waits for a prompt and for the terminal to show no longer what is typed, and ends the command in the shell.
+    pub(crate) fn kill_unseen(&mut self, prompt: &str, signal: Signal) {
+        self.await_unseen(prompt);
+        let command = child_of(&child_of(&self.script.id().to_string()));
+        kill_process(Pid::from_raw(command.parse().unwrap()).unwrap(), signal).unwrap();
     }
 
     fn await_unseen(&mut self, prompt: &str) {
@@ -98,10 +111,9 @@ impl Terminal {
     }
 
     fn echoes(&self) -> bool {
-        let id = self.script.id();
-        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        let child = child_of(&self.script.id().to_string());
         // What it has open is root's alone to see; the number of its terminal is not: field 7 of proc(5).
-        let stat = fs::read_to_string(format!("/proc/{}/stat", children.trim())).unwrap();
+        let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap();
         let device: u32 = stat.rsplit_once(") ").unwrap().1.split(' ').nth(4).unwrap().parse().unwrap();
         let terminal = format!("/dev/pts/{}", device & 0xff | device >> 12 & 0xf_ff00);
         let output = Command::new("stty").args(["-a", "-F", &terminal]).output().unwrap();

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::support::{CHEAP, Process, Reply, Tokens, credentials, gatelet, temporary};
 use crate::terminal::Terminal;
 use crate::{Said, get, register, stop_well};
@@ -394,6 +396,20 @@ fn at_a_terminal_ctrl_c_ends_it_as_a_signal_does_and_leaves_the_terminal_as_it_w
         let (code, shown) = terminal.end();
         assert_eq!(code, Some(130), "{shown}");
         assert!(!shown.contains("half a") && !shown.contains("added"), "{shown}");
+        let modes: Vec<_> = shown.split_whitespace().collect();
+        assert!(["echo", "isig", "icanon"].iter().all(|mode| modes.contains(mode)), "{shown}");
+    }
+    assert!(!dir.path().join("store").exists());
+}
+
+#[test]
+fn at_a_terminal_a_signal_ends_it_and_leaves_the_terminal_as_it_was() {
+    let dir = temporary();
+    for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129), (Signal::QUIT, 131)] {
+        let mut terminal = Terminal::open_in_shell(dir.path(), &["user", "add", "anna"]);
+        terminal.kill_unseen("Password: ", signal);
+        let (ended, shown) = terminal.end();
+        assert_eq!(ended, Some(code), "{shown}");
         let modes: Vec<_> = shown.split_whitespace().collect();
         assert!(["echo", "isig", "icanon"].iter().all(|mode| modes.contains(mode)), "{shown}");
     }
