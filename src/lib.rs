@@ -26,6 +26,7 @@ mod durable_file;
 pub mod exit;
 pub mod http;
 pub mod key;
+pub mod listen;
 pub mod logging;
 mod machine;
 pub mod metrics;

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use gatelet::clock::Clock;
 use gatelet::command;
 use gatelet::exit::Exit;
+use gatelet::listen;
 use gatelet::logging::Logging;
 use gatelet::metrics::Logs;
 use gatelet::server::{MetricsListener, Server};
@@ -76,6 +77,19 @@ async fn run(settings: &Settings, logs: Logs) -> Exit {
         Ok(signals) => signals,
         Err(error) => return refuse(Exit::Other, &error),
     };
+    // Before the store is opened, so that commands can use it meanwhile.
+    let addresses = async {
+        for (address, setting) in wanted(settings) {
+            listen::await_address(address, setting).await;
+        }
+    };
+    tokio::select! {
+        () = addresses => {}
+        signal = signals.next() => {
+            log::info!("{signal} received before there was an address to listen on");
+            return Exit::Stopped;
+        }
+    }
     let opened = tokio::select! {
         opened = Server::open_within(COMMANDS, settings, Arc::new(Clock::system())) => opened,
         signal = signals.next() => {
@@ -88,7 +102,14 @@ async fn run(settings: &Settings, logs: Logs) -> Exit {
         Ok(server) => ManuallyDrop::new(server),
         Err(error) => return refuse(error.exit(), &error),
     };
-    let (listener, metrics) = match listen(settings, logs).await {
+    let bound = tokio::select! {
+        bound = bind(settings, logs) => bound,
+        signal = signals.next() => {
+            log::info!("{signal} received before there was an address to listen on");
+            return server.close().await;
+        }
+    };
+    let (listener, metrics) = match bound {
         Ok(bound) => bound,
         Err(reason) => {
             server.close().await;
@@ -134,17 +155,22 @@ fn what_starts(settings: &Settings, address: SocketAddr, metrics: Option<SocketA
     text
 }
 
+const LISTEN: &str = "--listen";
+const METRICS_LISTEN: &str = "--metrics-listen";
+
+/// Where the settings want a server to listen, and which of them.
+fn wanted(settings: &Settings) -> impl Iterator<Item = (SocketAddr, &'static str)> {
+    let metrics = settings.metrics_listen.map(|address| (address, METRICS_LISTEN));
+    [(settings.listen(), LISTEN)].into_iter().chain(metrics)
+}
+
 /// Listens wherever the settings say. The error names the setting.
-async fn listen(settings: &Settings, logs: Logs) -> Result<(TcpListener, Option<MetricsListener>), String> {
-    let bind = async |address: SocketAddr, setting: &str| {
-        let listener = TcpListener::bind(address).await;
-        listener.map_err(|error| format!("cannot listen on {address}: {error} ({setting})"))
-    };
-    let listener = bind(settings.listen(), "--listen").await?;
+async fn bind(settings: &Settings, logs: Logs) -> Result<(TcpListener, Option<MetricsListener>), String> {
+    let listener = listen::bind(settings.listen(), LISTEN).await?;
     let Some(address) = settings.metrics_listen else {
         return Ok((listener, None));
     };
-    let metrics = MetricsListener { listener: bind(address, "--metrics-listen").await?, logs };
+    let metrics = MetricsListener { listener: listen::bind(address, METRICS_LISTEN).await?, logs };
     Ok((listener, Some(metrics)))
 }
 

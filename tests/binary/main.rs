@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod address;
 mod backup_command;
 mod completions;
 mod console;
