@@ -259,7 +259,8 @@ impl Server {
         let (open, max) = (front.open_connections(), self.limits.max_connections);
         let page =
             MetricsPage::new(Arc::clone(&self.app), metrics, move || Connections { open: open(), max });
-        let limits = Limits { max_connections: SCRAPERS_MAX, ..Limits::default() };
+        let trusted_proxies = self.limits.trusted_proxies.clone();
+        let limits = Limits { max_connections: SCRAPERS_MAX, trusted_proxies, ..Limits::default() };
         Front::new(http::metrics_routes(Arc::new(page)), limits)
     }
 

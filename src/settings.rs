@@ -176,7 +176,7 @@ pub struct Settings {
     #[arg(long, env = "GATELET_REGISTRATION_LIMIT", default_value_t = Allowance::REGISTRATIONS, value_name = "N,SPAN|off")]
     pub registration_limit: Allowance,
 
-    /// Addresses and networks of proxies, separated by commas, whose X-Forwarded-For is believed
+    /// Addresses and networks of proxies, separated by commas, whose X-Forwarded-For or Forwarded is believed
     #[arg(
         long,
         env = "GATELET_TRUSTED_PROXIES",

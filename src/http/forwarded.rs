@@ -1,11 +1,18 @@
-//! Who the client is when it comes through a proxy: `X-Forwarded-For`, believed only from proxies that are trusted.
+//! Who the client is when it comes through a proxy: `X-Forwarded-For` or `Forwarded` (RFC 7239), believed only from
+//! proxies that are trusted.
+
+mod node;
+mod notices;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
+use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName};
 use ipnet::{IpNet, Ipv4Net};
+
+use notices::Notices;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -30,22 +37,45 @@ impl TrustedProxies {
     /// The address of the client whose request came from `peer`: `peer` itself, unless that is trusted.
     ///
     /// A client can send a header of its own, and each proxy appends the address it was called from. So the header
-    /// is read from its end, past trusted proxies, to the first address that is none: the last one that somebody
-    /// trusted has seen. What stands before it is hearsay. Where the header ends earlier, or in something that is no
+    /// is read from its end, past trusted proxies, to the first address that is none: the last one that a trusted proxy
+    /// has seen. What stands before it is hearsay. Where the header ends earlier, or in something that is no
     /// address, the last address read counts.
+    ///
+    /// `Forwarded` is read where there is no `X-Forwarded-For`: a proxy that appends to the one passes on what a client
+    /// writes into the other.
     ///
     /// IPv4 in IPv6 (`::ffff:192.0.2.1`) is answered as IPv4.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let mut client = peer.to_canonical();
-        // Several lines are one list (RFC 9110, section 5.3).
-        let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
-        let mut entries = lines.flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b','));
-        while self.trusts(client)
-            && let Some(address) = entries.next().and_then(address)
-        {
-            client = address;
+        self.look(peer, headers).0
+    }
+
+    /// The client's address, and what of the headers was not taken.
+    fn look<'h>(&self, peer: IpAddr, headers: &'h HeaderMap) -> (IpAddr, Option<Doubt<'h>>) {
+        let peer = peer.to_canonical();
+        let (name, header, read): (_, _, fn(&[u8]) -> _) = if headers.contains_key(X_FORWARDED_FOR) {
+            (X_FORWARDED_FOR, "X-Forwarded-For", node::x_forwarded_for)
+        } else if headers.contains_key(FORWARDED) {
+            (FORWARDED, "Forwarded", node::forwarded)
+        } else {
+            return (peer, None);
+        };
+        if !self.trusts(peer) {
+            return (peer, Some(Doubt::Untrusted { peer, header }));
         }
-        client
+        let mut client = peer;
+        // Several lines are one list (RFC 9110, section 5.3). A comma within quotes stands in no address: what is cut
+        // there cannot be read.
+        let lines = headers.get_all(name).iter().rev();
+        for entry in lines.flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b',')) {
+            match read(entry) {
+                Some(address) => client = address,
+                None => return (client, Some(Doubt::Unreadable { proxy: client, header, entry })),
+            }
+            if !self.trusts(client) {
+                break;
+            }
+        }
+        (client, None)
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
@@ -53,11 +83,34 @@ impl TrustedProxies {
     }
 }
 
-/// An entry of the header; some proxies add the port.
-fn address(entry: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(entry).ok()?.trim();
-    let address = text.parse().or_else(|_| text.parse().map(|socket: SocketAddr| socket.ip()));
-    address.ok().map(|address| address.to_canonical())
+/// What a peer or a proxy says about a client and is not taken.
+#[derive(Clone, Copy, Debug)]
+enum Doubt<'h> {
+    /// The peer is no trusted proxy.
+    Untrusted { peer: IpAddr, header: &'static str },
+    /// What the proxy has written is no address.
+    Unreadable { proxy: IpAddr, header: &'static str, entry: &'h [u8] },
+}
+
+/// Finds clients' addresses, and tells the log, once for each proxy, where that cannot work.
+pub(super) struct Clients {
+    trusted: TrustedProxies,
+    notices: Notices,
+}
+
+impl Clients {
+    pub(super) fn new(trusted: TrustedProxies) -> Self {
+        Self { trusted, notices: Notices::default() }
+    }
+
+    /// [`TrustedProxies::client`].
+    pub(super) fn address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let (client, doubt) = self.trusted.look(peer, headers);
+        if let Some(doubt) = doubt {
+            self.notices.tell(doubt);
+        }
+        client
+    }
 }
 
 /// One entry of the setting.
@@ -157,16 +210,32 @@ mod tests {
     }
 
     #[test]
-    fn entries_may_have_ports_and_spaces() {
-        for (entry, address) in [
-            ("192.0.2.1", "192.0.2.1"),
-            ("192.0.2.1:567", "192.0.2.1"),
-            ("2001:db8::1", "2001:db8::1"),
-            ("[2001:db8::1]:567", "2001:db8::1"),
-            ("\t 192.0.2.1:567 ", "192.0.2.1"),
-            ("[::ffff:192.0.2.1]:567", "192.0.2.1"),
+    fn forwarded_is_read_where_it_stands_alone() {
+        let proxies: TrustedProxies = "10.0.0.0/8, ::1".parse().unwrap();
+        let client = |lines: &[(HeaderName, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, line) in lines {
+                headers.append(name, line.parse().unwrap());
+            }
+            proxies.client("10.0.0.1".parse().unwrap(), &headers).to_string()
+        };
+        for (lines, expected) in [
+            (&[(FORWARDED, "for=192.0.2.1")][..], "192.0.2.1"),
+            (
+                &[(FORWARDED, "for=192.0.2.1, for=\"[2001:db8::1]:443\";proto=https, for=10.0.0.2")],
+                "2001:db8::1",
+            ),
+            (&[(FORWARDED, "for=198.51.100.7"), (FORWARDED, "for=192.0.2.1")], "192.0.2.1"),
+            // What a client opens, the proxy's own element is not part of.
+            (&[(FORWARDED, "for=\", for=192.0.2.1")], "192.0.2.1"),
+            // What a client has as its host is no element.
+            (&[(FORWARDED, "for=192.0.2.1;host=\"x, for=1.2.3.4\"")], "10.0.0.1"),
+            (&[(FORWARDED, "for=192.0.2.1, for=_hidden")], "10.0.0.1"),
+            (&[(FORWARDED, "for=192.0.2.1, for=unknown, for=10.0.0.2")], "10.0.0.2"),
+            (&[(FORWARDED, "for=198.51.100.7"), (X_FORWARDED_FOR, "192.0.2.1")], "192.0.2.1"),
+            (&[(FORWARDED, "for=198.51.100.7"), (X_FORWARDED_FOR, "unknown")], "10.0.0.1"),
         ] {
-            assert_eq!(client("10.0.0.1", &[entry]), address);
+            assert_eq!(client(lines), expected, "{lines:?}");
         }
     }
 

@@ -25,6 +25,7 @@ use warp::reply::Response;
 
 use super::answer::Route;
 use super::connection::{Activity, Watched};
+use super::forwarded::Clients;
 use super::{CorsOrigins, Routes, TrustedProxies};
 use crate::audit::Origin;
 use crate::logging::{self, Kind, chosen};
@@ -73,6 +74,7 @@ pub struct Limits {
 pub struct Front {
     routes: Routes,
     connections: Arc<Connections>,
+    clients: Clients,
     limits: Limits,
     requests: Option<Requests>,
 }
@@ -80,7 +82,8 @@ pub struct Front {
 impl Front {
     /// A front for `routes`.
     pub fn new(routes: Routes, limits: Limits) -> Self {
-        Self { routes, connections: Arc::default(), limits, requests: None }
+        let clients = Clients::new(limits.trusted_proxies.clone());
+        Self { routes, connections: Arc::default(), clients, limits, requests: None }
     }
 
     /// Counts requests from now on.
@@ -222,7 +225,7 @@ impl Front {
     where
         S: tower_service::Service<Request<Incoming>, Response = Response, Error = Infallible>,
     {
-        let client = self.limits.trusted_proxies.client(peer.ip(), request.headers());
+        let client = self.clients.address(peer.ip(), request.headers());
         let origin = Arc::new(Origin::new(client, request_id(request.headers())));
         let mut line = AccessLine {
             requests: self.requests.as_ref(),

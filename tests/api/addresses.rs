@@ -3,10 +3,12 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
+use gatelet::http::TrustedProxies;
+use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
 use crate::refusal::Refusal;
-use crate::support::{Client, Process, Reply, TestServer, credentials, request, temporary};
+use crate::support::{Client, Process, Random, Reply, TestServer, credentials, request, temporary};
 
 const PASSWORD: &str = "correct horse";
 
@@ -207,4 +209,186 @@ fn registrations_count_for_the_clients_address_as_well() {
             assert_eq!(reply.json(), expected);
         }
     }
+}
+
+#[test]
+fn an_address_is_the_same_client_in_every_form_that_proxies_write() {
+    let server = Watched::trusting("127.0.0.1,10.0.0.0/8");
+    server.expect_one_client(&[
+        &["2001:db8::1"],
+        &["[2001:db8::1]"],
+        &["[2001:db8::1]:443"],
+        &["[2001:db8::1]:"],
+        &["\"[2001:db8::1]:443\""],
+        &["2001:db8::1%eth0"],
+        &["198.51.100.1,[2001:db8::1%25eth0]:443 , 10.0.0.7:"],
+        &["198.51.100.1", "\"2001:db8::1\""],
+    ]);
+    server.expect_one_client(&[
+        &["192.0.2.1"],
+        &["192.0.2.1:"],
+        &["192.0.2.1:443"],
+        &["\"192.0.2.1:443\""],
+        &["[::ffff:192.0.2.1]:443"],
+        &["::ffff:c000:201"],
+    ]);
+    server.expect_one_client(&[&["fe80::1%eth0"], &["[fe80::1]"]]);
+    server.expect_one_client(&[&["127.0.0.1"], &["unknown"], &["_hidden"], &["unix:"]]);
+}
+
+/// A failed login of the client whom these lines of `Forwarded` name.
+fn forwarded(server: &Watched, lines: &[&str], more: &[(&str, &str)]) -> u16 {
+    let mut headers = vec![("Content-Type", "application/json")];
+    headers.extend(lines.iter().map(|line| ("Forwarded", *line)));
+    headers.extend(more);
+    let body = credentials("nobody", PASSWORD).to_string();
+    server.0.client().send("POST", "/login", &headers, Some(body.as_bytes())).status
+}
+
+#[test]
+fn a_trusted_proxy_that_sends_only_forwarded_is_understood() {
+    let server = Watched::trusting("127.0.0.1,10.0.0.0/8");
+    for (lines, status) in [
+        (&["for=192.0.2.1"][..], 401),
+        (&["For=\"192.0.2.1:4711\";proto=https;host=example.org"], 429),
+        (&["for=198.51.100.1, for=192.0.2.1;by=10.0.0.1, for=10.0.0.2"], 429),
+        (&["for=198.51.100.1", "for=192.0.2.1"], 429),
+        (&["for=\"[2001:db8:cafe::17]:4711\""], 401),
+        (&["FOR=\"[2001:db8:cafe::18]\""], 429),
+        (&["for=_hidden"], 401),
+        (&["for=198.51.100.1, for=unknown"], 429),
+    ] {
+        assert_eq!(forwarded(&server, lines, &[]), status, "{lines:?}");
+    }
+    // Where both stand, the proxy appends to the one and passes the other on: a client may have written it.
+    assert_eq!(forwarded(&server, &["for=198.51.100.1"], &[("X-Forwarded-For", "192.0.2.1")]), 429);
+    assert!(server.is_new(&["198.51.100.1"]), "whom a client has named");
+    let server = Watched::trusting("10.0.0.0/8");
+    assert_eq!(forwarded(&server, &["for=192.0.2.1"], &[]), 401);
+    assert_eq!(forwarded(&server, &["for=192.0.2.2"], &[]), 429, "a stranger is believed nothing");
+}
+
+/// An address in one of the forms that proxies write.
+fn written(address: IpAddr, random: &mut Random) -> String {
+    let port = ["", ":", ":443", ":_p"][random.below(4)];
+    let text = match (address, random.below(3)) {
+        (IpAddr::V4(address), 0) => format!("[{}]{port}", address.to_ipv6_mapped()),
+        (IpAddr::V4(_), _) => format!("{address}{port}"),
+        (IpAddr::V6(_), 0) => format!("[{address}]{port}"),
+        (IpAddr::V6(_), 1) => format!("{address}%eth0"),
+        (IpAddr::V6(_), _) => address.to_string(),
+    };
+    if random.below(3) == 0 { format!("\"{text}\"") } else { text }
+}
+
+/// Chains of addresses and of what is none, in lines as they come, against a list that is read from its end.
+#[test]
+fn the_client_is_the_last_address_that_is_no_trusted_proxys_or_the_one_before_what_cannot_be_read() {
+    let mut random = Random::begin("the_client_is_the_last_address");
+    let trusted: TrustedProxies = "10.0.0.0/8,fd00::/8".parse().unwrap();
+    let addresses =
+        ["10.0.0.2", "10.9.8.7", "fd00::3", "192.0.2.1", "198.51.100.7", "2001:db8::1", "fe80::9"];
+    let junk = [
+        "",
+        "unknown",
+        "_hidden",
+        "x",
+        "192.0.2.256",
+        "[2001:db8::1",
+        "\"192.0.2.1",
+        "1.2.3.4 5.6.7.8",
+        "\u{ff}",
+    ];
+    for _ in 0..20_000 {
+        let chain: Vec<Option<IpAddr>> = (0..random.below(6))
+            .map(|_| (random.below(5) > 0).then(|| addresses[random.below(addresses.len())].parse().unwrap()))
+            .collect();
+        let peer: IpAddr = addresses[random.below(addresses.len())].parse().unwrap();
+        let is_proxy =
+            |address: IpAddr| address.to_string().starts_with("10.") || address.to_string().starts_with("fd");
+
+        let mut expected = peer;
+        for entry in chain.iter().rev() {
+            match entry {
+                Some(address) if is_proxy(expected) => expected = *address,
+                _ => break,
+            }
+        }
+
+        for name in ["x-forwarded-for", "forwarded"] {
+            let entries: Vec<String> = chain
+                .iter()
+                .map(|entry| {
+                    let node = match entry {
+                        Some(address) => written(*address, &mut random),
+                        None => junk[random.below(junk.len())].to_owned(),
+                    };
+                    match name {
+                        "forwarded" if node.starts_with('"') => format!("proto=http;for={node}"),
+                        "forwarded" => format!("For={node};by=_x"),
+                        _ => node,
+                    }
+                })
+                .collect();
+            let mut headers = HeaderMap::new();
+            for line in entries.chunks(1 + random.below(3)) {
+                let text = line.join([",", ", ", "\t,  "][random.below(3)]);
+                headers.append(name, HeaderValue::from_bytes(text.as_bytes()).unwrap());
+            }
+            assert_eq!(trusted.client(peer, &headers), expected, "{peer}: {headers:?}");
+        }
+    }
+}
+
+/// The lines of a log that speak of a header.
+fn complaints(log: &str) -> Vec<&str> {
+    log.lines().filter(|line| line.contains(" sends ")).collect()
+}
+
+#[test]
+fn a_peer_whose_header_is_not_believed_is_named_once() {
+    let dir = temporary();
+    let server = Process::start(dir.path(), &["--trusted-proxies", "::1,10.0.0.0/8"]);
+    for header in ["X-Forwarded-For", "X-Forwarded-For", "Forwarded"] {
+        for _ in 0..50 {
+            server.client().send("GET", "/healthz", &[(header, "192.0.2.1")], None);
+        }
+    }
+    let log = server.stop().log;
+    let [line] = complaints(&log)[..] else { panic!("{log}") };
+    assert!(line.contains("WARN"), "{line}");
+    assert!(line.contains("127.0.0.1 sends X-Forwarded-For and is not among --trusted-proxies"), "{line}");
+    assert!(!log.contains("192.0.2.1"), "{log}");
+}
+
+#[test]
+fn what_a_proxy_sends_and_cannot_be_read_is_shown_once_and_cannot_harm_the_log() {
+    let dir = temporary();
+    let server = Process::start(dir.path(), &["--trusted-proxies", "127.0.0.1,10.0.0.0/8"]);
+    let mut client = server.client();
+    let mut send = |header: &str, value: &str| client.send("GET", "/healthz", &[(header, value)], None);
+    send("X-Forwarded-For", "192.0.2.1"); // is read
+    let long = "\u{9b}31m\u{202e}".repeat(1000);
+    for _ in 0..50 {
+        send("X-Forwarded-For", &long);
+        send("X-Forwarded-For", "unknown");
+    }
+    for n in 0..100 {
+        send("Forwarded", &format!("for=_hidden, for=10.0.0.{n}"));
+    }
+    let log = server.stop().log;
+    let lines = complaints(&log);
+    assert_eq!(lines.len(), 16, "no more than that: {log}");
+    assert!(
+        lines[0].contains("the proxy 127.0.0.1 sends a client's address in X-Forwarded-For"),
+        "{}",
+        lines[0]
+    );
+    assert!(lines[0].contains(r"\u{9b}31m") && lines[0].contains("and more"), "{}", lines[0]);
+    assert!(
+        lines.iter().all(|line| line.len() < 2000 && !line.contains(['\u{9b}', '\u{202e}'])),
+        "{lines:?}"
+    );
+    assert!(lines[1].contains("the proxy 10.0.0.0 ") && lines[1].contains("Forwarded"), "{}", lines[1]);
+    assert!(lines[1].contains(r#""for=_hidden""#), "{}", lines[1]);
 }
