@@ -14,6 +14,7 @@ mod fields;
 mod forwarded;
 mod front;
 mod health;
+mod json;
 mod keys;
 mod login;
 mod logout;

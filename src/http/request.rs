@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::answer::{ApiError, FieldErrors};
 use super::connection::Activity;
+use super::json::{Json, Object};
 use crate::audit::Origin;
 
 /// The most bytes a body may have: names and passwords at their longest, escaped, fit several times.
@@ -78,7 +79,7 @@ pub(super) fn document_of(
 ) -> impl Filter<Extract = (Result<Document, ApiError>,), Error = Rejection> + Copy {
     warp::header::headers_cloned().and(body(max)).map(|headers: HeaderMap, body: Body| {
         let body = body?; // read first, so that the client can hear the answer
-        if !headers.get(CONTENT_TYPE).is_none_or(is_json) {
+        if !headers.get_all(CONTENT_TYPE).iter().all(is_json) {
             return Err(ApiError::NotDeclaredJson);
         }
         Document::parse(&body)
@@ -162,19 +163,23 @@ async fn collect<B: Buf>(
 
 impl Document {
     fn parse(bytes: &[u8]) -> Result<Self, ApiError> {
-        let fields = if bytes.is_empty() {
-            Map::new()
+        let Object { fields, repeated } = if bytes.is_empty() {
+            Object::default()
         } else {
             match serde_json::from_slice(bytes) {
-                Ok(Value::Object(fields)) => fields,
-                Ok(_) => {
+                Ok(Json::Object(object)) => object,
+                Ok(Json::Other) => {
                     let text = vec!["Invalid input type.".to_owned()];
                     return Err(ApiError::Fields([("_schema".into(), text)].into()));
                 }
                 Err(_) => return Err(ApiError::NotJson),
             }
         };
-        Ok(Self { fields, errors: FieldErrors::new() })
+        let mut document = Self { fields, errors: FieldErrors::new() };
+        for field in repeated {
+            document.errors.insert(Cow::Owned(field), vec!["Given more than once.".to_owned()]);
+        }
+        Ok(document)
     }
 
     /// A required text.

@@ -169,12 +169,52 @@ fn a_body_in_chunks_is_read_whole() {
     assert_eq!(send(&server, "/login", &body, true).status, 200);
 }
 
+/// Some readers take the first, others the last: a proxy that looks into bodies would see another login than we.
 #[test]
-fn of_a_field_that_stands_there_twice_the_last_counts() {
+fn a_field_that_stands_there_twice_is_refused_and_named_with_all_else() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
-    let body = br#"{"username":"bert","password":"correct horse","username":"anna"}"#;
-    assert_eq!(server.client().send("POST", "/login", &[], Some(body)).status, 200);
+    let twice = json!(["Given more than once."]);
+    for (body, errors) in [
+        (r#"{"username":"anna","password":"correct horse","username":"anna"}"#, json!({"username": twice})),
+        (r#"{"username":"bert","password":"correct horse","username":"anna"}"#, json!({"username": twice})),
+        (r#"{"username":"anna","password":"x","pass\u0077ord":"correct horse"}"#, json!({"password": twice})),
+        (
+            r#"{"username":null,"username":"anna","username":7}"#,
+            json!({
+                "username": ["Given more than once.", "Field may not be null."],
+                "password": ["Missing data for required field."],
+            }),
+        ),
+        (
+            r#"{"username":"anna","password":"correct horse","a":1,"a":1}"#,
+            json!({
+                "a": ["Given more than once.", "Unknown field."],
+            }),
+        ),
+    ] {
+        let reply = server.client().send("POST", "/login", &[], Some(body.as_bytes()));
+        expect_fields(&reply, &errors, body);
+    }
+    let body = br#"{"username":"bert","password":"correct horse","username":"bert"}"#;
+    let reply = server.client().send("POST", "/register", &[], Some(body));
+    expect_fields(&reply, &json!({"username": twice}), "register");
+    let reply = server.client().post("/login", &credentials("bert", "correct horse"));
+    Refusal::InvalidCredentials.expect(&reply, "nobody was made");
+}
+
+#[test]
+fn of_two_declared_types_both_must_be_json() {
+    let server = TestServer::start();
+    server.register("anna", "correct horse");
+    let body = credentials("anna", "correct horse").to_string();
+    for (other, status) in [("application/json", 200), ("text/plain", 415)] {
+        for types in [["application/json", other], [other, "application/json"]] {
+            let headers = types.map(|value| ("Content-Type", value));
+            let reply = server.client().send("POST", "/login", &headers, Some(body.as_bytes()));
+            assert_eq!(reply.status, status, "{types:?}");
+        }
+    }
 }
 
 #[test]
