@@ -16,7 +16,7 @@ use crate::clock::{Clock, ClockBehind};
 use crate::durable_file;
 use crate::exit::Exit;
 use crate::http::console::{self, Console};
-use crate::http::{self, App, Front, Limits, MetricsPage};
+use crate::http::{self, App, Front, Hosts, Limits, MetricsPage};
 use crate::machine;
 use crate::metrics::{Connections, Logs, Metrics};
 use crate::password::{HashPool, Password, PoolStartError};
@@ -175,6 +175,8 @@ impl Server {
                 max_connections: usize::try_from(fit).unwrap_or(usize::MAX),
                 trusted_proxies: settings.trusted_proxies.clone(),
                 cors_origins: settings.cors_origins.clone(),
+                // Without tokens, a page whose name leads to this machine would be let in like its owner.
+                hosts: if settings.dev && !settings.dev_anywhere { Hosts::Loopback } else { Hosts::Any },
             },
             data_dir: settings.data_dir().to_owned(),
         })

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, LINK, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, LINK, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
@@ -135,6 +137,12 @@ pub(super) enum ApiError {
     },
     NotDeclaredJson,
     BodyTooSlow,
+    /// There is not one `Host`, or it is none.
+    BadHost,
+    /// The target is neither a path nor a URL by http.
+    BadTarget,
+    /// For another host, where only this machine's own names are served.
+    OtherHost,
     UnknownPath,
     WrongMethod {
         allow: &'static str,
@@ -305,6 +313,17 @@ impl From<ApiError> for RefusalAnswer {
                 "The body must be JSON (Content-Type: application/json).",
             ),
             ApiError::BodyTooSlow => said(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time."),
+            ApiError::BadHost => {
+                said(StatusCode::BAD_REQUEST, "A request needs one Host, and a valid one.").closing()
+            }
+            ApiError::BadTarget => {
+                said(StatusCode::BAD_REQUEST, "The target must be a path, or a URL with a host and no user.")
+                    .closing()
+            }
+            ApiError::OtherHost => said(
+                StatusCode::MISDIRECTED_REQUEST,
+                "With --dev, Host must name this machine: localhost, 127.0.0.1 or [::1] (--dev-anywhere allows others).",
+            ),
             ApiError::UnknownPath => generic(StatusCode::NOT_FOUND, None),
             ApiError::WrongMethod { allow } => {
                 generic(StatusCode::METHOD_NOT_ALLOWED, None).and(ALLOW, allow.into())
@@ -314,6 +333,11 @@ impl From<ApiError> for RefusalAnswer {
 }
 
 impl RefusalAnswer {
+    /// Where a request begins and ends may be in doubt as well: nothing more is read on its connection.
+    fn closing(self) -> Self {
+        self.and(CONNECTION, "close".into())
+    }
+
     fn and(self, name: HeaderName, value: Cow<'static, str>) -> Self {
         Self { header: Some((name, value)), ..self }
     }

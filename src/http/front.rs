@@ -21,11 +21,12 @@ use log::kv::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
-use warp::reply::Response;
+use warp::reply::{Reply as _, Response};
 
 use super::answer::Route;
 use super::connection::{Activity, Watched};
 use super::forwarded::Clients;
+use super::target::{self, Hosts};
 use super::{CorsOrigins, Routes, TrustedProxies};
 use crate::audit::Origin;
 use crate::logging::{self, Kind, chosen};
@@ -68,6 +69,8 @@ pub struct Limits {
     pub trusted_proxies: TrustedProxies,
     /// Origins whose pages may read answers.
     pub cors_origins: CorsOrigins,
+    /// Which hosts requests may be for.
+    pub hosts: Hosts,
 }
 
 /// Serves routes on a listener.
@@ -241,9 +244,12 @@ impl Front {
         if request.headers().get_all(AUTHORIZATION).iter().nth(1).is_some() {
             request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static("Bearer several"));
         }
-        let mut response = match service.call(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
+        let mut response = match target::check(&request, self.limits.hosts) {
+            Ok(()) => match service.call(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            },
+            Err(refusal) => refusal.into_response(),
         };
         if let Some(asked) = cross_origin {
             asked.permit(&mut response);

@@ -25,6 +25,7 @@ mod refresh;
 mod register;
 mod request;
 mod session;
+mod target;
 mod user;
 mod verify;
 
@@ -49,6 +50,7 @@ pub use front::{Front, Limits};
 pub use metrics::MetricsPage;
 use openapi::{ApiDocument, Documented, Served, operations};
 use request::{bearer, document, no_document, origin, query, raw_query};
+pub use target::Hosts;
 use user::Target;
 
 /// What handlers need besides the request.

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::refusal::{Refusal, expect, expect_fields};
 use crate::support::{TestServer, credentials};
+use crate::target::ask;
 
 const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
@@ -86,4 +87,35 @@ fn the_doors_are_closed_again_without_the_flag() {
     }
     let reply = server.client().post("/register", &credentials("carla", "x"));
     expect_fields(&reply, &json!({"password": ["Shorter than minimum length 8."]}), "short");
+}
+
+/// A page whose name is made to lead to this machine (DNS rebinding) is of one origin with the server, and there is no
+/// token that it lacks.
+#[test]
+fn a_page_with_a_name_of_its_own_for_this_machine_gets_nowhere() {
+    let server = TestServer::start_with(&["--dev"]);
+    let place = format!("/user/{}", server.register("anna", "x"));
+    let port = server.address.port();
+    for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "192.0.2.1", "0.0.0.0"] {
+        for path in ["/user", &place, "/healthz", "/swagger-ui", "/nothing"] {
+            for method in ["GET", "DELETE", "OPTIONS"] {
+                let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n");
+                let message = "With --dev, Host must name this machine: localhost, 127.0.0.1 or [::1] (--dev-anywhere \
+                               allows others).";
+                let body = json!({"code": 421, "message": message, "status": "Misdirected Request"});
+                expect(&ask(&server, &request), 421, &body, &request);
+            }
+        }
+        let request = format!("GET http://{host}/user HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_eq!(ask(&server, &request).status, 421, "{request}");
+    }
+    for host in ["localhost", "gatelet.localhost", "127.0.0.1", "127.0.0.2", "[::1]"] {
+        let request = format!("GET {place} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n");
+        assert_eq!(ask(&server, &request).status, 200, "{request}");
+    }
+    for args in [&["--dev", "--dev-anywhere"][..], &[]] {
+        let server = TestServer::start_with(args);
+        let reply = ask(&server, "GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n");
+        assert_eq!(reply.status, 200, "{args:?}");
+    }
 }

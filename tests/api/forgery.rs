@@ -168,7 +168,7 @@ fn a_token_in_bytes_that_are_no_text_is_refused() {
     let (server, tokens) = with_login();
     let mut client = server.client();
     let mut bytes =
-        format!("GET /user/me HTTP/1.1\r\nHost: gatelet\r\nAuthorization: Bearer {}", tokens.access)
+        format!("GET /user/me HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}", tokens.access)
             .into_bytes();
     bytes.extend(b"\xff\xfe\r\n\r\n");
     client.send_raw(&bytes).unwrap();

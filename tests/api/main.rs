@@ -39,6 +39,7 @@ mod registration;
 mod rotation;
 mod session;
 mod sessions;
+mod target;
 mod throttle;
 mod user;
 mod usernames;

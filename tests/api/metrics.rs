@@ -363,7 +363,7 @@ fn assert_closed(client: &Client) {
 fn a_scraper_that_hangs_is_closed() {
     let watched = Watched::start();
     let (silent, mut slow) = (watched.scraper(), watched.scraper());
-    slow.send_raw(b"GET /metrics HTTP/1.1\r\nX-Slow: ").unwrap();
+    slow.send_raw(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Slow: ").unwrap();
     assert_closed(&silent);
     assert_closed(&slow);
 }

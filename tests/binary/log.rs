@@ -177,7 +177,7 @@ fn no_name_forges_a_line_or_sends_a_raw_byte_to_the_terminal() {
     client.send_raw(b"GET /\xc2\x9b31m%0d%0aforged\x1b[31m HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let _ = client.receive(false);
     let mut client = server.client();
-    client.send_raw(b"GET /%1b%5b31m%0d%0a HTTP/1.1\r\nUser-Agent: \xff\xfe\r\n\r\n").unwrap();
+    client.send_raw(b"GET /%1b%5b31m%0d%0a HTTP/1.1\r\nHost: x\r\nUser-Agent: \xff\xfe\r\n\r\n").unwrap();
     let _ = client.receive(false);
 
     let log = stop_well(server);

@@ -80,8 +80,10 @@ fn a_request_that_got_no_answer_has_no_status() {
     let server = Process::start(dir.path(), &[JSON, &slow].concat());
     let body = credentials("anna", PASSWORD).to_string();
     let mut client = server.client();
-    let head =
-        format!("POST /login HTTP/1.1\r\nX-Request-Id: gone\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST /login HTTP/1.1\r\nHost: x\r\nX-Request-Id: gone\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
     client.send_raw(head.as_bytes()).unwrap();
     client.send_raw(body.as_bytes()).unwrap();
     while metrics::value(address, "gatelet_password_hashes_running") == 0.0 {}

@@ -233,8 +233,8 @@ fn a_client_that_never_finishes_its_request_does_not_hold_up_the_stop() {
     let dir = temporary();
     let server = Process::start(dir.path(), &[]);
     let mut clients = [server.client(), server.client()];
-    clients[0].send_raw(b"POST /login HTTP/1.1\r\nContent-Length: 100\r\n\r\n{").unwrap();
-    clients[1].send_raw(b"POST /login HTTP/1.1\r\nContent-").unwrap();
+    clients[0].send_raw(b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{").unwrap();
+    clients[1].send_raw(b"POST /login HTTP/1.1\r\nHost: x\r\nContent-").unwrap();
     assert_eq!(server.client().call("GET", "/healthz", None, None).status, 200);
     signal(&server, Signal::TERM);
     assert_eq!(end_of(server).code(), 0);
@@ -246,7 +246,7 @@ fn a_second_signal_stops_at_once() {
     let server = Process::start(dir.path(), &[]);
     register(&server, "anna");
     let mut slow = server.client();
-    slow.send_raw(b"POST /login HTTP/1.1\r\nContent-Length: 100\r\n\r\n{").unwrap();
+    slow.send_raw(b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{").unwrap();
     assert_eq!(server.client().call("GET", "/healthz", None, None).status, 200);
     signal(&server, Signal::TERM);
     until_closed(&server);

@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::support::{Client, Tokens, credentials, request};
 use crate::{PASSWORD, Server, assert_closed};
 
-const HALF_A_HEAD: &[u8] = b"GET /user/me HTTP/1.1\r\nHost: gatelet\r\nX-Slow: ";
+const HALF_A_HEAD: &[u8] = b"GET /user/me HTTP/1.1\r\nHost: localhost\r\nX-Slow: ";
 
 fn allow_files(wanted: u64) {
     let limit = getrlimit(Resource::Nofile);
@@ -135,7 +135,7 @@ fn bodies_that_do_not_come_make_room_at_once() {
     let server = Server::start(&["--max-connections", "4"]);
     let mut slow: Vec<_> = (0..4).map(|_| server.client()).collect();
     for client in &mut slow {
-        client.send_raw(b"POST /login HTTP/1.1\r\nContent-Length: 100\r\n\r\n{").unwrap();
+        client.send_raw(b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{").unwrap();
     }
     for _ in 0..4 {
         server.assert_answers();
@@ -179,7 +179,7 @@ fn a_thousand_connections_that_come_and_go_leave_nothing_behind() {
         match round % 4 {
             0 => {}
             1 => client.send_raw(HALF_A_HEAD).unwrap(),
-            2 => client.send_raw(b"POST /login HTTP/1.1\r\nContent-Length: 9\r\n\r\n{").unwrap(),
+            2 => client.send_raw(b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{").unwrap(),
             _ => client.send_raw(&request("GET", "/healthz", &[], None)).unwrap(),
         }
     }

@@ -61,7 +61,7 @@ fn a_chunked_body_is_counted_while_it_is_read() {
     let server = Server::start(&[]);
     let mut client = server.client();
     let json = credentials("anna", PASSWORD).to_string();
-    let mut text = b"POST /register HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    let mut text = b"POST /register HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
     text.extend(format!("{:x}\r\n{json}\r\n", json.len()).bytes());
     for _ in 0..17 {
         text.extend(format!("400\r\n{}\r\n", " ".repeat(1024)).bytes());
@@ -78,7 +78,7 @@ fn a_chunked_body_is_counted_while_it_is_read() {
 fn a_chunked_body_without_end_is_refused() {
     let server = Server::start(&[]);
     let mut client = server.client();
-    client.send_raw(b"POST /register HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    client.send_raw(b"POST /register HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
     let chunk = format!("1000\r\n{}\r\n", " ".repeat(4096)).repeat(16);
     while client.send_raw(chunk.as_bytes()).is_ok() {}
     // The answer may be lost to the reset, as the client goes on sending; it must not be a success.
@@ -108,7 +108,7 @@ fn chunk_extensions_and_trailers_without_end_are_refused() {
     let endless = "x".repeat(4096);
     for start in ["1;", "1\r\n \r\n0\r\nX-Trailer: "] {
         let mut client = server.client();
-        let head = format!("POST /register HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{start}");
+        let head = format!("POST /register HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{start}");
         client.send_raw(head.as_bytes()).unwrap();
         let mut sent = 0;
         while client.send_raw(endless.as_bytes()).is_ok() {

@@ -39,6 +39,11 @@ fn http_1_0_is_spoken() {
     assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{answer}");
     assert!(answer.ends_with(r#"{"status":"alive"}"#), "{answer}");
 
+    let lines = "Host: a\r\nHost: a\r\n";
+    let two_hosts = format!("GET /healthz HTTP/1.0\r\n{lines}\r\n");
+    let answer = exchange(&server, two_hosts.as_bytes());
+    assert!(answer.starts_with("HTTP/1.0 400 Bad Request\r\n"), "{answer}");
+
     let twice = b"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /healthz HTTP/1.0\r\n\r\n";
     assert_eq!(exchange(&server, twice).matches(r#"{"status":"alive"}"#).count(), 2);
 }
@@ -106,7 +111,7 @@ fn a_body_whose_length_is_in_doubt_is_refused() {
     // Here a length and chunks, of which chunks count (RFC 9112, 6.3): what follows them may not be taken for
     // a body, and what is in them not for a request.
     let text = format!(
-        "POST /login HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n18\r\n{hidden}\r\n0\r\n\r\n"
+        "POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n18\r\n{hidden}\r\n0\r\n\r\n"
     );
     let mut client = server.client();
     client.send_raw(text.as_bytes()).unwrap();
@@ -122,8 +127,10 @@ fn a_body_whose_length_is_in_doubt_is_refused() {
 fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
     let server = Server::start(&[]);
     let body = credentials("anna", PASSWORD).to_string();
-    let head =
-        format!("POST /register HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST /register HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
     let mut client = server.client();
     client.send_raw(head.as_bytes()).unwrap();
     assert_eq!(client.receive(false).unwrap().status, 100);

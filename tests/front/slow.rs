@@ -16,7 +16,9 @@ fn a_body_that_drips_in_for_ever_is_refused_and_its_connection_closed() {
     let clients = [("Content-Length: 16000", &b" "[..]), ("Transfer-Encoding: chunked", b"1\r\n \r\n")];
     let clients = clients.map(|(header, drop)| {
         let mut client = server.client();
-        client.send_raw(format!("POST /register HTTP/1.1\r\n{header}\r\n\r\n").as_bytes()).unwrap();
+        client
+            .send_raw(format!("POST /register HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n").as_bytes())
+            .unwrap();
         drip(&client, drop, Duration::from_millis(50), FOR_EVER);
         client
     });
@@ -31,7 +33,7 @@ fn a_body_that_drips_in_for_ever_is_refused_and_its_connection_closed() {
 fn a_body_that_drips_in_where_none_is_wanted_does_not_hold_the_connection() {
     let server = Server::start(&[]);
     let mut client = server.client();
-    client.send_raw(b"GET /healthz HTTP/1.1\r\nContent-Length: 16000\r\n\r\n").unwrap();
+    client.send_raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 16000\r\n\r\n").unwrap();
     drip(&client, b" ", Duration::from_millis(50), FOR_EVER);
     assert_eq!(client.receive(false).unwrap().status, 200);
     assert_closed(&client);
@@ -42,7 +44,7 @@ fn a_body_that_never_comes_is_not_waited_for() {
     let server = Server::start(&[]);
     let clients = ["10", "10000000000"].map(|length| {
         let mut client = server.client();
-        let head = format!("POST /login HTTP/1.1\r\nContent-Length: {length}\r\n\r\n");
+        let head = format!("POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
         client.send_raw(head.as_bytes()).unwrap();
         client
     });
@@ -56,7 +58,7 @@ fn a_body_that_never_comes_is_not_waited_for() {
 fn a_head_that_drips_in_is_cut_off() {
     let server = Server::start(&[]);
     let mut client = server.client();
-    client.send_raw(b"GET /healthz HTTP/1.1\r\nX-Slow: ").unwrap();
+    client.send_raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ").unwrap();
     drip(&client, b"x", Duration::from_secs(1), FOR_EVER);
     assert_closed(&client);
 }
@@ -80,7 +82,7 @@ fn a_second_request_may_not_drip_either() {
     let server = Server::start(&[]);
     let mut client = server.client();
     assert_eq!(client.call("GET", "/healthz", None, None).status, 200);
-    client.send_raw(b"GET /healthz HTTP/1.1\r\nX-Slow: ").unwrap();
+    client.send_raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ").unwrap();
     drip(&client, b"x", Duration::from_secs(1), FOR_EVER);
     assert_closed(&client);
 }
@@ -90,7 +92,9 @@ fn a_second_request_may_not_drip_either() {
 fn a_second_head_that_came_half_along_with_the_first_request_is_waited_for_like_an_idle_connection() {
     let server = Server::start(&[]);
     let mut client = server.client();
-    client.send_raw(b"GET /healthz HTTP/1.1\r\n\r\nGET /healthz HTTP/1.1\r\nX-Slow: ").unwrap();
+    client
+        .send_raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        .unwrap();
     assert_eq!(client.receive(false).unwrap().status, 200);
     client.socket().set_read_timeout(Some(Duration::from_secs(90))).unwrap();
     assert_closed(&client);

@@ -22,6 +22,9 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// Asked about each time, so that a new version is there at once; what has not changed is not sent again.
 const CACHE_CONTROL: &str = "no-cache";
 
+/// The page's path as people type it.
+pub(super) const WITH_SLASH: &str = "/swagger-ui/";
+
 const PAGE: &str = include_str!("index.html");
 
 /// A file of the page.
@@ -107,7 +110,7 @@ pub(super) async fn index(headers: HeaderMap) -> Answer {
     ),
 )]
 pub(super) async fn page(path: FullPath, headers: HeaderMap) -> Answer {
-    if path.as_str().ends_with('/') {
+    if path.as_str() == WITH_SLASH {
         // The page's links are relative to where it has no slash.
         return Ok(answer::redirect(StatusCode::PERMANENT_REDIRECT, "../swagger-ui"));
     }

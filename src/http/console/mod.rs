@@ -29,11 +29,12 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tower_service::Service as _;
 use warp::filters::BoxedFilter;
-use warp::reply::Response;
+use warp::reply::{Reply as _, Response};
 use warp::{Filter, path};
 
 use super::connection::Activity;
 use super::request::{document, document_of, query};
+use super::target::check_path;
 use super::user::Target;
 use super::{App, named, other, unknown_path};
 use crate::audit::Origin;
@@ -134,7 +135,14 @@ pub async fn serve_one(stream: UnixStream, app: Arc<App>) {
     let service = warp::service(routes(app));
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Arc::new(Activity::begin()));
-        service.clone().call(request)
+        let checked = check_path(request.uri().path());
+        let answer = service.clone().call(request);
+        async move {
+            match checked {
+                Ok(()) => answer.await,
+                Err(refusal) => Ok(refusal.into_response()),
+            }
+        }
     });
     if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
         log::debug!("console: {error}");

@@ -25,7 +25,8 @@ Register, log in, and send the access token along: `Authorization: Bearer <acces
 `access_token`.
 
 Every body is JSON. Every answer has an `X-Request-Id`, your own where you send one. `HEAD` works where `GET` does, \
-`OPTIONS` answers what may be asked; another method is refused with 405 and `Allow`.";
+`OPTIONS` answers what may be asked; another method is refused with 405 and `Allow`. A request without one valid `Host` is \
+refused with 400.";
 
 /// The part of the document about these handlers, which share a path.
 macro_rules! operations {
