@@ -17,8 +17,12 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use warp::reply::Response;
 
-/// What pages may send beyond what any page may.
-const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type, x-request-id");
+/// What pages may send beyond what any page may: every header. Tracing adds some of its own to each request of a page
+/// (`traceparent`, `baggage`, `sentry-trace` and many others), which would fail for one that is not permitted. No header
+/// opens anything but `Authorization`, which `*` does not stand for; the others are for browsers that do not know `*`.
+const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
+    "authorization, content-type, if-none-match, x-request-id, traceparent, tracestate, baggage, sentry-trace, *",
+);
 
 /// What pages may read beyond what any page may.
 const EXPOSED_HEADERS: HeaderValue =

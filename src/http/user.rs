@@ -216,7 +216,7 @@ pub(super) async fn delete_for(
     security(("access_token" = [])),
     responses(
         (status = 200, description = "Users.", body = Vec<AdminsUserBody<'_>>,
-            headers(("Link" = String, description = "The next page, where there is one, as `rel=\"next\"`"))),
+            headers(("Link" = String, description = "The next page, where there is one, as `rel=\"next\"`; relative to this one"))),
         AccessTokenRefused, Forbidden, QueryRefused, Failures,
     ),
 )]
@@ -238,7 +238,7 @@ pub(super) async fn list_for(app: &App, actor: &Actor, query: Query) -> Result<R
     let mut users = app.service.list_users(actor, after, limit + 1).await?;
     let has_more = users.len() > limit;
     users.truncate(limit);
-    let next = users.last().filter(|_| has_more).map(|last| format!("/user?limit={limit}&after={}", last.id));
+    let next = users.last().filter(|_| has_more).map(|last| format!("user?limit={limit}&after={}", last.id));
     let response = match actor {
         // As the original did.
         Actor::Anyone => answer::ok(&users.iter().map(UserBody::from).collect::<Vec<_>>()),

@@ -115,7 +115,11 @@ fn a_preflight_is_told_what_the_path_knows() {
         let reply = client.send("OPTIONS", path, &preflight(LISTED), None);
         assert_eq!((reply.status, reply.header("allow")), (204, Some(allow)), "{path}");
         let permission = [
-            ("access-control-allow-headers", "authorization, content-type, x-request-id"),
+            (
+                "access-control-allow-headers",
+                "authorization, content-type, if-none-match, x-request-id, traceparent, tracestate, baggage, \
+                 sentry-trace, *",
+            ),
             ("access-control-allow-methods", allow),
             ("access-control-allow-origin", LISTED),
             ("access-control-max-age", "7200"),

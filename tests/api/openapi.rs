@@ -94,6 +94,16 @@ fn the_document_is_openapi_3_1_and_whole() {
     assert!(links > 5, "only {links}");
 }
 
+/// Below a path of a proxy's, what starts with a slash is another application's.
+#[test]
+fn the_document_leads_to_the_server_that_it_comes_from_wherever_that_is() {
+    let document = document(&TestServer::start());
+    assert_eq!(document["servers"], serde_json::json!([{"url": "."}]));
+    walk(&document, &mut |object| {
+        assert!(!object.contains_key("url") || object["url"] == ".", "{object:?}");
+    });
+}
+
 #[test]
 fn every_example_fits_its_schema() {
     let server = TestServer::start();

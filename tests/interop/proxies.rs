@@ -627,10 +627,15 @@ fn a_page_of_the_application_may_log_in_and_others_may_not_read_the_answer() {
     }
 }
 
+/// A block of nginx's configuration in the guide.
+pub(crate) fn guide_block(number: usize) -> &'static str {
+    let mut blocks = GUIDE.split("\n```nginx\n").skip(1).map(|block| block.split("```").next().unwrap());
+    blocks.nth(number).unwrap()
+}
+
 #[test]
 fn the_guide_shows_the_configuration_that_is_tested() {
-    let blocks = GUIDE.split("\n```nginx\n").skip(1).map(|block| block.split("```").next().unwrap());
-    let parts: Vec<_> = blocks.flat_map(|block| block.split("\n\n")).collect();
+    let parts: Vec<_> = guide_block(0).split("\n\n").collect();
     assert_eq!(parts.len(), 5);
     for part in parts {
         assert!(NGINX.contains(part), "deploy/nginx.conf has no\n{part}");

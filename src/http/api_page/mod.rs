@@ -62,6 +62,7 @@ pub(super) struct Index {
     links: Links,
 }
 
+/// Relative to where this was asked for: a proxy may have all of it below a path of its own.
 #[derive(Serialize, ToSchema)]
 struct Links {
     openapi: &'static str,
@@ -90,7 +91,7 @@ pub(super) async fn index(headers: HeaderMap) -> Answer {
         answer::ok(&Index {
             name: env!("CARGO_PKG_NAME"),
             version: env!("CARGO_PKG_VERSION"),
-            links: Links { openapi: "/openapi.json", swagger_ui: "/swagger-ui", health: "/healthz" },
+            links: Links { openapi: "openapi.json", swagger_ui: "swagger-ui", health: "healthz" },
         })
     };
     Ok(with(response, VARY, "Accept"))

@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use utoipa::openapi::schema::ComponentsBuilder;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
+use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Server};
 use warp::reply::Response;
 
 use super::answer::{self, Error, InputError, JsonProblems, Problems, TokenError, TokenErrorCode};
@@ -125,7 +125,10 @@ impl ApiDocument {
             .schema_from::<Problems>()
             .schema_from::<JsonProblems>()
             .build();
-        OpenApiBuilder::new().info(info).components(Some(components)).build()
+        // Beside this document, wherever a proxy has put both: else what is typed on the API page could go to another
+        // application of the same origin.
+        let servers = [Server::new(".")];
+        OpenApiBuilder::new().info(info).servers(Some(servers)).components(Some(components)).build()
     }
 }
 
