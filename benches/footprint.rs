@@ -34,7 +34,7 @@ fn main() {
     println!("{users} users written in {:?}", began.elapsed());
     start("many users, first start after they were written", &dir);
     start("many users", &dir);
-    let server = Process::start(&dir, &["--log", "warn"]);
+    let server = Process::start(&dir, &["--log", "warn", "--registration-limit", "off"]);
     ask(&server, users);
     println!("after reading 100,000 random users: {} MiB resident", resident_mib(&server));
     server.stop();

@@ -13,6 +13,7 @@ use log::kv::Value;
 use crate::key::KeyId;
 use crate::logging::{self, Field, Kind, chosen};
 use crate::metrics::Events;
+use crate::network::Network;
 use crate::session::SessionId;
 use crate::throttle;
 use crate::token::TokenRefusal;
@@ -48,6 +49,11 @@ impl Origin {
         self.client.unwrap_or(Ipv4Addr::LOCALHOST.into())
     }
 
+    /// The client's network, where there is a client.
+    pub fn network(&self) -> Option<Network> {
+        self.client.map(Network::from)
+    }
+
     /// Says whose request it is: the token's user, the account that is logged in to or was made.
     pub(crate) fn is_from(&self, user: UserId) {
         let _ = self.user.set(user);
@@ -74,6 +80,16 @@ pub enum By {
     Anyone,
     /// Gatelet itself.
     Housekeeping,
+}
+
+impl By {
+    /// The user who did it, where it was one with a token.
+    pub fn user(self) -> Option<UserId> {
+        match self {
+            Self::User(id) => Some(id),
+            Self::Themselves | Self::Console | Self::Settings | Self::Anyone | Self::Housekeeping => None,
+        }
+    }
 }
 
 impl fmt::Display for By {
@@ -106,6 +122,8 @@ pub enum Event<'a> {
     LoginThrottled(throttle::By),
     /// Too many users have been registered.
     RegistrationThrottled,
+    /// A registration was refused because the name is taken: by this user, if they are still there.
+    NameTaken(Option<&'a User>),
     /// The login could not be served just now, whoever it was.
     LoginUnavailable(&'static str),
     /// An access token was made from a refresh token.
@@ -158,6 +176,10 @@ impl<'a> Event<'a> {
                 ("login_refused", vec![reason(&"throttled"), ("by", Value::from_display(by))])
             }
             Self::RegistrationThrottled => ("registration_refused", vec![reason(&"throttled")]),
+            Self::NameTaken(by) => {
+                let by = by.iter().flat_map(|by| [user(&by.id), name(by)]);
+                ("registration_refused", [reason(&"name_taken")].into_iter().chain(by).collect())
+            }
             Self::LoginUnavailable(why) => ("login_refused", vec![reason(why)]),
             Self::Refreshed(whose, id) => ("refreshed", vec![user(whose), session(id)]),
             Self::LoggedOut(who, id) => ("logged_out", vec![user(who), session(id)]),
@@ -189,6 +211,7 @@ impl Event<'_> {
             Self::TokenRefused(..)
             | Self::LoginThrottled(_)
             | Self::RegistrationThrottled
+            | Self::NameTaken(_)
             | Self::LoginUnavailable(_)
             | Self::Refreshed(..) => Kind::Cheap,
             Self::Registered(..)
@@ -253,6 +276,7 @@ impl Audit {
         match event {
             Event::Registered(..) => registrations.count("ok"),
             Event::RegistrationThrottled => registrations.count("throttled"),
+            Event::NameTaken(_) => registrations.count("name_taken"),
             Event::LoggedIn(..) => logins.count("ok"),
             Event::WrongPassword(_) => logins.count("wrong_password"),
             Event::DisabledUser(_) => logins.count("disabled"),

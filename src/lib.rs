@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! main ─▶ command ─▶ server ─▶ http ─▶ service ─▶ {audit, backup}
-//!      ─▶ {store, password, token, throttle} ─▶ {metrics, user, session, key, clock}
+//!      ─▶ {store, password, token, throttle} ─▶ {metrics, user, session, key, network, clock}
 //! ```
 //!
 //! [`settings`] names the commands' arguments, and they read it.
@@ -30,6 +30,7 @@ pub mod listen;
 pub mod logging;
 mod machine;
 pub mod metrics;
+pub mod network;
 pub mod password;
 mod random;
 pub mod server;

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use crate::clock::{Clock, ClockBehind};
+use crate::clock::{Clock, ClockBehind, Timestamp};
 use crate::durable_file;
 use crate::exit::Exit;
 use crate::http::console::{self, Console};
@@ -20,10 +20,11 @@ use crate::http::{self, App, Front, Hosts, Limits, MetricsPage};
 use crate::machine;
 use crate::metrics::{Connections, Logs, Metrics};
 use crate::password::{HashPool, Password, PoolStartError};
+use crate::random::NoRandomness;
 use crate::service::{Copies, CopyPlan, Parts, Refusal, Rules, Service, Unavailable};
 use crate::settings::Settings;
 use crate::store::{OpenError, Store, StoreError, StoreOptions};
-use crate::throttle::{self, Throttle};
+use crate::throttle::{self, KnownFile, Throttle};
 use crate::token::{KeyError, KeyRing, Lifetimes, LostKeys, Tokens};
 use crate::user::Username;
 
@@ -40,6 +41,8 @@ pub enum StartError {
     Hashes(PoolStartError),
     /// No backups can be put where the settings want them.
     Backups(PathBuf, io::Error),
+    /// There is no key to hide names and addresses with.
+    NoRandomness(NoRandomness),
     /// The first administrator cannot be created as the settings say.
     FirstAdmin(String),
     /// The first administrator cannot be created, though the settings are right.
@@ -74,7 +77,7 @@ impl StartError {
             Self::Hashes(PoolStartError::Threads(_) | PoolStartError::Decoy(_)) => Exit::Other,
             Self::Backups(..) => Exit::Unavailable,
             Self::FirstAdmin(_) => Exit::Usage,
-            Self::FirstAdminFailed(_) | Self::Clock(_) => Exit::Other,
+            Self::FirstAdminFailed(_) | Self::Clock(_) | Self::NoRandomness(_) => Exit::Other,
         }
     }
 }
@@ -107,6 +110,7 @@ impl fmt::Display for StartError {
                 dir.display()
             ),
             Self::Clock(behind) => behind.fmt(f),
+            Self::NoRandomness(error) => error.fmt(f),
             Self::FirstAdmin(why) | Self::FirstAdminFailed(why) => {
                 write!(f, "the first administrator cannot be created: {why}")
             }
@@ -151,18 +155,18 @@ impl Server {
         log::info!("password hashes: {} at once at {}", slots, settings.scrypt);
         let hashes =
             HashPool::start(slots, settings.scrypt, machine::hash_memory()).map_err(StartError::Hashes)?;
-        let throttle = Throttle::new(throttle::Limits {
-            account: settings.account_limit,
-            network: settings.network_limit,
-            registrations: settings.registration_limit,
-        });
+        let known_networks = Arc::new(KnownFile::at(settings.data_dir().join("known-networks")));
+        let throttle = open_throttle(settings, &known_networks, clock.now_or_mark()).await?;
         let rules = Rules {
             open_registration: settings.open_registration,
             refresh_rotation: settings.refresh_rotation,
             open_doors: settings.dev,
         };
         let copies = open_copies(settings, store.id(), &clock).await?;
-        let service = Service::new(Parts { store, tokens, key_dir, hashes, throttle, copies, clock }, rules);
+        let service = Service::new(
+            Parts { store, tokens, key_dir, hashes, throttle, known_networks, copies, clock },
+            rules,
+        );
         let policy = settings.password_policy();
         if let Err(error) = ensure_admin(settings, &service, admin).await {
             return Err(error.leaving(service));
@@ -401,6 +405,22 @@ async fn open_keys(
         .map_err(StartError::Keys)?;
     store.keep_keys(keys.records()).await.map_err(StartError::StoreBroken)?;
     Ok(keys)
+}
+
+/// What slows down those who guess, with the networks that were known to accounts when the last server stopped.
+async fn open_throttle(
+    settings: &Settings,
+    file: &Arc<KnownFile>,
+    now: Timestamp,
+) -> Result<Throttle, StartError> {
+    let limits = throttle::Limits {
+        account: settings.account_limit,
+        network: settings.network_limit,
+        registrations: settings.registration_limit,
+    };
+    let file = Arc::clone(file);
+    let opened = spawn_blocking(move || file.open(limits, now)).await;
+    opened.unwrap_or_else(|_| Throttle::new(limits)).map_err(StartError::NoRandomness)
 }
 
 /// Name and password of the administrator that the settings want to be created where there is none.

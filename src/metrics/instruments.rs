@@ -181,7 +181,7 @@ impl Default for Events {
             ]),
             refreshes: Counters::new("outcome", &["ok", "reused"]),
             logouts: Counter::default(),
-            registrations: Counters::new("outcome", &["ok", "throttled"]),
+            registrations: Counters::new("outcome", &["ok", "name_taken", "throttled"]),
             token_refusals: Counters::new("reason", &["missing", "invalid", "expired", "revoked", "not_fresh"]),
             changes: Counters::new("change", &[
                 "sessions_ended", "password_changed", "updated", "deleted", "users_exported", "backed_up", "keys_rotated", "keys_removed",

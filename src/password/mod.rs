@@ -8,7 +8,9 @@ mod foreign;
 mod phc;
 mod policy;
 mod pool;
+mod queue;
 mod stored;
+mod tally;
 
 use std::fmt;
 
@@ -22,6 +24,7 @@ use crate::random::{self, NoRandomness};
 pub use cost::{Cost, CostError};
 pub use policy::{PasswordError, Policy};
 pub use pool::{HashPool, PoolError, PoolStartError};
+pub use queue::Requester;
 pub use stored::HashError;
 use stored::Stored;
 

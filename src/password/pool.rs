@@ -1,13 +1,13 @@
 //! Where hashes are computed: a fixed number of threads of their own and a short queue.
 //!
 //! A hash takes a third of a second and tens of megabytes. Run anywhere else, a flood of logins would take
-//! every thread and all memory; here it takes its slots, the queue fills, and the rest is told to come back.
+//! every thread and all memory; here it takes its slots, the queue fills, and the rest is told to come back. Who goes next
+//! and who is told so is decided in [`super::queue`].
 //!
 //! A slot is a thread and the memory of one of our own hashes. What others stored may take eight times as much and
 //! more: it takes as many slots as cover its memory, or all of them where these do not cover it, and then runs alone. What
 //! the machine has no memory for is not computed at all.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,10 +15,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{getpriority_process, setpriority_process};
 use tokio::sync::oneshot;
 
 use crate::metrics::Histogram;
 
+use super::queue::{Outcome, Queue, Requester, Ticket};
 use super::{Checked, Cost, HashFailure, Password, PasswordHash, check, decoy, hash, memory_of, work_of};
 
 /// How much work may wait. A person waits about this long for a login; what comes later is refused at once.
@@ -27,9 +29,12 @@ const QUEUE: Duration = Duration::from_secs(2);
 /// What one unit of [`Cost::work`] takes until the first hash has been measured: 0.4 µs on a small server.
 const FIRST_GUESS_NANOS: f64 = 400.0;
 
-/// How niced the threads are. At 10 a hash gets a tenth of what a token check gets when both want the
-/// processor, so that a flood of logins does not slow down those who are logged in.
-const NICENESS: i32 = 10;
+/// How much nicer the threads are than the rest of the process, wherever that starts. At 10 a hash gets a tenth of what a
+/// token check gets when both want the processor, so that a flood of logins does not slow down those who are logged in.
+const NICER: i32 = 10;
+
+/// The lowest priority there is. In a process that runs at it, hashes and token checks have the same.
+const NICEST: i32 = 19;
 
 /// A hash that did not come back.
 #[derive(Debug)]
@@ -107,47 +112,43 @@ struct Shared {
     wake: Condvar,
     slots: u32,
     durations: Histogram,
+    began: Instant,
 }
 
 struct State {
-    queue: VecDeque<Job>,
-    /// The sum of [`Job::claim`].
-    queued_work: u64,
+    queue: Queue<Job>,
     running: usize,
     free_slots: u32,
     nanos_per_work: f64,
     closed: bool,
 }
 
-/// `run` answers its requester itself and tells how much there was to compute: nothing where the requester had
-/// gone, more than `work` where a hash was renewed as well.
-struct Job {
-    work: u64,
-    slots: u32,
-    run: Run,
+/// Answers its requester itself.
+type Job = Box<dyn FnOnce(Turn) -> Done + Send>;
+
+enum Turn {
+    Compute,
+    Refuse,
 }
 
-type Run = Box<dyn FnOnce() -> u64 + Send>;
+/// What came of a job, and how much there was to compute: nothing where the requester had gone, more than was expected
+/// where a hash was renewed as well.
+struct Done {
+    outcome: Outcome,
+    work: u64,
+}
 
-impl Job {
-    /// How much could be computed in its place: while it runs, its slots do nothing else.
-    fn claim(&self) -> u64 {
-        self.work * u64::from(self.slots)
-    }
+impl Done {
+    const NOTHING: Self = Self { outcome: Outcome::Nothing, work: 0 };
 }
 
 impl State {
-    /// The next job, if its slots are free. What is behind it has to wait as well: let past, the cheap ones that keep
-    /// coming could keep the costly one waiting for ever. In this order it waits for those that are running, at most.
-    fn take(&mut self) -> Option<Job> {
-        if self.queue.front()?.slots > self.free_slots {
-            return None;
-        }
-        let job = self.queue.pop_front()?;
-        self.queued_work -= job.claim();
+    /// The next job, if its slots are free.
+    fn take(&mut self, now: Duration) -> Option<Ticket<Job>> {
+        let ticket = self.queue.take(self.free_slots, now)?;
         self.running += 1;
-        self.free_slots -= job.slots;
-        Some(job)
+        self.free_slots -= ticket.slots;
+        Some(ticket)
     }
 }
 
@@ -174,8 +175,7 @@ impl HashPool {
         let decoy = decoy(cost).map_err(PoolStartError::Decoy)?;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
-                queue: VecDeque::new(),
-                queued_work: 0,
+                queue: Queue::new(),
                 running: 0,
                 free_slots: slots,
                 nanos_per_work: FIRST_GUESS_NANOS,
@@ -184,6 +184,7 @@ impl HashPool {
             wake: Condvar::new(),
             slots,
             durations: Histogram::of_durations(),
+            began: Instant::now(),
         });
         // The slots' memory was given to them, by the settings if not by the machine.
         let most = memory.max(u64::from(slots).saturating_mul(cost.memory()));
@@ -203,9 +204,12 @@ impl HashPool {
     ///
     /// # Errors
     /// [`PoolError`], `Busy` above all.
-    pub async fn hash(&self, password: Password) -> Result<PasswordHash, PoolError> {
+    pub async fn hash(&self, requester: Requester, password: Password) -> Result<PasswordHash, PoolError> {
         let cost = self.cost;
-        self.run(cost.work(), cost.memory(), move || (hash(&password, cost), cost.work())).await
+        self.run(requester, cost.work(), cost.memory(), move || {
+            (hash(&password, cost), Done { outcome: Outcome::Authorised, work: cost.work() })
+        })
+        .await
     }
 
     /// Checks a password against a stored hash, or against nobody's: a decoy at today's cost, so that an unknown
@@ -215,6 +219,7 @@ impl HashPool {
     /// [`PoolError`], `Busy` above all.
     pub async fn check(
         &self,
+        requester: Requester,
         password: Password,
         stored: Option<PasswordHash>,
     ) -> Result<Checked, PoolError> {
@@ -224,13 +229,17 @@ impl HashPool {
         let work = work_of(&password, &stored, today)?;
         // A renewal begins when the check is over and has given its memory back.
         let memory = self.memory_of(&stored)?.max(today.memory());
-        self.run(work, memory, move || {
+        self.run(requester, work, memory, move || {
             let mut checked = check(&password, &stored, today);
             if !is_somebody {
                 checked = checked.map(|_| Checked::Wrong); // whatever came out
             }
-            let renewal = if matches!(checked, Ok(Checked::RightRenewed(_))) { today.work() } else { 0 };
-            (checked, work + renewal)
+            let (outcome, renewal) = match &checked {
+                Ok(Checked::Wrong) | Err(_) => (Outcome::Done, 0),
+                Ok(Checked::Right) => (Outcome::Authorised, 0),
+                Ok(Checked::RightRenewed(_)) => (Outcome::Authorised, today.work()),
+            };
+            (checked, Done { outcome, work: work + renewal })
         })
         .await
     }
@@ -248,26 +257,33 @@ impl HashPool {
 
     async fn run<T: Send + 'static>(
         &self,
+        requester: Requester,
         work: u64,
         memory: u64,
-        compute: impl FnOnce() -> (Result<T, HashFailure>, u64) + Send + 'static,
+        compute: impl FnOnce() -> (Result<T, HashFailure>, Done) + Send + 'static,
     ) -> Result<T, PoolError> {
         let slots = u32::try_from(memory.div_ceil(self.cost.memory())).unwrap_or(u32::MAX);
+        let slots = slots.min(self.shared.slots);
         let (answer, wait) = oneshot::channel();
         let durations = self.durations();
-        let run = move || {
+        let job = Box::new(move |turn: Turn| {
             // Whoever asked may have gone while this waited.
             if answer.is_closed() {
-                return 0;
+                return Done::NOTHING;
+            }
+            if let Turn::Refuse = turn {
+                let _ = answer.send(Err(PoolError::Busy));
+                return Done::NOTHING;
             }
             let began = Instant::now();
-            let (computed, work) = compute();
+            let (computed, done) = compute();
             durations.took(began.elapsed()); // counted before anybody can know of it
-            let _ = answer.send(computed);
-            work
-        };
-        self.shared.enqueue(Job { work, slots: slots.min(self.shared.slots), run: Box::new(run) })?;
-        Ok(wait.await.map_err(|_| PoolError::Gone)??)
+            let _ = answer.send(computed.map_err(PoolError::Failed));
+            done
+        });
+        // While it runs, its slots do nothing else.
+        self.shared.enqueue(requester, work * u64::from(slots), slots, job);
+        wait.await.map_err(|_| PoolError::Gone)?
     }
 }
 
@@ -283,40 +299,43 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[allow(clippy::cast_precision_loss)] // an estimate
-    fn enqueue(&self, job: Job) -> Result<(), PoolError> {
+    fn enqueue(&self, requester: Requester, claim: u64, slots: u32, job: Job) {
         let mut state = self.lock();
-        let wait = state.queued_work as f64 * state.nanos_per_work / f64::from(self.slots);
-        if wait > QUEUE.as_nanos() as f64 {
-            return Err(PoolError::Busy);
-        }
-        state.queued_work += job.claim();
-        state.queue.push_back(job);
+        let room = self.room(state.nanos_per_work);
+        let refused = state.queue.push(requester, claim, slots, job, room, self.began.elapsed());
         drop(state);
         self.wake.notify_one();
-        Ok(())
+        for job in refused {
+            job(Turn::Refuse);
+        }
+    }
+
+    /// How much work may wait.
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // an estimate
+    fn room(&self, nanos_per_work: f64) -> u64 {
+        (QUEUE.as_nanos() as f64 * f64::from(self.slots) / nanos_per_work) as u64
     }
 
     fn work(&self) {
-        if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-            log::debug!("hashing runs at ordinary priority: {error}");
-        }
-        while let Some(job) = self.next() {
+        lower_priority();
+        while let Some(ticket) = self.next() {
+            let (requester, claim, slots) = (ticket.requester(), ticket.claim, ticket.slots);
             let started = Instant::now();
             // A panic must not cost a slot; its requester learns that the channel is gone.
-            let work = catch_unwind(AssertUnwindSafe(job.run)).unwrap_or(0);
-            self.finished(job.slots, work, started.elapsed());
+            let done =
+                catch_unwind(AssertUnwindSafe(|| (ticket.job)(Turn::Compute))).unwrap_or(Done::NOTHING);
+            self.finished(requester, claim, slots, &done, started.elapsed());
         }
     }
 
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<Ticket<Job>> {
         let mut state = self.lock();
         loop {
             if state.closed {
                 return None;
             }
-            if let Some(job) = state.take() {
-                return Some(job);
+            if let Some(ticket) = state.take(self.began.elapsed()) {
+                return Some(ticket);
             }
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -325,16 +344,27 @@ impl Shared {
     /// Gives the slots back, and learns from how long the work took, if there was any: a moving average, of which the
     /// newest measurement is an eighth.
     #[allow(clippy::cast_precision_loss)] // an estimate
-    fn finished(&self, slots: u32, work: u64, took: Duration) {
+    fn finished(&self, requester: Requester, claim: u64, slots: u32, done: &Done, took: Duration) {
         let mut state = self.lock();
         state.running -= 1;
         state.free_slots += slots;
-        if work > 0 {
-            let measured = took.as_nanos() as f64 / work as f64;
+        state.queue.finished(requester, claim, done.outcome, self.began.elapsed());
+        if done.work > 0 {
+            let measured = took.as_nanos() as f64 / done.work as f64;
             state.nanos_per_work += (measured - state.nanos_per_work) / 8.0;
         }
         drop(state);
         self.wake.notify_all(); // the slots of one may do for several
+    }
+}
+
+/// Puts this thread a step below the rest of the process. Without that, hashes are computed all the same.
+fn lower_priority() {
+    // On Linux, niceness is a thread's, which has it from the one that has started it.
+    let lowered = getpriority_process(None)
+        .and_then(|ordinary| setpriority_process(None, ordinary.saturating_add(NICER).min(NICEST)));
+    if let Err(error) = lowered {
+        log::debug!("hashing runs at ordinary priority: {error}");
     }
 }
 
@@ -367,12 +397,16 @@ mod tests {
         let beyond_all = Some(PasswordHash::from_stored(COSTLY.replace("m=64", "m=4096")));
         let nobodys = None;
         let asked = [&two_slots, &two_slots, &nobodys, &nobodys, &beyond_all, &nobodys];
-        let mut asked = asked.map(|stored| Box::pin(pool.check(typed("x"), stored.clone())));
+        let mut asked =
+            asked.map(|stored| Box::pin(pool.check(Requester::Local, typed("x"), stored.clone())));
         for check in &mut asked {
             assert!(check.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         }
-        let take = || pool.shared.lock().take();
-        let finish = |job: Job| pool.shared.finished(job.slots, 0, Duration::ZERO);
+        let take = || pool.shared.lock().take(Duration::ZERO);
+        let finish = |ticket: Ticket<Job>| {
+            let (requester, claim, slots) = (ticket.requester(), ticket.claim, ticket.slots);
+            pool.shared.finished(requester, claim, slots, &Done::NOTHING, Duration::ZERO);
+        };
 
         let costly = [take().unwrap(), take().unwrap()];
         assert!(take().is_none(), "two hold all memory");
@@ -385,7 +419,7 @@ mod tests {
         finish(alone);
         finish(take().unwrap());
         let state = pool.shared.lock();
-        assert_eq!((state.free_slots, state.running, state.queued_work), (4, 0, 0));
+        assert_eq!((state.free_slots, state.running, state.queue.len()), (4, 0, 0));
     }
 
     #[tokio::test]
@@ -398,13 +432,13 @@ mod tests {
             (pool(40, 0), true), // in the slots' memory
         ] {
             assert_eq!(pool.memory_of(&large).is_ok(), fits);
-            let checked = pool.check(typed("x"), Some(large.clone())).await;
+            let checked = pool.check(Requester::Local, typed("x"), Some(large.clone())).await;
             match checked {
                 Ok(Checked::Wrong) => assert!(fits),
                 Err(PoolError::TooLarge { takes, .. }) => assert!(!fits && takes == 1 << 20),
                 other => unreachable!("{other:?}"),
             }
-            assert!(pool.hash(typed("x")).await.is_ok(), "ours are always computed");
+            assert!(pool.hash(Requester::Local, typed("x")).await.is_ok(), "ours are always computed");
         }
     }
 
@@ -415,11 +449,11 @@ mod tests {
         let hashes = (0..200).map(|number| {
             let slots = 1 + number % 6; // up to more than there are
             let in_use = Arc::clone(&in_use);
-            pool.run(0, slots * cheap(1).memory(), move || {
+            pool.run(Requester::Local, 0, slots * cheap(1).memory(), move || {
                 let beside = in_use.fetch_add(slots, Ordering::SeqCst);
                 thread::sleep(Duration::from_micros(200)); // so that others can come
                 in_use.fetch_sub(slots, Ordering::SeqCst);
-                (Ok(beside == 0 || beside + slots <= 4), 0)
+                (Ok(beside == 0 || beside + slots <= 4), Done::NOTHING)
             })
         });
         for fit in join_all(hashes).await {
@@ -430,11 +464,17 @@ mod tests {
     #[tokio::test]
     async fn nobody_has_no_right_password() {
         let mut pool = HashPool::start(1, cheap(1), u64::MAX).unwrap();
-        assert!(matches!(pool.check(typed("correct horse"), None).await, Ok(Checked::Wrong)));
+        assert!(matches!(
+            pool.check(Requester::Local, typed("correct horse"), None).await,
+            Ok(Checked::Wrong)
+        ));
         // Not even the decoy's own, be it of today's cost or of another.
         for cost in [cheap(1), cheap(2)] {
             pool.decoy = hash(&typed("correct horse"), cost).unwrap();
-            assert!(matches!(pool.check(typed("correct horse"), None).await, Ok(Checked::Wrong)));
+            assert!(matches!(
+                pool.check(Requester::Local, typed("correct horse"), None).await,
+                Ok(Checked::Wrong)
+            ));
         }
     }
 
@@ -448,10 +488,18 @@ mod tests {
     async fn a_stored_hash_is_checked_at_its_own_cost_and_renewed() {
         let pool = HashPool::start(1, cheap(3), u64::MAX).unwrap();
         let old = hash(&typed("correct horse"), cheap(1)).unwrap();
-        assert!(matches!(pool.check(typed("wrong horse"), Some(old.clone())).await, Ok(Checked::Wrong)));
-        let Ok(Checked::RightRenewed(new)) = pool.check(typed("correct horse"), Some(old)).await else {
+        assert!(matches!(
+            pool.check(Requester::Local, typed("wrong horse"), Some(old.clone())).await,
+            Ok(Checked::Wrong)
+        ));
+        let Ok(Checked::RightRenewed(new)) =
+            pool.check(Requester::Local, typed("correct horse"), Some(old)).await
+        else {
             unreachable!("renewed");
         };
-        assert!(matches!(pool.check(typed("correct horse"), Some(new)).await, Ok(Checked::Right)));
+        assert!(matches!(
+            pool.check(Requester::Local, typed("correct horse"), Some(new)).await,
+            Ok(Checked::Right)
+        ));
     }
 }

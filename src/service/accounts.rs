@@ -9,7 +9,7 @@ use crate::store::{NewUser, Outcome, Replaced, UserChange};
 use crate::token::TokenRefusal;
 use crate::user::{Role, User, UserId, Username};
 
-use super::{Actor, Caller, FreshAdmin, Refusal, Service, see_through};
+use super::{Actor, Caller, FreshAdmin, Refusal, Service, requester, see_through};
 
 impl Service {
     /// Refuses if only administrators create users.
@@ -36,9 +36,15 @@ impl Service {
             self.audit.record(origin, Event::RegistrationThrottled);
             Refusal::Throttled(throttled)
         })?;
-        let made = self.make_user(origin, By::Themselves, name, password, Role::User).await;
-        if made.is_err() {
-            place.withdrawn();
+        let made = self.make_user(origin, By::Themselves, name.clone(), password, Role::User).await;
+        match &made {
+            Ok(_) => {}
+            // That somebody has the name has been learnt: without a limit all names could be tried.
+            Err(Refusal::NameTaken) => {
+                let holder = self.store.user_named(&name).await?.map(|(user, _)| user);
+                self.audit.record(origin, Event::NameTaken(holder.as_ref()));
+            }
+            Err(_) => place.withdrawn(),
         }
         let id = made?.id;
         origin.is_from(id);
@@ -89,7 +95,8 @@ impl Service {
         if self.store.user_named(&name).await?.is_some() {
             return Err(Refusal::NameTaken);
         }
-        let hash = self.hashes.hash(password).await?;
+        let actor = by.user();
+        let hash = self.hashes.hash(requester(origin, actor, actor.is_some()), password).await?;
         let new = NewUser::new(name, role, hash, self.clock.now()?)?;
         let (store, audit, origin) = (Arc::clone(&self.store), self.audit.clone(), Arc::clone(origin));
         see_through(async move {
@@ -257,11 +264,14 @@ impl Service {
         let Some(hash) = self.hash_of(user).await? else {
             return self.accepted(origin, Err(TokenRefusal::Revoked));
         };
-        if let Checked::Wrong = self.guess(origin, user.name.as_str(), current, Some(hash)).await? {
+        let session = Some(caller.access.session);
+        let checked =
+            self.guess(origin, user.name.as_str(), Some(user.id), session, current, Some(hash)).await?;
+        if let Checked::Wrong = checked {
             self.audit.record(origin, Event::WrongPassword(user));
             return Err(Refusal::InvalidCredentials);
         }
-        let hash = self.hashes.hash(new).await?;
+        let hash = self.hashes.hash(requester(origin, Some(user.id), true), new).await?;
         // Should the password have been changed since the caller was let in, what was checked is the old one.
         let kept = Kept { since: Some(user.sessions), session: Some(caller.access.session) };
         match self.set_password(origin, By::User(user.id), user.id, hash, kept).await? {
@@ -283,7 +293,7 @@ impl Service {
         new: Password,
     ) -> Result<(), Refusal> {
         let user = self.store.user(id).await?.ok_or(Refusal::NotFound)?;
-        let hash = self.hashes.hash(new).await?;
+        let hash = self.hashes.hash(requester(origin, admin.by().user(), true), new).await?;
         match self.set_password(origin, admin.by(), id, hash, Kept::default()).await? {
             Replaced::Done => {
                 self.throttle.forgive(user.name.as_str(), self.clock.now_or_mark());

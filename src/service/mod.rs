@@ -12,14 +12,17 @@ mod sessions;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::task::spawn_blocking;
+
 use crate::audit::{Audit, By, Event, Origin};
 use crate::clock::{Clock, Timestamp};
 use crate::key::KeyState;
 use crate::metrics::{Instruments, Readings};
-use crate::password::HashPool;
+use crate::password::{HashPool, Requester};
 use crate::store::{Store, StoreError};
-use crate::throttle::Throttle;
+use crate::throttle::{KnownFile, Throttle};
 use crate::token::{LEEWAY, TokenRefusal, Tokens};
+use crate::user::UserId;
 use keys::KeyKeeper;
 
 pub use actor::{Actor, Caller, FreshAdmin};
@@ -41,6 +44,8 @@ pub struct Parts {
     pub hashes: HashPool,
     /// Slows down those who guess.
     pub throttle: Throttle,
+    /// Where the networks stay that are known to accounts.
+    pub known_networks: Arc<KnownFile>,
     /// Automatic backups, where there are any.
     pub copies: Option<Copies>,
     /// What time it is.
@@ -64,7 +69,8 @@ pub struct Service {
     tokens: Arc<Tokens>,
     keys: Arc<KeyKeeper>,
     hashes: HashPool,
-    throttle: Throttle,
+    throttle: Arc<Throttle>,
+    known_networks: Arc<KnownFile>,
     audit: Audit,
     copies: Option<Copies>,
     clock: Arc<Clock>,
@@ -75,12 +81,24 @@ pub struct Service {
 impl Service {
     /// Puts the parts together.
     pub fn new(parts: Parts, rules: Rules) -> Self {
-        let Parts { store, tokens, key_dir, hashes, throttle, copies, clock } = parts;
-        let (store, tokens) = (Arc::new(store), Arc::new(tokens));
+        let Parts { store, tokens, key_dir, hashes, throttle, known_networks, copies, clock } = parts;
+        let (store, tokens, throttle) = (Arc::new(store), Arc::new(tokens), Arc::new(throttle));
         let keys =
             Arc::new(KeyKeeper::new(Arc::clone(&store), Arc::clone(&tokens), key_dir, Arc::clone(&clock)));
         let started = clock.reading();
-        Self { store, tokens, keys, hashes, throttle, audit: Audit::default(), copies, clock, started, rules }
+        Self {
+            store,
+            tokens,
+            keys,
+            hashes,
+            throttle,
+            known_networks,
+            audit: Audit::default(),
+            copies,
+            clock,
+            started,
+            rules,
+        }
     }
 
     /// Whether reads and durable writes work now. Writes.
@@ -93,12 +111,14 @@ impl Service {
         Ok(self.store.keep_time().await?)
     }
 
-    /// What has to be done now and then: keeps the clock's mark, forgets sessions that are over and keys whose
+    /// What has to be done now and then: keeps the clock's mark and known networks, forgets sessions that are over and keys whose
     /// last token has expired.
     pub async fn keep_house(&self) {
         let Ok(now) = self.clock.now() else {
             return; // the clock has said why
         };
+        let (file, throttle) = (Arc::clone(&self.known_networks), Arc::clone(&self.throttle));
+        drop(spawn_blocking(move || file.keep(&throttle, now))); // no one waits for it
         let over = now.before(LEEWAY);
         let kept = async {
             self.store.keep_time().await?;
@@ -155,6 +175,7 @@ impl Service {
     /// # Errors
     /// The store has failed, now or earlier.
     pub fn close(&self) -> Result<(), StoreError> {
+        self.known_networks.close(&self.throttle, self.clock.now_or_mark());
         self.store.close()
     }
 
@@ -165,6 +186,11 @@ impl Service {
             Refusal::Token(reason)
         })
     }
+}
+
+/// Who asks for a hash: on behalf of `account`, whom this client is `known` to be or has been before.
+fn requester(origin: &Origin, account: Option<UserId>, known: bool) -> Requester {
+    origin.network().map_or(Requester::Local, |network| Requester::Client { network, account, known })
 }
 
 /// Runs a change to its end even if whoever asked hangs up meanwhile: what has been changed has its line in the

@@ -10,7 +10,7 @@ use crate::store::{Rotation, StoreError, Successor};
 use crate::token::{NewSession, Token, TokenRefusal};
 use crate::user::{User, UserId, Username};
 
-use super::{Actor, Caller, Refusal, Service, see_through};
+use super::{Actor, Caller, Refusal, Service, requester, see_through};
 
 /// What a refresh answers.
 #[derive(Debug)]
@@ -67,7 +67,8 @@ impl Service {
             origin.is_from(user.id);
         }
         let name = parsed.as_ref().map_or(name, Username::as_str);
-        let checked = self.guess(origin, name, password, hash).await?;
+        let account = found.as_ref().map(|(user, _)| user.id);
+        let checked = self.guess(origin, name, account, None, password, hash).await?;
         let (user, hash) = match (found, checked) {
             (None, _) => return Err(self.refuse_login(origin, Event::UnknownUser)),
             (Some((user, _)), _) if user.disabled => {
@@ -94,7 +95,8 @@ impl Service {
         Ok(session)
     }
 
-    /// Checks one guess at the password of `name`, if there may be one: that is decided before anything is hashed.
+    /// Checks one guess at the password of `name`, at a login or within a `session`, if there may be one: that is decided
+    /// before anything is hashed.
     ///
     /// # Errors
     /// [`Refusal::Throttled`], and whatever keeps hashes from being computed; that costs no guess.
@@ -102,15 +104,22 @@ impl Service {
         &self,
         origin: &Origin,
         name: &str,
+        account: Option<UserId>,
+        session: Option<SessionId>,
         password: Password,
         hash: Option<PasswordHash>,
     ) -> Result<Checked, Refusal> {
         let now = self.clock.now()?;
-        let attempt = self.throttle.login(origin.address(), name, now).map_err(|throttled| {
+        let attempt = match session {
+            None => self.throttle.login(origin.address(), name, now),
+            Some(session) => self.throttle.password_change(origin.address(), name, session, now),
+        };
+        let attempt = attempt.map_err(|throttled| {
             self.audit.record(origin, Event::LoginThrottled(throttled.by));
             Refusal::Throttled(throttled)
         })?;
-        match self.hashes.check(password, hash).await {
+        let requester = requester(origin, account, attempt.is_by_a_known_client());
+        match self.hashes.check(requester, password, hash).await {
             Ok(Checked::Wrong) => {
                 attempt.failed();
                 Ok(Checked::Wrong)
@@ -150,6 +159,7 @@ impl Service {
             None
         };
         let access = self.tokens.continue_session(&presented, user.role, now)?;
+        self.throttle.seen(origin.address(), user.name.as_str(), now);
         self.audit.record(origin, Event::Refreshed(user.id, presented.session));
         Ok(Renewed { access, refresh })
     }

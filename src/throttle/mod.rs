@@ -5,13 +5,17 @@
 //!
 //! An account is throttled by the name that was typed, whether there is such a user or not: being throttled tells
 //! nothing. So that nobody can lock an owner out by guessing wrong, a network from which somebody has logged in to an
-//! account is *known* to it and has a reserve of its own there, which strangers cannot use up.
+//! account is *known* to it and has a reserve of its own there, which strangers cannot use up. So has a session, for the
+//! change of its user's password. A reserve is used when nothing else is left, and no network gets more guesses at an
+//! account than a stranger may make: how many there are tells neither who exists nor who is known.
 //!
-//! Everything is in memory and forgotten with the process. Of names and addresses only hashes are kept, under a
-//! key that nobody knows; so nobody can choose names that displace others from the tables, which are of fixed size.
+//! Counts are in memory and forgotten with the process; known networks are kept in a file. Of names and addresses only
+//! hashes are kept, under keys that clients do not know; so no client can choose names that displace others from the
+//! tables, which are of fixed size.
 
+mod known;
+mod known_file;
 mod limit;
-mod network;
 mod table;
 
 use std::collections::HashMap;
@@ -22,13 +26,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::network::Network;
+use crate::random::NoRandomness;
+use crate::session::SessionId;
+use known::{Acquaintance, KnownNetworks};
+pub use known_file::KnownFile;
 pub use limit::{Allowance, Limit, LimitError};
-use network::Network;
 use table::Table;
-
-/// How long after a login its network stays known to the account: as long as a refresh token's default life, so that
-/// whoever comes back when theirs has ended is still known.
-const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How long a login takes, roughly: two seconds in the queue for hashes, and its own hash.
 const LOGIN: Duration = Duration::from_secs(3);
@@ -37,7 +41,7 @@ const LOGIN: Duration = Duration::from_secs(3);
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Failed logins of an account, from anywhere. Each network known to it, eight at the most, has a quarter of
-    /// this besides.
+    /// this besides, and each session of it for changes of the password.
     pub account: Allowance,
     /// Failed logins of a network, to any account.
     pub network: Allowance,
@@ -84,20 +88,31 @@ pub struct Throttle {
     books: Arc<Mutex<Books>>,
 }
 
-/// What is kept apart in the tables.
+/// What is kept apart in the table of debts.
 #[derive(Hash)]
 enum Key<'a> {
     Account(&'a str),
-    Reserve(&'a str, Network),
-    Known(&'a str, Network),
+    /// All failed logins to an account from one known network.
+    Pair(Acquaintance),
+    /// Those that were charged to the reserve of a known one.
+    Reserve(Acquaintance),
+    /// Failed changes of a password within a session that were charged to its reserve.
+    Session(SessionId),
     Network(Network),
     Registrations(Network),
 }
 
 impl Throttle {
     /// A throttle that has seen nothing yet.
-    pub fn new(limits: Limits) -> Self {
-        let books = Books { debts: Table::new(), known: Table::new(), under_way: HashMap::new() };
+    ///
+    /// # Errors
+    /// [`NoRandomness`].
+    pub fn new(limits: Limits) -> Result<Self, NoRandomness> {
+        Ok(Self::knowing(limits, KnownNetworks::new()?))
+    }
+
+    fn knowing(limits: Limits, known: KnownNetworks) -> Self {
+        let books = Books { debts: Table::new(), known, under_way: HashMap::new() };
         Self { limits, hasher: RandomState::new(), books: Arc::new(Mutex::new(books)) }
     }
 
@@ -107,39 +122,83 @@ impl Throttle {
     /// # Errors
     /// [`Throttled`]; nothing is charged then.
     pub fn login(&self, peer: IpAddr, name: &str, now: Timestamp) -> Result<Attempt, Throttled> {
+        self.attempt(peer, name, None, now)
+    }
+
+    /// A change of the password of `name` within a session, which shows the present one. Charged like a login.
+    ///
+    /// # Errors
+    /// [`Throttled`]; nothing is charged then.
+    pub fn password_change(
+        &self,
+        peer: IpAddr,
+        name: &str,
+        session: SessionId,
+        now: Timestamp,
+    ) -> Result<Attempt, Throttled> {
+        self.attempt(peer, name, Some(session), now)
+    }
+
+    fn attempt(
+        &self,
+        peer: IpAddr,
+        name: &str,
+        session: Option<SessionId>,
+        now: Timestamp,
+    ) -> Result<Attempt, Throttled> {
         let network = Network::from(peer);
-        let acquaintance = Acquaintance {
-            account: self.hash(Key::Account(name)),
-            key: self.hash(Key::Known(name, network)),
-        };
-        let shared = self.limits.account.limit().map(|limit| Bucket { key: acquaintance.account, limit });
+        let shared = self.bucket(self.limits.account, Key::Account(name));
         let of_network = self.bucket(self.limits.network, Key::Network(network));
+        let reserve =
+            |key: Key<'_>| shared.map(|shared| Bucket { key: self.hash(key), limit: shared.limit.quarter() });
 
         let mut books = lock(&self.books);
-        let reserve = shared.filter(|_| books.knows(acquaintance, now)).map(|shared| Bucket {
-            key: self.hash(Key::Reserve(name, network)),
-            limit: shared.limit.quarter(),
-        });
-        // The first of two that are ready.
-        let of_account = reserve.into_iter().chain(shared).min_by_key(|&bucket| books.wait(bucket, now));
-        books.admit(&[(By::Account, of_account), (By::Network, of_network)], now)?;
-        books.begin([of_account, of_network]);
+        let acquaintance = books.known.acquaintance(name, network);
+        let is_known = books.known.knows(acquaintance, now);
+        let of_session = session.and_then(|session| reserve(Key::Session(session)));
+        let of_known = if is_known { reserve(Key::Reserve(acquaintance)) } else { None };
+        // The first of those that are ready: what strangers could use up as well comes before the reserves.
+        let candidates = shared.into_iter().chain(of_session).chain(of_known);
+        let of_account = candidates.min_by_key(|&bucket| books.wait(bucket, now));
+        // Who has a session knows that the account is there.
+        let of_pair = shared
+            .filter(|_| is_known && session.is_none())
+            .map(|shared| Bucket { key: self.hash(Key::Pair(acquaintance)), ..shared });
+        let charged = [of_pair, of_account, of_network];
+        let [of_pair, of_account, of_network] = charged;
+        books.admit(&[(By::Account, of_pair), (By::Account, of_account), (By::Network, of_network)], now)?;
+        books.begin(charged);
         drop(books);
         Ok(Attempt {
             books: Arc::clone(&self.books),
-            charged: [of_account, of_network],
-            acquaintance: shared.map(|_| acquaintance),
+            charged,
+            acquaintance,
+            is_known: is_known || session.is_some(),
         })
     }
 
-    /// Forgets the failed logins of the account `name`, normalised as for looking it up: whoever could not log in any
-    /// more may again, at once. What their networks have failed stays as it was. Answers whether any counted.
-    pub fn forgive(&self, name: &str, now: Timestamp) -> bool {
-        let account = self.hash(Key::Account(name));
+    /// A user is there, with a session of the account `name`: if their network is known to it, it stays so for longer.
+    pub fn seen(&self, peer: IpAddr, name: &str, now: Timestamp) {
         let mut books = lock(&self.books);
-        let had_failed = books.debts.moment(account, account).is_some_and(|debt| debt > now);
-        if had_failed {
-            books.debts.set(account, account, Timestamp::default());
+        let acquaintance = books.known.acquaintance(name, peer.into());
+        if books.known.knows(acquaintance, now) {
+            books.known.acquaint(acquaintance, now);
+        }
+    }
+
+    /// Forgets the failed logins of the account `name`, normalised as for looking it up: whoever could not log in any
+    /// more may again, at once. What their networks have failed at other accounts stays as it was. Answers whether any
+    /// counted.
+    pub fn forgive(&self, name: &str, now: Timestamp) -> bool {
+        let mut books = lock(&self.books);
+        let known = books.known.of(name);
+        let pairs = known.iter().flat_map(|&it| [self.hash(Key::Pair(it)), self.hash(Key::Reserve(it))]);
+        let mut had_failed = false;
+        for key in [self.hash(Key::Account(name))].into_iter().chain(pairs) {
+            if books.debts.moment(key, key).is_some_and(|debt| debt > now) {
+                books.debts.set(key, key, Timestamp::default());
+                had_failed = true;
+            }
         }
         had_failed
     }
@@ -167,19 +226,23 @@ impl Throttle {
 #[must_use = "dropped, it counts as failed"]
 pub struct Attempt {
     books: Arc<Mutex<Books>>,
-    charged: [Option<Bucket>; 2],
-    acquaintance: Option<Acquaintance>,
+    charged: [Option<Bucket>; 3],
+    acquaintance: Acquaintance,
+    is_known: bool,
 }
 
 impl Attempt {
+    /// Whether somebody has logged in to the account from this network before, or is logged in.
+    pub fn is_by_a_known_client(&self) -> bool {
+        self.is_known
+    }
+
     /// The password was right: costs nothing, and makes the network known to the account. What others have failed
     /// before stays as it was.
     pub fn succeeded(self, now: Timestamp) {
         let mut books = lock(&self.books);
         books.give_back(self.charged);
-        if let Some(acquaintance) = self.acquaintance {
-            books.acquaint(acquaintance, now);
-        }
+        books.known.acquaint(self.acquaintance, now);
     }
 
     /// The password was wrong.
@@ -197,7 +260,7 @@ impl Drop for Attempt {
     }
 }
 
-/// An account about to be made. Dropped, it counts as made.
+/// An account about to be made. Dropped, it counts: an account was made, or somebody was told that a name is taken.
 #[must_use = "dropped, it counts as made"]
 pub struct Registration {
     books: Arc<Mutex<Books>>,
@@ -205,7 +268,7 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// No account was made: costs nothing.
+    /// No account was made and nothing was learnt: costs nothing.
     pub fn withdrawn(self) {
         lock(&self.books).give_back([self.charged]);
     }
@@ -218,21 +281,13 @@ struct Bucket {
     limit: Limit,
 }
 
-/// A network that is or may become known to an account.
-#[derive(Clone, Copy)]
-struct Acquaintance {
-    account: u64,
-    key: u64,
-}
-
 /// What is remembered, 32 MiB at the most.
 struct Books {
     /// By bucket: when all that was charged will have been worked off.
     debts: Table,
-    /// By acquaintance: until when it lasts. Apart from the debts, because it outlasts them: whoever logs in to an
-    /// account of their own from ever new networks must not displace what is charged to others. Those of one
-    /// account share a home, so it has eight at the most and does not displace those of all others.
-    known: Table,
+    /// Apart from the debts, because it outlasts them: whoever logs in to an account of their own from ever new networks
+    /// must not displace what is charged to others.
+    known: KnownNetworks,
     /// By bucket: the charges of logins under way, most of which will be given back. As many as there are requests.
     under_way: HashMap<u64, u32>,
 }
@@ -274,13 +329,13 @@ impl Books {
         if bucket.limit.wait(without, now).is_zero() { wait.min(LOGIN) } else { wait }
     }
 
-    fn begin(&mut self, buckets: [Option<Bucket>; 2]) {
+    fn begin(&mut self, buckets: [Option<Bucket>; 3]) {
         for bucket in buckets.into_iter().flatten() {
             *self.under_way.entry(bucket.key).or_default() += 1;
         }
     }
 
-    fn end(&mut self, buckets: [Option<Bucket>; 2]) {
+    fn end(&mut self, buckets: [Option<Bucket>; 3]) {
         for bucket in buckets.into_iter().flatten() {
             match self.under_way.get_mut(&bucket.key) {
                 Some(count) if *count > 1 => *count -= 1,
@@ -291,14 +346,6 @@ impl Books {
 
     fn settled(&self, bucket: Bucket) -> Timestamp {
         self.debts.moment(bucket.key, bucket.key).unwrap_or_default()
-    }
-
-    fn knows(&self, acquaintance: Acquaintance, now: Timestamp) -> bool {
-        self.known.moment(acquaintance.account, acquaintance.key) > Some(now)
-    }
-
-    fn acquaint(&mut self, acquaintance: Acquaintance, now: Timestamp) {
-        self.known.set(acquaintance.account, acquaintance.key, now.after(KNOWN_FOR));
     }
 }
 
@@ -323,6 +370,7 @@ mod tests {
             network: network.parse().unwrap(),
             registrations: registrations.parse().unwrap(),
         })
+        .unwrap()
     }
 
     fn with_defaults() -> Throttle {
@@ -331,6 +379,7 @@ mod tests {
             network: Allowance::NETWORK,
             registrations: Allowance::REGISTRATIONS,
         })
+        .unwrap()
     }
 
     fn ip(text: &str) -> IpAddr {

@@ -1,7 +1,12 @@
 //! More logins than can be hashed.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
 use serde_json::json;
 
+use crate::addresses::post_from;
 use crate::refusal::Refusal;
 use crate::support::{TestServer, credentials, request};
 
@@ -68,5 +73,49 @@ fn a_flood_of_registrations_leaves_no_user_whose_registration_was_refused() {
         Refusal::Busy.expect(replies[n].as_ref().unwrap(), "one too many");
         let users = server.console("GET", &format!("/user?username=user%20{n}"), None);
         assert_eq!(users, (200, json!([])), "the name is still free");
+    }
+}
+
+#[test]
+fn a_flood_of_right_passwords_gets_the_503_and_others_log_in() {
+    let server = &TestServer::start_with(&[&COSTLY[..], &["--trusted-proxies", "127.0.0.1"]].concat());
+    const VICTIMS: usize = 6;
+    server.register("mallory", "correct horse");
+    (0..VICTIMS).for_each(|n| drop(server.register(&format!("victim {n}"), "correct horse")));
+    let over = &AtomicBool::new(false);
+    let [served, refused] = &[const { AtomicUsize::new(0) }; 2];
+    thread::scope(|scope| {
+        let _over = Over(over);
+        // One account, from many networks at once; each asks again as soon as it is answered.
+        for n in 0..40 {
+            scope.spawn(move || {
+                let (mut client, address) = (server.client(), format!("198.51.100.{n}"));
+                while !over.load(Ordering::Relaxed) {
+                    let body = credentials("mallory", "correct horse");
+                    match post_from(&mut client, &address, "/login", &body).status {
+                        200 => served.fetch_add(1, Ordering::Relaxed),
+                        503 => refused.fetch_add(1, Ordering::Relaxed),
+                        status => panic!("{status}"),
+                    };
+                }
+            });
+        }
+        while served.load(Ordering::Relaxed) < 3 || refused.load(Ordering::Relaxed) == 0 {
+            thread::sleep(Duration::from_millis(10));
+        }
+        for n in 0..VICTIMS {
+            let body = credentials(&format!("victim {n}"), "correct horse");
+            let reply = post_from(&mut server.client(), &format!("192.0.2.{n}"), "/login", &body);
+            assert_eq!(reply.status, 200, "{n}: {reply:?}");
+        }
+    });
+}
+
+/// Says that it is over, also when it is because the test fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

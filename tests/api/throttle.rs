@@ -228,6 +228,34 @@ fn being_throttled_does_not_tell_whether_there_is_such_a_user() {
 }
 
 #[test]
+fn who_guesses_from_a_known_network_gets_as_many_guesses_as_any_other() {
+    let server = behind_a_proxy(&["--account-limit", "8,10m", "--network-limit", "off"]);
+    server.register("bert", PASSWORD);
+    let mut client = server.client();
+    assert_eq!(log_in(&mut client, HOME, "bert", PASSWORD).status, 200);
+    // Known there, known nowhere, and nobody.
+    let names = ["bert", "anna", "nobody"];
+    for name in names {
+        let (guesses, reply) = guesses_left(&mut client, HOME, name);
+        assert_eq!(guesses, 8, "{name}");
+        expect_throttled(&reply, 600, name);
+    }
+    let mut random = Random::begin("a known network");
+    let (mut refused, mut throttled) = (0, 0);
+    for step in 0..300 {
+        let answers = names.map(|name| visible(log_in(&mut client, HOME, name, WRONG)));
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "step {step}: {answers:?}");
+        if answers[0].0 == 401 {
+            refused += 1
+        } else {
+            throttled += 1
+        }
+        server.advance(secs([0, 1, 60, 599, 600, 3601][random.below(6)] / 2));
+    }
+    assert!(refused > 20 && throttled > 20, "{refused} {throttled}");
+}
+
+#[test]
 fn two_spellings_of_one_name_share_what_is_allowed() {
     let server = with_anna(&["--account-limit", "2,1h", "--network-limit", "off"]);
     server.register("Zo\u{eb}", PASSWORD);
@@ -447,6 +475,8 @@ fn a_wrong_current_password_is_a_guess() {
     }
     let mut other = server.client();
     assert_eq!(guesses_left(&mut other, &stranger(1), "anna").0, 2, "logins and changes are one account");
+    // Strangers have used up what is for all; the session's own is one guess, wherever it is used.
+    Refusal::InvalidCredentials.expect(&change(thief, WRONG, "another horse"), "the session's own");
     for password in [WRONG, PASSWORD] {
         expect_throttled(&change(thief, password, "another horse"), 3600, "throttled");
     }
@@ -457,6 +487,77 @@ fn a_wrong_current_password_is_a_guess() {
     Refusal::InvalidCredentials.expect(&change(HOME, WRONG, "another horse"), "a slip");
     expect_throttled(&change(HOME, "yet another horse", PASSWORD), 3600, "no second slip");
     expect_throttled(&log_in(&mut other, HOME, "anna", "yet another horse"), 3600, "nor at the login");
+}
+
+#[test]
+fn strangers_do_not_keep_a_session_from_changing_its_password() {
+    let server = behind_a_proxy(&["--account-limit", "8,1h", "--network-limit", "off"]);
+    let mut client = server.client();
+    let tokens = log_in(&mut client, HOME, "anna", PASSWORD).json();
+    let authorization = format!("Bearer {}", tokens["access_token"].as_str().unwrap());
+    assert_eq!(guesses_left(&mut server.client(), &stranger(1), "anna").0, 8);
+    // On the way, in a network that is not known.
+    let mut change = |current: &str, new: &str| {
+        let headers = [
+            ("Content-Type", "application/json"),
+            ("X-Forwarded-For", "198.51.100.1"),
+            ("Authorization", &*authorization),
+        ];
+        let body = json!({"current_password": current, "new_password": new}).to_string();
+        client.send("POST", "/user/me/password", &headers, Some(body.as_bytes()))
+    };
+    Refusal::InvalidCredentials.expect(&change(WRONG, "another horse"), "a slip");
+    expect(&change(PASSWORD, "another horse"), 200, &json!({"message": "Password changed."}), "the owner");
+    Refusal::InvalidCredentials.expect(&change(WRONG, "another horse"), "a second one");
+    expect_throttled(&change("another horse", PASSWORD), 3600, "a thief gets no more than that");
+}
+
+#[test]
+fn known_networks_outlive_a_restart() {
+    let server = behind_a_proxy(&[]);
+    assert_eq!(log_in(&mut server.client(), HOME, "anna", PASSWORD).status, 200);
+    let file = server.data_dir().join("known-networks");
+    let mut server = server.restart();
+    let text = std::fs::read(&file).unwrap();
+    assert!(!text.windows(4).any(|part| part == "anna".as_bytes() || part == [192, 0, 2, 1]));
+    for days in [0, 29] {
+        server.advance(days * DAY);
+        guesses_left(&mut server.client(), &stranger(1), "anna");
+        assert_eq!(log_in(&mut server.client(), &stranger(2), "anna", PASSWORD).status, 429);
+        assert_eq!(log_in(&mut server.client(), HOME, "anna", PASSWORD).status, 200, "{days}");
+        server = server.restart();
+    }
+    // What cannot be read keeps no server from starting, and no network known.
+    for content in [&text[..text.len() / 2], b"", b"something else"] {
+        std::fs::write(&file, content).unwrap();
+        server = server.restart();
+        guesses_left(&mut server.client(), &stranger(1), "anna");
+        assert_eq!(log_in(&mut server.client(), HOME, "anna", PASSWORD).status, 429);
+    }
+    // And the next login makes it known again.
+    server.advance(30 * DAY);
+    assert_eq!(log_in(&mut server.client(), HOME, "anna", PASSWORD).status, 200);
+    let server = server.restart();
+    guesses_left(&mut server.client(), &stranger(1), "anna");
+    assert_eq!(log_in(&mut server.client(), HOME, "anna", PASSWORD).status, 200);
+}
+
+#[test]
+fn a_refresh_keeps_a_network_known_and_makes_none_known() {
+    let server = behind_a_proxy(&["--refresh-ttl", "90d"]);
+    let mut client = server.client();
+    let tokens = log_in(&mut client, HOME, "anna", PASSWORD).json();
+    let authorization = format!("Bearer {}", tokens["refresh_token"].as_str().unwrap());
+    for day in 0..3 {
+        server.advance(20 * DAY);
+        for address in [HOME, "192.0.2.2"] {
+            let headers = [("X-Forwarded-For", address), ("Authorization", &*authorization)];
+            assert_eq!(client.send("POST", "/refresh", &headers, None).status, 200, "{day}");
+        }
+    }
+    guesses_left(&mut client, &stranger(1), "anna");
+    assert_eq!(log_in(&mut client, "192.0.2.2", "anna", PASSWORD).status, 429);
+    assert_eq!(log_in(&mut client, HOME, "anna", PASSWORD).status, 200);
 }
 
 #[test]
@@ -474,19 +575,18 @@ fn who_is_throttled_keeps_their_sessions() {
 }
 
 #[test]
-fn of_registrations_those_that_made_an_account_count() {
-    let server = with_anna(&["--registration-limit", "4,10s"]);
+fn of_registrations_those_that_made_an_account_or_met_one_count() {
+    let server = with_anna(&["--registration-limit", "5,10s"]);
     let mut client = server.client();
     let mut register = |name: &str, password: &str| client.post("/register", &credentials(name, password));
     let refused = |reply: &Reply, seconds, case: &str| {
         expect_too_many(reply, "Too many registrations.", seconds, case);
     };
-    let mut nothing = |n: usize| {
-        Refusal::NameTaken.expect(&register("anna", PASSWORD), &n.to_string());
+    for _ in 0..10 {
         assert_eq!(register("bert", "short").status, 422);
         assert_eq!(register("", PASSWORD).status, 422);
-    };
-    (0..10).for_each(&mut nothing);
+    }
+    Refusal::NameTaken.expect(&register("anna", PASSWORD), "that it is taken has been learnt");
     let register = |name: &str| server.client().post("/register", &credentials(name, PASSWORD));
     for name in ["bert", "carla", "dora"] {
         assert_eq!(register(name).status, 201, "{name}");
@@ -497,9 +597,11 @@ fn of_registrations_those_that_made_an_account_count() {
         refused(&register("anna"), seconds, "nor is anybody told what is taken");
     }
     server.clock.set(start().after(secs(10)));
-    Refusal::NameTaken.expect(&register("anna"), "costs nothing");
     assert_eq!(register("emil").status, 201);
     refused(&register("fritz"), 10, "one in ten seconds");
+    server.advance(secs(10));
+    Refusal::NameTaken.expect(&register("anna"), "the one in ten seconds");
+    refused(&register("fritz"), 10, "which it was");
     // That is another matter than logins, and administrators are not held up.
     server.add_admin("root", PASSWORD);
     let root = server.log_in("root", PASSWORD);

@@ -5,8 +5,10 @@ use std::net::IpAddr;
 /// A client's network: the address for IPv4, the /64 for IPv6, in which a client picks addresses as it likes
 /// (RFC 4291, section 2.5.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Network {
+pub enum Network {
+    /// One address.
     V4([u8; 4]),
+    /// The first 64 bits.
     V6([u16; 4]),
 }
 

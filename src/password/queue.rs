@@ -1,0 +1,435 @@
+//! Whose hash is computed next, and whose is refused where too many wait. Decides; computes nothing.
+//!
+//! Fair by network, then by account: the client whose network has had the least work lately goes first, so that a
+//! network with nothing under way waits for no flood. A network's work is what was computed for it, right or wrong, and a
+//! quarter of what it was refused, so that asking again and again pushes a client back. An account's work is what it got
+//! with its right password, from wherever: one account that logs in from a hundred networks is one client. Wrong guesses
+//! do not count for the account, or strangers could push its owner back.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::tally::Tallies;
+use crate::network::Network;
+use crate::user::UserId;
+
+/// What a refusal counts, in parts of the work that was refused. Were it nothing, a network that sends a thousand requests
+/// a second would stand as well as one that sends one; were it all, a busy office could be starved by a hundred networks
+/// that ask a little less often each.
+const REFUSED: f64 = 0.25;
+
+/// Who asks for a hash.
+#[derive(Clone, Copy, Debug)]
+pub enum Requester {
+    /// This machine: a command, or the start. Goes first, and only makes way for others of its kind.
+    Local,
+    /// A client.
+    Client {
+        /// Where it is.
+        network: Network,
+        /// Whose account it asks about, or acts for; none where there is no such user.
+        account: Option<UserId>,
+        /// Whether that user has logged in from there before, or this is a user with a token. Such clients go before the
+        /// others of their network.
+        known: bool,
+    },
+}
+
+/// A job in the queue.
+pub(super) struct Ticket<J> {
+    /// In order of arrival.
+    number: u64,
+    requester: Requester,
+    /// How much could be computed in its place.
+    pub(super) claim: u64,
+    /// How many slots it takes.
+    pub(super) slots: u32,
+    pub(super) job: J,
+}
+
+/// What came of a job that had its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Its requester had gone.
+    Nothing,
+    /// Computed.
+    Done,
+    /// Computed for a user who has shown the right password or token.
+    Authorised,
+}
+
+/// The jobs that wait, and what their requesters have had lately.
+pub(super) struct Queue<J> {
+    /// A thousand at most: a connection waits for one. So all are looked at for every decision.
+    waiting: Vec<Ticket<J>>,
+    /// The next one, if its slots were not free when its turn came. It stays the next one: let past, cheap jobs that
+    /// keep coming could keep a costly one waiting for ever.
+    chosen: Option<Ticket<J>>,
+    networks: Tallies<Network>,
+    accounts: Tallies<UserId>,
+    arrived: u64,
+}
+
+/// The order of turns; refusals come in the opposite one. Equal only for one and the same job.
+type Rank = (bool, u64, bool, u64, u64);
+
+impl<J> Queue<J> {
+    pub(super) fn new() -> Self {
+        Self {
+            waiting: Vec::new(),
+            chosen: None,
+            networks: Tallies::new(),
+            accounts: Tallies::new(),
+            arrived: 0,
+        }
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len() + usize::from(self.chosen.is_some())
+    }
+
+    /// How much could be computed in the time of all that waits.
+    pub(super) fn claim(&self) -> u64 {
+        self.waiting.iter().chain(&self.chosen).map(|ticket| ticket.claim).sum()
+    }
+
+    /// Lets a job wait. Where more than `room` waits already, answers the jobs that are refused for it: the newest of
+    /// those networks and accounts that have had and want most, maybe this very one.
+    pub(super) fn push(
+        &mut self,
+        requester: Requester,
+        claim: u64,
+        slots: u32,
+        job: J,
+        room: u64,
+        now: Duration,
+    ) -> Vec<J> {
+        let mut excess = self.claim().saturating_sub(room);
+        let number = self.arrived;
+        self.arrived += 1;
+        self.waiting.push(Ticket { number, requester, claim, slots, job });
+        let mut refused = Vec::new();
+        while excess > 0
+            && let Some(heaviest) = self.heaviest(now)
+        {
+            let ticket = self.waiting.swap_remove(heaviest);
+            self.charge(ticket.requester, REFUSED * as_work(ticket.claim), now);
+            excess = if ticket.number == number { 0 } else { excess.saturating_sub(ticket.claim) };
+            refused.push(ticket.job);
+        }
+        refused
+    }
+
+    /// The next job, if its slots are among those that are free.
+    pub(super) fn take(&mut self, free_slots: u32, now: Duration) -> Option<Ticket<J>> {
+        if free_slots == 0 {
+            return None; // chosen when there is a choice, so that latecomers are considered
+        }
+        if self.chosen.is_none() {
+            self.chosen = self.lightest(now).map(|lightest| self.waiting.swap_remove(lightest));
+        }
+        let ticket = self.chosen.take_if(|ticket| ticket.slots <= free_slots)?;
+        self.charge(ticket.requester, as_work(ticket.claim), now);
+        Some(ticket)
+    }
+
+    /// Says what came of a job that [`Queue::take`] has answered.
+    pub(super) fn finished(&mut self, requester: Requester, claim: u64, outcome: Outcome, now: Duration) {
+        match (outcome, requester) {
+            (Outcome::Nothing, _) => self.charge(requester, -as_work(claim), now),
+            (Outcome::Authorised, Requester::Client { account: Some(account), .. }) => {
+                self.accounts.add(account, as_work(claim), now);
+            }
+            (Outcome::Done | Outcome::Authorised, _) => {}
+        }
+    }
+
+    fn charge(&mut self, requester: Requester, work: f64, now: Duration) {
+        if let Requester::Client { network, .. } = requester {
+            self.networks.add(network, work, now);
+        }
+    }
+
+    fn lightest(&self, now: Duration) -> Option<usize> {
+        let ranks =
+            self.waiting.iter().enumerate().map(|(place, ticket)| (self.rank(ticket, 0.0, now), place));
+        ranks.min().map(|(_, place)| place)
+    }
+
+    fn heaviest(&self, now: Duration) -> Option<usize> {
+        let mut wanted: HashMap<Network, u64> = HashMap::new();
+        for ticket in &self.waiting {
+            if let Requester::Client { network, .. } = ticket.requester {
+                *wanted.entry(network).or_default() += ticket.claim;
+            }
+        }
+        let ranks = self.waiting.iter().enumerate().map(|(place, ticket)| {
+            let wanted = match ticket.requester {
+                Requester::Local => 0,
+                Requester::Client { network, .. } => wanted.get(&network).copied().unwrap_or(0),
+            };
+            (self.rank(ticket, as_work(wanted), now), Reverse(place))
+        });
+        ranks.max().map(|(_, Reverse(place))| place)
+    }
+
+    /// Where a job stands, if its network also has `wanted`. Numbers that are not negative are ordered as their bits.
+    fn rank(&self, ticket: &Ticket<J>, wanted: f64, now: Duration) -> Rank {
+        let Requester::Client { network, account, known } = ticket.requester else {
+            return (false, 0, false, 0, ticket.number);
+        };
+        let of_network = self.networks.work(&network, now) + wanted;
+        let of_account = account.map_or(0.0, |account| self.accounts.work(&account, now));
+        (true, of_network.max(of_account).to_bits(), !known, of_account.to_bits(), ticket.number)
+    }
+}
+
+impl<J> Ticket<J> {
+    pub(super) fn requester(&self) -> Requester {
+        self.requester
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // compared, not counted
+fn as_work(claim: u64) -> f64 {
+    claim as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(100);
+    const ROOMY: u64 = u64::MAX;
+
+    fn network(number: u16) -> Network {
+        Network::V6([0x2001, 0xdb8, 0, number])
+    }
+
+    fn user(number: u128) -> UserId {
+        uuid::Uuid::from_u128(number).hyphenated().to_string().parse().unwrap()
+    }
+
+    fn client(number: u16, account: Option<UserId>) -> Requester {
+        Requester::Client { network: network(number), account, known: account.is_some() }
+    }
+
+    fn stranger(number: u16) -> Requester {
+        client(number, None)
+    }
+
+    /// Takes and finishes all that waits; in which order.
+    fn order(queue: &mut Queue<&'static str>, outcome: Outcome) -> Vec<&'static str> {
+        let mut order = Vec::new();
+        while let Some(ticket) = queue.take(1, NOW) {
+            queue.finished(ticket.requester, ticket.claim, outcome, NOW);
+            order.push(ticket.job);
+        }
+        order
+    }
+
+    fn wait(queue: &mut Queue<&'static str>, requester: Requester, job: &'static str) {
+        assert!(queue.push(requester, 10, 1, job, ROOMY, NOW).is_empty());
+    }
+
+    #[test]
+    fn networks_take_turns_and_this_machine_goes_first() {
+        let mut queue = Queue::new();
+        for job in ["a1", "a2", "a3"] {
+            wait(&mut queue, stranger(1), job);
+        }
+        wait(&mut queue, stranger(2), "b1");
+        wait(&mut queue, stranger(2), "b2");
+        wait(&mut queue, stranger(3), "c1");
+        wait(&mut queue, Requester::Local, "command");
+        assert_eq!(order(&mut queue, Outcome::Done), ["command", "a1", "b1", "c1", "a2", "b2", "a3"]);
+    }
+
+    #[test]
+    fn an_account_that_logs_in_from_many_networks_is_one_client() {
+        let mut queue = Queue::new();
+        let (anna, mallory) = (Some(user(1)), Some(user(2)));
+        for (number, job) in (10..).zip(["m1", "m2", "m3"]) {
+            wait(&mut queue, client(number, mallory), job);
+        }
+        let first = queue.take(1, NOW).unwrap();
+        wait(&mut queue, client(1, anna), "anna");
+        queue.finished(first.requester, first.claim, Outcome::Authorised, NOW);
+        assert_eq!(order(&mut queue, Outcome::Authorised), ["anna", "m2", "m3"]);
+    }
+
+    #[test]
+    fn wrong_guesses_do_not_push_an_owner_back() {
+        let mut queue = Queue::new();
+        let anna = Some(user(1));
+        for number in 0..50 {
+            wait(
+                &mut queue,
+                Requester::Client { network: network(number), account: anna, known: false },
+                "guess",
+            );
+        }
+        for _ in 0..40 {
+            let ticket = queue.take(1, NOW).unwrap();
+            queue.finished(ticket.requester, ticket.claim, Outcome::Done, NOW);
+        }
+        // The owner goes first; who comes from where guesses came from waits for those who have had less.
+        wait(&mut queue, stranger(1), "other");
+        wait(&mut queue, client(100, anna), "owner");
+        wait(&mut queue, stranger(0), "another");
+        let order = order(&mut queue, Outcome::Done);
+        assert_eq!((order[0], &order[11..]), ("owner", &["other", "another"][..]));
+    }
+
+    #[test]
+    fn of_one_network_those_who_are_known_go_first_and_then_those_who_have_had_less() {
+        let mut queue = Queue::new();
+        let (anna, mallory) = (Some(user(1)), Some(user(2)));
+        for job in ["m1", "m2"] {
+            wait(&mut queue, client(1, mallory), job);
+        }
+        let first = queue.take(1, NOW).unwrap();
+        queue.finished(first.requester, first.claim, Outcome::Authorised, NOW);
+        wait(&mut queue, stranger(1), "guess");
+        wait(&mut queue, client(1, anna), "anna");
+        assert_eq!(order(&mut queue, Outcome::Done), ["anna", "m2", "guess"]);
+    }
+
+    #[test]
+    fn where_too_many_wait_the_newest_of_the_heaviest_is_refused() {
+        let mut queue = Queue::new();
+        for job in ["a1", "a2", "a3"] {
+            wait(&mut queue, stranger(1), job);
+        }
+        assert_eq!(queue.push(stranger(2), 10, 1, "b1", 29, NOW), ["a3"]);
+        assert_eq!(queue.push(stranger(1), 10, 1, "a4", 29, NOW), ["a4"]);
+        assert_eq!(queue.push(stranger(3), 10, 1, "c1", 29, NOW), ["a2"]);
+        assert_eq!(
+            queue.push(Requester::Local, 10, 1, "command", 29, NOW),
+            ["a1"],
+            "it has been refused most"
+        );
+        assert_eq!(order(&mut queue, Outcome::Done), ["command", "b1", "c1"]);
+    }
+
+    #[test]
+    fn who_has_gone_pays_nothing() {
+        let mut queue = Queue::new();
+        for job in ["a1", "a2"] {
+            wait(&mut queue, stranger(1), job);
+        }
+        wait(&mut queue, stranger(2), "b1");
+        let gone = queue.take(1, NOW).unwrap();
+        queue.finished(gone.requester, gone.claim, Outcome::Nothing, NOW);
+        assert_eq!(order(&mut queue, Outcome::Done), ["a2", "b1"]);
+    }
+
+    #[test]
+    fn a_costly_job_whose_turn_has_come_is_not_overtaken() {
+        let mut queue = Queue::new();
+        queue.push(stranger(1), 40, 4, "costly", ROOMY, NOW);
+        assert!(queue.take(3, NOW).is_none());
+        for number in 2..50 {
+            wait(&mut queue, stranger(number), "cheap");
+            assert!(queue.take(3, NOW).is_none());
+        }
+        assert_eq!(queue.take(4, NOW).unwrap().job, "costly");
+    }
+
+    /// Logins, a quarter of a second each, two at once, for twenty seconds: `flood` networks keep three connections each
+    /// busy, asking again a quarter of a second after an answer, and a victim logs in every second. How many times the victim
+    /// did so, how often it was refused, and the longest it waited, in milliseconds.
+    fn simulate(flood: u16, flooder: impl Fn(u16) -> Requester) -> (u32, u32, u64) {
+        const SLOTS: u32 = 2;
+        const HASH: u64 = 250;
+        let (mut queue, mut running) = (Queue::new(), Vec::<(u64, Ticket<(u16, u64)>)>::new());
+        let victim = u16::MAX;
+        let mut next: Vec<(u64, u16)> = (0..flood * 3).map(|n| (u64::from(n % 250), n % flood)).collect();
+        next.push((0, victim));
+        let (mut asked, mut refused, mut longest) = (0, 0, 0);
+        for millis in (0..20_000).step_by(10) {
+            let now = Duration::from_millis(millis);
+            let mut again = Vec::new();
+            running.retain(|(end, ticket)| {
+                if *end > millis {
+                    return true;
+                }
+                queue.finished(ticket.requester, ticket.claim, Outcome::Authorised, now);
+                let (who, since) = ticket.job;
+                if who == victim {
+                    longest = longest.max(millis - since);
+                }
+                again.push((millis + if who == victim { 1000 } else { 250 }, who));
+                false
+            });
+            next.extend(again);
+            let due: Vec<_> = next.extract_if(.., |(at, _)| *at <= millis).collect();
+            for (_, who) in due {
+                asked += u32::from(who == victim);
+                let requester = if who == victim { client(who, Some(user(0))) } else { flooder(who) };
+                for (who, _) in queue.push(requester, 10, 1, (who, millis), 160, now) {
+                    refused += u32::from(who == victim);
+                    next.push((millis + if who == victim { 1000 } else { 250 }, who));
+                }
+            }
+            while running.len() < SLOTS as usize
+                && let Some(ticket) = queue.take(SLOTS - running.len() as u32, now)
+            {
+                running.push((millis + HASH, ticket));
+            }
+        }
+        (asked, refused, longest)
+    }
+
+    #[test]
+    fn a_victim_is_served_beside_floods_from_one_network_and_from_a_hundred() {
+        let of_one_account = |number| client(number, Some(user(1)));
+        let of_many_accounts = |number| client(number, Some(user(1000 + u128::from(number))));
+        let floods: [(&str, u16, &dyn Fn(u16) -> Requester); 5] = [
+            ("one network, one account", 1, &of_one_account),
+            ("one network, many accounts or wrong passwords", 1, &stranger),
+            ("a hundred networks, one account", 100, &of_one_account),
+            ("a hundred networks, an account each", 100, &of_many_accounts),
+            ("a hundred networks, wrong passwords or registrations", 100, &stranger),
+        ];
+        for (flood, networks, flooder) in floods {
+            let (asked, refused, longest) = simulate(networks, flooder);
+            assert!(
+                asked >= 14 && refused * 10 <= asked && longest <= 750,
+                "{flood}: {asked} {refused} {longest}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_and_no_newcomer_is_refused_for_those_who_have_had_more(
+            steps in prop::collection::vec((0_u16..6, 1_u64..50, 1_u32..4, any::<bool>()), 1..200),
+        ) {
+            let mut queue = Queue::new();
+            let (mut inside, mut now) = (0, NOW);
+            for (number, (from, claim, slots, turn)) in steps.into_iter().enumerate() {
+                now += Duration::from_millis(100);
+                let refused = queue.push(stranger(from), claim, slots, number, 60, now);
+                inside += 1;
+                inside -= refused.len();
+                prop_assert!(queue.claim() <= 60 + 49 || refused.is_empty());
+                if turn && let Some(ticket) = queue.take(4, now) {
+                    inside -= 1;
+                    queue.finished(ticket.requester, ticket.claim, Outcome::Done, now);
+                }
+                prop_assert_eq!(queue.len(), inside);
+            }
+            // Whoever asks for the first time, and for no more than others, is let in and goes next.
+            if queue.claim() > 60 {
+                let newcomer = usize::MAX;
+                let refused = queue.push(stranger(99), 0, 1, newcomer, 60, now);
+                prop_assert!(!refused.contains(&newcomer));
+            }
+        }
+    }
+}
