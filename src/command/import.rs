@@ -19,6 +19,7 @@ use super::user_files::{Format, Problem, Row, Rows};
 use super::{CommandError, WhereNone, finish};
 use crate::exit::Exit;
 use crate::http::console::{MOVED_AT_ONCE, import_body};
+use crate::password::IMPORTED_MAX;
 use crate::service::{Arrival, Newcomer};
 use crate::settings::{DataDirArgs, Settings};
 use crate::user::Role;
@@ -165,6 +166,7 @@ enum Refused {
     Taken,
     Altered,
     TooLarge,
+    TooSlow,
 }
 
 impl fmt::Display for Refused {
@@ -180,6 +182,11 @@ impl fmt::Display for Refused {
             Self::TooLarge => {
                 f.write_str("the hash takes more memory to check than this machine has for that")
             }
+            Self::TooSlow => write!(
+                f,
+                "the hash takes this machine more than {} seconds to check, which is too long for a login",
+                IMPORTED_MAX.as_secs()
+            ),
         }
     }
 }
@@ -235,9 +242,11 @@ impl Report {
         match problem {
             Refused::Taken => self.taken += 1,
             Refused::Altered => self.altered += 1,
-            Refused::Problem(_) | Refused::Admin | Refused::Repeated(_) | Refused::TooLarge => {
-                self.refused += 1
-            }
+            Refused::Problem(_)
+            | Refused::Admin
+            | Refused::Repeated(_)
+            | Refused::TooLarge
+            | Refused::TooSlow => self.refused += 1,
         }
         self.problems.push(Line { line, problem });
     }
@@ -270,6 +279,7 @@ impl Report {
                 Arrival::Taken => self.refuse(line, Refused::Taken),
                 Arrival::Altered => self.refuse(line, Refused::Altered),
                 Arrival::TooLarge => self.refuse(line, Refused::TooLarge),
+                Arrival::TooSlow => self.refuse(line, Refused::TooSlow),
             }
         }
         Ok(())

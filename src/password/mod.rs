@@ -9,10 +9,12 @@ mod phc;
 mod policy;
 mod pool;
 mod queue;
+mod speed;
 mod stored;
 mod tally;
 
 use std::fmt;
+use std::time::Duration;
 
 use scrypt::password_hash::CustomizedPasswordHasher;
 use scrypt::{Params, Scrypt};
@@ -23,7 +25,7 @@ use crate::random::{self, NoRandomness};
 
 pub use cost::{Cost, CostError};
 pub use policy::{PasswordError, Policy};
-pub use pool::{HashPool, PoolError, PoolStartError};
+pub use pool::{Fit, HashPool, IMPORTED_MAX, PoolError, PoolStartError};
 pub use queue::Requester;
 pub use stored::HashError;
 use stored::Stored;
@@ -193,6 +195,11 @@ pub(crate) fn check(password: &Password, hash: &PasswordHash, today: Cost) -> Re
 /// How much there is to compute for a check of `password`, in the units of [`Cost::work`], a renewal not counted.
 pub(crate) fn work_of(password: &Password, hash: &PasswordHash, today: Cost) -> Result<u64, HashFailure> {
     Ok(Stored::parse(&hash.0)?.work(password, today))
+}
+
+/// How long a check of one spelling against `hash` takes at that speed, a renewal not counted.
+fn time_of(hash: &PasswordHash, speed: speed::Speed) -> Result<Duration, HashFailure> {
+    Ok(speed.time(Stored::parse(&hash.0)?.steps()))
 }
 
 /// How many bytes a check against `hash` takes, a renewal not counted.

@@ -16,15 +16,23 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{getpriority_process, setpriority_process};
-use tokio::sync::oneshot;
+use tokio::sync::{OnceCell, oneshot};
+use tokio::task::spawn_blocking;
 
 use crate::metrics::Histogram;
 
 use super::queue::{Outcome, Queue, Requester, Ticket};
-use super::{Checked, Cost, HashFailure, Password, PasswordHash, check, decoy, hash, memory_of, work_of};
+use super::speed::Speed;
+use super::{
+    Checked, Cost, HashFailure, Password, PasswordHash, check, decoy, hash, memory_of, time_of, work_of,
+};
 
 /// How much work may wait. A person waits about this long for a login; what comes later is refused at once.
 const QUEUE: Duration = Duration::from_secs(2);
+
+/// How long one check of a password against an imported hash may take. A request ends after 15 s. A login may wait 2 s
+/// before it is hashed, tries two spellings of a password or more, and hashes once more with ours.
+pub const IMPORTED_MAX: Duration = Duration::from_secs(5);
 
 /// What one unit of [`Cost::work`] takes until the first hash has been measured: 0.4 µs on a small server.
 const FIRST_GUESS_NANOS: f64 = 400.0;
@@ -105,6 +113,19 @@ pub struct HashPool {
     most: u64,
     /// What passwords of users that do not exist are checked against, at `cost`.
     decoy: PasswordHash,
+    /// Measured when it is asked for.
+    speed: OnceCell<Speed>,
+}
+
+/// Whether this machine can check passwords against a hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// It can, and within the time that a login has.
+    Fits,
+    /// There is not the memory.
+    TooLarge,
+    /// It takes longer than [`IMPORTED_MAX`].
+    TooSlow,
 }
 
 struct Shared {
@@ -188,7 +209,7 @@ impl HashPool {
         });
         // The slots' memory was given to them, by the settings if not by the machine.
         let most = memory.max(u64::from(slots).saturating_mul(cost.memory()));
-        Ok(Self { shared, cost, most, decoy })
+        Ok(Self { shared, cost, most, decoy, speed: OnceCell::new() })
     }
 
     /// How many bytes a check against `stored` takes.
@@ -198,6 +219,19 @@ impl HashPool {
     pub fn memory_of(&self, stored: &PasswordHash) -> Result<u64, PoolError> {
         let takes = memory_of(stored)?;
         if takes > self.most { Err(PoolError::TooLarge { takes, most: self.most }) } else { Ok(takes) }
+    }
+
+    /// Whether a user with this hash could log in. The first call takes some milliseconds.
+    pub async fn fit(&self, stored: &PasswordHash) -> Fit {
+        if self.memory_of(stored).is_err() {
+            return Fit::TooLarge;
+        }
+        let measure = async || spawn_blocking(Speed::measure).await.unwrap_or(Speed::TYPICAL);
+        let speed = self.speed.get_or_init(measure).await;
+        match time_of(stored, *speed) {
+            Ok(time) if time <= IMPORTED_MAX => Fit::Fits,
+            Ok(_) | Err(_) => Fit::TooSlow,
+        }
     }
 
     /// Hashes a new password.
@@ -439,6 +473,36 @@ mod tests {
                 other => unreachable!("{other:?}"),
             }
             assert!(pool.hash(Requester::Local, typed("x")).await.is_ok(), "ours are always computed");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_takes_this_machine_too_long_is_not_imported() {
+        const REST: &str = "AOC8lxLivNfa27sXYowxRg$ZRkg6gT4Ap57ndt5lD38qKa00yjnoVUbVba1+UxquZM";
+        let hash = |scheme: &str| PasswordHash::import(format!("${scheme}${REST}")).unwrap();
+        let (sha256, sha512) = (hash("pbkdf2-sha256$6000000"), hash("pbkdf2-sha512$6000000"));
+        for (pbkdf2_sha512, fit) in [(800.0, Fit::Fits), (850.0, Fit::TooSlow)] {
+            let mut pool = HashPool::without_threads(1, cheap(1), u64::MAX).unwrap();
+            pool.speed = OnceCell::new_with(Some(Speed { pbkdf2_sha512, ..Speed::TYPICAL }));
+            assert_eq!(pool.fit(&sha512).await, fit);
+            assert_eq!(pool.fit(&sha256).await, Fit::Fits, "another digest");
+        }
+        let slow = Speed { scrypt: 1e6, argon2: 1e6, bcrypt: 1e6, pbkdf2_sha256: 1e6, pbkdf2_sha512: 1e6 };
+        let mut pool = HashPool::without_threads(1, cheap(1), u64::MAX).unwrap();
+        pool.speed = OnceCell::new_with(Some(slow));
+        let bcrypt = |cost| {
+            let text = format!("$2b${cost}$EnFywPkpMPXnP/37iDRHputCB83bVp/DtG93EeWBEUgitiCqkwAMu");
+            PasswordHash::import(text).unwrap()
+        };
+        for (hash, fit) in [
+            (hash("scrypt$ln=8,r=8,p=1"), Fit::Fits),
+            (hash("scrypt$ln=10,r=8,p=1"), Fit::TooSlow),
+            (hash("argon2id$v=19$m=4096,t=1,p=1"), Fit::Fits),
+            (hash("argon2id$v=19$m=4096,t=2,p=1"), Fit::TooSlow),
+            (bcrypt(12), Fit::Fits),
+            (bcrypt(13), Fit::TooSlow),
+        ] {
+            assert_eq!(pool.fit(&hash).await, fit, "{}", hash.scheme());
         }
     }
 

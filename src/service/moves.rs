@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{Audit, By, Event, Origin};
 use crate::clock::Timestamp;
 use crate::logging;
-use crate::password::PasswordHash;
+use crate::password::{Fit, PasswordHash};
 use crate::store::{NewUser, Store};
 use crate::user::{Role, User, UserId, Username};
 
@@ -43,6 +43,8 @@ pub enum Arrival {
     Taken,
     /// There is not the memory to check a password against the hash.
     TooLarge,
+    /// A check of a password against the hash would take this machine too long for a login.
+    TooSlow,
 }
 
 impl Service {
@@ -61,17 +63,18 @@ impl Service {
         let applied_at = if apply { Some(self.clock.now()?) } else { None };
         // A million lines in a minute are more than logs are made for; none of them may get lost.
         logging::room_for(users.len()).await;
-        let fits: Vec<_> = users.iter().map(|user| self.hashes.memory_of(&user.hash).is_ok()).collect();
+        let mut fits = Vec::with_capacity(users.len());
+        for user in &users {
+            fits.push(self.hashes.fit(&user.hash).await);
+        }
         let (store, by) = (Arc::clone(&self.store), admin.by());
         let (audit, origin) = (self.audit.clone(), Arc::clone(origin));
         see_through(async move {
             // At once, so that they share a sync; all to their end, so that each has its line in the audit log.
-            let arrivals = users.iter().zip(fits).map(async |(user, fits)| {
-                if fits {
-                    arrive(&store, &audit, &origin, by, user, applied_at).await
-                } else {
-                    Ok(Arrival::TooLarge)
-                }
+            let arrivals = users.iter().zip(fits).map(async |(user, fits)| match fits {
+                Fit::Fits => arrive(&store, &audit, &origin, by, user, applied_at).await,
+                Fit::TooLarge => Ok(Arrival::TooLarge),
+                Fit::TooSlow => Ok(Arrival::TooSlow),
             });
             join_all(arrivals).await.into_iter().collect()
         })
