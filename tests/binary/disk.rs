@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::backup_command::{backup, fails, restore, succeeds};
 use crate::support::fill::filled;
-use crate::support::{Process, Reply, credentials, serve, temporary};
+use crate::support::{Process, Reply, credentials, mounts, serve, temporary};
 use crate::{PASSWORD, does_not_start, get, log_in, post, refused, register, run, stop_well, try_register};
 
 /// More than any disk has free, in MiB.
@@ -91,6 +91,7 @@ struct Disk(TempDir);
 
 impl Disk {
     fn new(size: &str) -> Self {
+        mounts::make_private();
         let disk = Self(temporary());
         disk.mount(&["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "gatelet-test"]);
         disk

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::support::temporary;
+use crate::support::{mounts, temporary};
 
 /// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`: from that moment on nothing reaches the disk any
 /// more, the journal that is still in memory included. An ioctl is `unsafe` in Rust, not in Perl.
@@ -24,6 +24,7 @@ pub struct Disk {
 impl Disk {
     /// A new disk, mounted.
     pub fn make() -> Self {
+        mounts::make_private();
         let disk = Self { dir: temporary() };
         fs::File::create(disk.image()).unwrap().set_len(256 << 20).unwrap();
         run("mkfs.ext4", &["-q".as_ref(), "-F".as_ref(), disk.image().as_ref()]);

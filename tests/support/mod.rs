@@ -7,6 +7,7 @@
 mod client;
 pub mod conformance;
 pub mod fill;
+pub mod mounts;
 mod process;
 mod random;
 pub mod secrets;
