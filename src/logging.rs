@@ -132,8 +132,9 @@ const REST: Duration = Duration::from_millis(2);
 const SAY_LOST: Duration = Duration::from_secs(1);
 
 /// What `log` calls: picks the lines and writes them into the queue. Others speak from warnings up only, whatever the
-/// filter says: below them sled prints the records that it handles, with names and hashes, and warp the paths that it
-/// is asked for.
+/// filter says: below them warp prints the paths that it is asked for. sled does not speak at all: it prints the records
+/// that it handles, with names and hashes, and its errors in the form that Rust has for programmers; the store says what
+/// they mean.
 struct Logger {
     filter: env_filter::Filter,
     format: Format,
@@ -142,7 +143,8 @@ struct Logger {
 
 impl Logger {
     fn allows(metadata: &log::Metadata<'_>) -> bool {
-        is_ours(metadata.target()) || metadata.level() <= log::Level::Warn
+        let target = metadata.target();
+        is_ours(target) || (metadata.level() <= log::Level::Warn && target.split("::").next() != Some("sled"))
     }
 }
 
