@@ -12,6 +12,7 @@ mod backup;
 mod client;
 mod console;
 mod disk;
+mod faults;
 mod first_start;
 mod kill;
 mod ledger;
