@@ -25,7 +25,7 @@ use crate::service::{Copies, CopyPlan, Parts, Refusal, Rules, Service, Unavailab
 use crate::settings::Settings;
 use crate::store::{OpenError, Store, StoreError, StoreOptions};
 use crate::throttle::{self, KnownFile, Throttle};
-use crate::token::{KeyError, KeyRing, Lifetimes, LostKeys, Tokens};
+use crate::token::{KeyError, KeyRing, Lifetimes, LostKeys, Tokens, key_files};
 use crate::user::Username;
 
 /// Why the server does not start. The text tells the operator what to do.
@@ -64,16 +64,18 @@ impl StartError {
                 | OpenError::Unmarked(..)
                 | OpenError::Newer(_)
                 | OpenError::HalfRestored(_) => Exit::Damaged,
-                OpenError::NotEmpty(..) => Exit::Unavailable,
+                OpenError::NotEmpty(..) | OpenError::Unconfirmed(..) => Exit::Unavailable,
             },
             Self::Keys(error) => match error {
                 KeyError::Missing(_) | KeyError::Damaged(_) | KeyError::Exposed(_) => Exit::Damaged,
-                KeyError::Io(..) => Exit::Unavailable,
+                KeyError::NotPrivate(_) | KeyError::Io(..) => Exit::Unavailable,
                 KeyError::NotGenerated => Exit::Other,
             },
             // Starting again would not help before somebody makes room.
             Self::StoreBroken(StoreError::DiskFull) => Exit::Unavailable,
-            Self::StoreBroken(StoreError::Failed | StoreError::Unreadable) => Exit::StoreFailed,
+            Self::StoreBroken(StoreError::Failed | StoreError::Page | StoreError::Unreadable) => {
+                Exit::StoreFailed
+            }
             Self::Hashes(PoolStartError::Threads(_) | PoolStartError::Decoy(_)) => Exit::Other,
             Self::Backups(..) => Exit::Unavailable,
             Self::FirstAdmin(_) => Exit::Usage,
@@ -274,7 +276,10 @@ impl Server {
     fn open_console(&self) -> Option<Console> {
         Console::listen(&self.data_dir)
             .inspect_err(|error| {
-                log::warn!("commands like `gatelet key rotate` cannot reach this server: {error}");
+                log::warn!(
+                    "commands like `gatelet key rotate` cannot reach this server, because control.sock in its data \
+                     directory cannot be made: {error}: mend that and restart the server"
+                );
             })
             .ok()
     }
@@ -398,12 +403,22 @@ async fn open_keys(
     let has_users = store.has_users().await.map_err(StartError::StoreBroken)?;
     let lost = if settings.replace_keys || !has_users { LostKeys::Replace } else { LostKeys::Refuse };
     let now = clock.now_or_mark();
+    let keys = {
+        let dir = dir.to_owned();
+        spawn_blocking(move || KeyRing::open(&dir, &remembered, lost, lifetimes, now))
+            .await
+            .map_err(|_| StartError::Keys(KeyError::NotGenerated))?
+            .map_err(StartError::Keys)?
+    };
+    let records = keys.records();
+    store.keep_keys(records.clone()).await.map_err(StartError::StoreBroken)?;
     let dir = dir.to_owned();
-    let keys = spawn_blocking(move || KeyRing::open(&dir, &remembered, lost, lifetimes, now))
-        .await
-        .map_err(|_| StartError::Keys(KeyError::NotGenerated))?
-        .map_err(StartError::Keys)?;
-    store.keep_keys(keys.records()).await.map_err(StartError::StoreBroken)?;
+    match spawn_blocking(move || key_files::settle(&dir, &records)).await {
+        Ok(Ok(())) => {}
+        // They are found under either name.
+        Ok(Err(error)) => log::warn!("the key files are brought in order by a later start: {error}"),
+        Err(_) => log::warn!("the key files are brought in order by a later start"),
+    }
     Ok(keys)
 }
 
@@ -452,9 +467,9 @@ async fn ensure_admin(
         Refusal::Unavailable(Unavailable::DiskFull) => StartError::StoreBroken(StoreError::DiskFull),
         Refusal::Unavailable(Unavailable::StoreFailed) => StartError::StoreBroken(StoreError::Failed),
         Refusal::Unavailable(Unavailable::Clock(behind)) => StartError::Clock(behind),
-        Refusal::Unavailable(reason @ (Unavailable::Busy | Unavailable::Stopping)) => {
-            StartError::FirstAdminFailed(reason.to_string())
-        }
+        Refusal::Unavailable(
+            reason @ (Unavailable::Busy | Unavailable::Page | Unavailable::KeyFiles | Unavailable::Stopping),
+        ) => StartError::FirstAdminFailed(reason.to_string()),
         Refusal::Internal(fault) => StartError::FirstAdminFailed(fault.to_string()),
         // Nobody is answered so who makes a user.
         Refusal::InvalidCredentials

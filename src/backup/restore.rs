@@ -6,7 +6,7 @@ use super::{BackupFile, Checked, Flaw, ReadError};
 use crate::clock::Timestamp;
 use crate::store::{OpenError, Restoration};
 use crate::token::offline::PublicKeys;
-use crate::token::{KeyError, KeyRing, Lifetimes, LostKeys};
+use crate::token::{KeyError, KeyRing, Lifetimes, LostKeys, key_files};
 
 /// Why a backup was not restored. The directory is as empty as it was.
 #[derive(Debug)]
@@ -60,6 +60,8 @@ pub fn restore(
 ) -> Result<(), RestoreError> {
     let keys =
         KeyRing::open(&into.key_dir(), &[], LostKeys::Replace, lifetimes, now).map_err(RestoreError::Keys)?;
+    // Nobody looks at them before the store is there that remembers them.
+    key_files::settle(&into.key_dir(), &keys.records()).map_err(RestoreError::Keys)?;
     into.complete(&keys.records(), |store| {
         let again = backup.read(known, |total, user, hash| {
             restored(total);

@@ -93,8 +93,9 @@ impl fmt::Display for CommandError {
             }
             Self::InUse(dir, pid) => write!(
                 f,
-                "{} is in use by process {pid}, which takes no commands, such as another command or a server that starts \
-                 or stops: try again when it has finished",
+                "{} is in use by process {pid}, which takes no commands: if it is another command, or a server that starts \
+                 or stops, try again when it has finished; if it is a server that runs, its log says why control.sock \
+                 could not be made: mend that and restart it",
                 dir.display()
             ),
             Self::File(path, error) => write!(f, "{}: {error}", output::path_cell(path)),

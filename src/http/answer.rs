@@ -439,8 +439,10 @@ fn retry_after(reason: Unavailable) -> &'static str {
         Unavailable::Busy => "2",
         // A supervisor starts the next process within seconds.
         Unavailable::StoreFailed | Unavailable::Stopping => "5",
+        // A disk that stumbles once reads it the next time.
+        Unavailable::Page => "5",
         // Somebody has to do something first.
-        Unavailable::DiskFull | Unavailable::Clock(_) => "60",
+        Unavailable::DiskFull | Unavailable::Clock(_) | Unavailable::KeyFiles => "60",
     }
 }
 
@@ -465,6 +467,7 @@ mod tests {
             (Refusal::Forbidden, 403, None),
             (Refusal::Unavailable(Unavailable::Busy), 403, Some("2")),
             (Refusal::Unavailable(Unavailable::StoreFailed), 403, Some("5")),
+            (Refusal::Unavailable(Unavailable::Page), 403, Some("5")),
             (Refusal::Unavailable(Unavailable::Stopping), 403, Some("5")),
             (Refusal::Unavailable(Unavailable::DiskFull), 403, Some("60")),
             (

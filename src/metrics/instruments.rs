@@ -177,7 +177,7 @@ impl Default for Events {
         Self {
             logins: Counters::new("outcome", &[
                 "ok", "wrong_password", "unknown_user", "disabled", "throttled",
-                "busy", "disk_full", "clock", "store_failed", "stopping",
+                "busy", "disk_full", "clock", "store_failed", "unreadable", "stopping",
             ]),
             refreshes: Counters::new("outcome", &["ok", "reused"]),
             logouts: Counter::default(),

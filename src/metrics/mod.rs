@@ -29,6 +29,8 @@ pub struct Instruments {
     pub hashes: Histogram,
     /// The store's.
     pub commits: Commits,
+    /// Pages of the store that could not be read.
+    pub unread: Counter,
     /// Those of automatic backups.
     pub backups: Backups,
 }
@@ -41,7 +43,7 @@ impl Metrics {
     /// Names the instruments.
     #[rustfmt::skip] // one line a metric
     pub fn new(instruments: Instruments, requests: Requests, undecided: Counters, logs: Logs) -> Self {
-        let Instruments { events, hashes, commits, backups } = instruments;
+        let Instruments { events, hashes, commits, unread, backups } = instruments;
         let mut all = Registry::default();
         all.register_collector(Box::new(requests));
         all.register("gatelet_logins_total", "Logins by what became of them", events.logins);
@@ -54,6 +56,7 @@ impl Metrics {
         all.register("gatelet_password_hash_duration_seconds", "How long password hashes took", hashes);
         all.register("gatelet_store_batch_changes", "How many changes shared a sync", commits.batch);
         all.register("gatelet_store_sync_duration_seconds", "How long changes took to reach the disk", commits.sync);
+        all.register("gatelet_store_unreadable_total", "Reads of the store that met a page that cannot be read", unread);
         all.register("gatelet_backup_last_success_timestamp_seconds", "When a backup last succeeded, 0 if none has", backups.last_success);
         all.register("gatelet_backup_failed", "1 if the last backup failed", backups.last_failed);
         all.register("gatelet_log_lines_lost_total", "Log lines dropped because standard error did not take them in time, by kind", logs.lost);

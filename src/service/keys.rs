@@ -12,7 +12,7 @@ use crate::key::{KeyId, KeyRecord};
 use crate::store::Store;
 use crate::token::{KeyError, KeyRing, PublishedKey, Tokens, key_files};
 
-use super::{Actor, Fault, FreshAdmin, Refusal, Service, see_through};
+use super::{Actor, Fault, FreshAdmin, Refusal, Service, Unavailable, see_through};
 
 /// Changes which keys there are: in the folder, in the store and in use.
 pub(super) struct KeyKeeper {
@@ -38,8 +38,8 @@ impl KeyKeeper {
         blocking(move || KeyRing::check_files(&dir, &remembered, now)).await
     }
 
-    /// Puts another ring in the place of the one in use, and removes the files of those that are `gone`. Each step
-    /// is on stable storage before the next: a power cut leaves a file too many at worst, never a key too few.
+    /// Puts another ring in the place of the one in use. Each step is on stable storage before the next, and until the
+    /// store remembers the new ring all of it can be undone: a fault leaves the keys as they were, or as they should be.
     async fn replace(
         &self,
         change: impl FnOnce(&KeyRing, &Path, Timestamp) -> Result<(KeyRing, Vec<KeyId>), KeyError>
@@ -48,18 +48,39 @@ impl KeyKeeper {
     ) -> Result<Vec<KeyId>, Refusal> {
         let _turn = self.turn.lock().await;
         self.store.keep_time().await?; // no file is made that there is no room to remember
-        let (ring, dir, now) = (self.tokens.ring(), self.dir.clone(), self.clock.now()?);
-        let (ring, gone) = blocking(move || change(&ring, &dir, now)).await?;
-        self.store.keep_keys(ring.records()).await?;
-        self.tokens.use_ring(ring);
-        if !gone.is_empty() {
-            let (dir, gone) = (self.dir.clone(), gone.clone());
-            if let Err(error) = blocking(move || key_files::remove(&dir, &gone)).await {
-                // They are not used any more in any case.
-                log::error!("the files of removed keys are left behind: {error:?}");
+        let (before, dir, now) = (self.tokens.ring(), self.dir.clone(), self.clock.now()?);
+        let old = Arc::clone(&before);
+        let changed = blocking(move || {
+            let (ring, gone) = change(&old, &dir, now)?;
+            key_files::set_aside(&dir, &gone)?;
+            Ok((ring, gone))
+        });
+        let remembered = async {
+            let (ring, gone) = changed.await?;
+            self.store.keep_keys(ring.records()).await?;
+            Ok((ring, gone))
+        };
+        let (ring, gone) = match remembered.await {
+            Ok(done) => done,
+            // Only the next start knows what the store remembers, and settles the files by that.
+            Err(refusal @ Refusal::Unavailable(Unavailable::StoreFailed)) => return Err(refusal),
+            Err(refusal) => {
+                self.settle(before.records()).await;
+                return Err(refusal);
             }
-        }
+        };
+        let records = ring.records();
+        self.tokens.use_ring(ring);
+        self.settle(records).await;
         Ok(gone)
+    }
+
+    /// Brings the files to what the store remembers. What does not succeed now does at the next start.
+    async fn settle(&self, remembered: Vec<KeyRecord>) {
+        let dir = self.dir.clone();
+        if blocking(move || key_files::settle(&dir, &remembered)).await.is_err() {
+            log::warn!("the next start, or the next rotation, brings the key files in order");
+        }
     }
 }
 
@@ -134,12 +155,21 @@ impl Service {
     }
 }
 
+/// Does what the disk may be slow to do. Its errors are logged here; they are no fault of the program's.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, KeyError> + Send + 'static,
 ) -> Result<T, Refusal> {
-    let fault = |what: String| Refusal::Internal(Fault::new(what));
-    spawn_blocking(work)
-        .await
-        .map_err(|error| fault(format!("keys: {error}")))?
-        .map_err(|error| fault(error.to_string()))
+    let done = spawn_blocking(work).await;
+    let done = done.map_err(|error| Refusal::Internal(Fault::new(format!("keys: {error}"))))?;
+    done.map_err(|error| match error {
+        KeyError::NotGenerated => Refusal::Internal(Fault::new(error.to_string())),
+        KeyError::Missing(_)
+        | KeyError::Damaged(_)
+        | KeyError::Exposed(_)
+        | KeyError::NotPrivate(_)
+        | KeyError::Io(..) => {
+            log::error!("{error}");
+            Refusal::Unavailable(Unavailable::KeyFiles)
+        }
+    })
 }

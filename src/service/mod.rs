@@ -125,12 +125,13 @@ impl Service {
             self.store.prune_sessions(over).await
         };
         match kept.await {
-            Ok(()) | Err(StoreError::DiskFull | StoreError::Failed) => {} // said where it was noticed
+            Ok(()) | Err(StoreError::DiskFull | StoreError::Failed | StoreError::Page) => {} // said where it was noticed
             Err(error @ StoreError::Unreadable) => log::error!("housekeeping: {error}"),
         }
         match self.prune(&Arc::new(Origin::local("housekeeping")), By::Housekeeping).await {
             Ok(_) | Err(Refusal::Unavailable(_)) => {}
-            Err(error) => log::error!("housekeeping: keys could not be pruned: {error:?}"),
+            Err(Refusal::Internal(fault)) => log::error!("housekeeping: keys could not be pruned: {fault}"),
+            Err(_) => log::error!("housekeeping: keys could not be pruned"),
         }
     }
 
@@ -140,6 +141,7 @@ impl Service {
             events: self.audit.events.clone(),
             hashes: self.hashes.durations(),
             commits: self.store.commits(),
+            unread: self.store.unread(),
             backups: self.copies.as_ref().map(Copies::metrics).unwrap_or_default(),
         }
     }

@@ -46,6 +46,10 @@ pub enum Unavailable {
     Clock(ClockBehind),
     /// The store has failed; the process is about to end.
     StoreFailed,
+    /// A page of the store cannot be read; the log says why.
+    Page,
+    /// A key's file cannot be read or written; the log says which. Nothing has been changed.
+    KeyFiles,
     /// The server is stopping.
     Stopping,
 }
@@ -58,6 +62,8 @@ impl Unavailable {
             Self::DiskFull => "disk_full",
             Self::Clock(_) => "clock",
             Self::StoreFailed => "store_failed",
+            Self::Page => "unreadable",
+            Self::KeyFiles => "key_files",
             Self::Stopping => "stopping",
         }
     }
@@ -70,6 +76,10 @@ impl fmt::Display for Unavailable {
             Self::DiskFull => "The disk is nearly full.",
             Self::Clock(_) => "The system clock is behind.",
             Self::StoreFailed => "The store has failed.",
+            Self::Page => "The disk cannot be read.",
+            Self::KeyFiles => {
+                "A key file cannot be read or written, and nothing was changed; the log says why."
+            }
             Self::Stopping => "The server is stopping.",
         })
     }
@@ -96,6 +106,7 @@ impl From<StoreError> for Refusal {
         match error {
             StoreError::DiskFull => Self::Unavailable(Unavailable::DiskFull),
             StoreError::Failed => Self::Unavailable(Unavailable::StoreFailed),
+            StoreError::Page => Self::Unavailable(Unavailable::Page),
             StoreError::Unreadable => Self::Internal(Fault(error.to_string())),
         }
     }

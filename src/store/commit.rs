@@ -11,19 +11,23 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::StoreError;
 use super::ledger::Ledger;
 use super::seal::Acknowledged;
+use super::snapshot::reason;
 use super::space::Space;
-use crate::metrics::Commits;
+use crate::metrics::{Commits, Counter};
 use crate::user::UserId;
 
 /// The most changes that share one sync: at 4 KiB each far below the space that is kept free.
 const BATCH: usize = 512;
+
+/// How long it is quiet about pages that cannot be read once it has said so: clients may ask for them all the time.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// A change: decides and writes, and leaves behind what tells its requester once that is on stable storage.
 /// The error is that of the whole store.
@@ -50,6 +54,9 @@ pub(super) struct Progress {
     pub(super) users: AtomicU64,
     /// How many ended sessions are remembered.
     pub(super) ended_sessions: AtomicU64,
+    /// How often a page could not be read, and when that was last said.
+    pub(super) unread: Counter,
+    unread_said: Mutex<Option<Instant>>,
 }
 
 impl Progress {
@@ -61,6 +68,8 @@ impl Progress {
             failed: AtomicBool::new(false),
             users: AtomicU64::new(0),
             ended_sessions: AtomicU64::new(0),
+            unread: Counter::default(),
+            unread_said: Mutex::default(),
         }
     }
 
@@ -106,6 +115,22 @@ impl Progress {
         }
         self.fail();
         StoreError::Failed
+    }
+
+    /// A page of the store cannot be read. That is no failure of the store: sled is as good as before, the next try may
+    /// succeed, and all that lies on other pages is served. Counts it, and says so now and then.
+    pub(super) fn unread(&self, error: &sled::Error) -> StoreError {
+        self.unread.count();
+        let mut said = self.unread_said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|moment| moment.elapsed() > QUIET) {
+            *said = Some(Instant::now());
+            log::error!(
+                "a page of the store cannot be read: {}: what lies on it answers 503; run `gatelet verify`, and look for \
+                 errors of the disk in the system's log",
+                reason(error)
+            );
+        }
+        StoreError::Page
     }
 
     /// Returns once the store has failed.

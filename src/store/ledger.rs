@@ -247,7 +247,7 @@ impl Ledger {
             }
             None => false, // read, or given up
         });
-        self.seal = edits.apply(&self.trees, self.seal)?;
+        self.seal = edits.apply(&self.trees, self.seal).map_err(Stop::Storage)?;
         self.has_changed = true;
         self.count(edits);
         Ok(())
@@ -277,6 +277,11 @@ impl Ledger {
         Ok(())
     }
 
+    /// A change met a page that cannot be read.
+    pub(super) fn unread(&self, error: &sled::Error) -> StoreError {
+        self.progress.unread(error)
+    }
+
     fn demand_room(&self) -> Result<(), StoreError> {
         if self.may_write { Ok(()) } else { Err(StoreError::DiskFull) }
     }
@@ -292,9 +297,11 @@ impl Ledger {
     }
 }
 
-/// Why a change was not made: the record is at fault, or the whole store.
+/// Why a change was not made: the record is at fault, a page cannot be read and nothing has been written, or the whole
+/// store is at fault.
 pub(super) enum Stop {
     Record(StoreError),
+    Page(sled::Error),
     Storage(sled::Error),
 }
 
@@ -304,8 +311,9 @@ impl From<StoreError> for Stop {
     }
 }
 
+/// Changes read first. What fails while they write, [`Ledger::write`] calls by its name.
 impl From<sled::Error> for Stop {
     fn from(error: sled::Error) -> Self {
-        Self::Storage(error)
+        Self::Page(error)
     }
 }

@@ -38,7 +38,7 @@ use uuid::Uuid;
 
 use crate::clock::{Clock, Timestamp};
 use crate::key::KeyRecord;
-use crate::metrics::Commits;
+use crate::metrics::{Commits, Counter};
 use crate::password::PasswordHash;
 use crate::random;
 use crate::session::{Era, SessionId, Sessions, TokenId};
@@ -99,6 +99,8 @@ pub enum StoreError {
     DiskFull,
     /// The store has failed and the process is about to end.
     Failed,
+    /// A page cannot be read from the disk now; everything that lies on others can.
+    Page,
     /// One record cannot be read, or would be too large to be written.
     Unreadable,
 }
@@ -108,6 +110,7 @@ impl fmt::Display for StoreError {
         f.write_str(match self {
             Self::DiskFull => "the disk is nearly full",
             Self::Failed => "the store has failed",
+            Self::Page => "a page of the store cannot be read",
             Self::Unreadable => "a record cannot be read or written",
         })
     }
@@ -384,7 +387,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn has_rotated(&self, session: &SessionId) -> Result<bool, StoreError> {
-        self.trees.rotations.contains_key(session.as_bytes()).map_err(|error| self.failed(&error))
+        self.trees.rotations.contains_key(session.as_bytes()).map_err(|error| self.progress.unread(&error))
     }
 
     /// Forgets the sessions that were over at `moment`, in small batches between which others are served.
@@ -411,7 +414,7 @@ impl Store {
     pub async fn keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
         let mut keys = Vec::new();
         for entry in &self.trees.keys {
-            let (id, bytes) = entry.map_err(|error| self.failed(&error))?;
+            let (id, bytes) = entry.map_err(|error| self.progress.unread(&error))?;
             keys.push(record::decode_key(&id, &bytes)?);
         }
         Ok(keys)
@@ -448,7 +451,7 @@ impl Store {
     pub async fn has_users(&self) -> Result<bool, StoreError> {
         match self.trees.users.iter().next() {
             Some(Ok(_)) => Ok(true),
-            Some(Err(error)) => Err(self.failed(&error)),
+            Some(Err(error)) => Err(self.progress.unread(&error)),
             None => Ok(false),
         }
     }
@@ -512,7 +515,7 @@ impl Store {
         let begin = after.as_ref().map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_slice()));
         let mut users = Vec::new();
         for entry in self.trees.users.range::<&[u8], _>((begin, Bound::Unbounded)).take(limit) {
-            let (id, bytes) = entry.map_err(|error| self.failed(&error))?;
+            let (id, bytes) = entry.map_err(|error| self.progress.unread(&error))?;
             users.push(decode(changes::user_id(&id)?, &bytes)?);
         }
         // Who is missing from the list is an answer too.
@@ -535,7 +538,7 @@ impl Store {
         }
         match self.trees.revoked.contains_key(session.as_bytes()) {
             Ok(ended) => Ok(ended),
-            Err(error) => Err(self.failed(&error)),
+            Err(error) => Err(self.progress.unread(&error)),
         }
     }
 
@@ -560,6 +563,11 @@ impl Store {
         self.id
     }
 
+    /// How often a page could not be read.
+    pub fn unread(&self) -> Counter {
+        self.progress.unread.clone()
+    }
+
     /// What its commits have been measured with.
     pub fn commits(&self) -> Commits {
         self.commits.clone()
@@ -572,7 +580,7 @@ impl Store {
     pub async fn failure(&self) {
         while tokio::time::timeout(LOOK_FOR_ERRORS, self.progress.failure()).await.is_err() {
             if let Err(error) = self.engine.global_error() {
-                self.failed(&error);
+                self.progress.fail_by(&error);
             }
         }
         // Wakes the committer if it is the one that waits; it fails by itself then.
@@ -596,11 +604,7 @@ impl Store {
     }
 
     fn read(&self, tree: &sled::Tree, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
-        tree.get(key).map_err(|error| self.failed(&error))
-    }
-
-    fn failed(&self, error: &sled::Error) -> StoreError {
-        self.progress.fail_by(error)
+        tree.get(key).map_err(|error| self.progress.unread(&error))
     }
 
     /// Has the committer make a change, and answers once it is on stable storage.
@@ -616,6 +620,7 @@ impl Store {
             let outcome = match change(ledger) {
                 Ok(outcome) => Ok(outcome),
                 Err(Stop::Record(error)) => Err(error),
+                Err(Stop::Page(error)) => Err(ledger.unread(&error)),
                 Err(Stop::Storage(error)) => return Err(error),
             };
             Ok(Box::new(move || drop(answer.send(outcome))))

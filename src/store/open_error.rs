@@ -32,6 +32,8 @@ pub enum OpenError {
     NotEmpty(PathBuf, String),
     /// A backup was being restored into the directory, and not all of it is there.
     HalfRestored(PathBuf),
+    /// A backup has been restored into the directory, and the disk did not confirm the very last step.
+    Unconfirmed(PathBuf, io::Error),
 }
 
 impl fmt::Display for OpenError {
@@ -111,6 +113,13 @@ impl fmt::Display for OpenError {
                 f,
                 "{} is not empty ({name} is there): a backup is restored into a directory of its own; give another \
                  --data-dir, or move away what is there",
+                path.display()
+            ),
+            Self::Unconfirmed(path, error) => write!(
+                f,
+                "the backup is restored to {} and all of it is there, but the disk did not confirm the last step \
+                 ({error}): look for the cause in the system's log (`dmesg`), run `gatelet verify`, and start the server; \
+                 if that asks for another `gatelet restore`, run it",
                 path.display()
             ),
             Self::HalfRestored(path) => write!(

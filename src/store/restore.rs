@@ -62,7 +62,14 @@ impl Restoration {
         demand_empty(dir)?; // as it is now that nobody else changes it
         warn_if_others_can_write(dir);
         let io = |error| OpenError::Io(dir.into(), error);
-        durable_file::write(&dir.join(RESTORING), b"").map_err(io)?;
+        let mark = dir.join(RESTORING);
+        let half_restored = exists(&mark)?;
+        durable_file::write(&mark, b"").map_err(|error| {
+            if !half_restored {
+                let _ = fs::remove_file(&mark); // so that a start finds the directory as it was
+            }
+            io(error)
+        })?;
         let restoration = Self { dir: dir.into(), options: options.clone(), complete: false, _lock: lock };
         restoration.clear().map_err(io)?;
         Ok(restoration)
@@ -96,8 +103,8 @@ impl Restoration {
         noted.map_err(|error| OpenError::Io(commits, error))?;
         write_marker(dir, id)?;
         fs::remove_file(dir.join(RESTORING)).map_err(io)?;
-        durable_file::sync_dir(dir).map_err(io)?;
-        self.complete = true;
+        self.complete = true; // without its mark it is a store like any other, and stays
+        durable_file::sync_dir(dir).map_err(|error| OpenError::Unconfirmed(dir.clone(), error))?;
         Ok(())
     }
 
@@ -125,8 +132,8 @@ impl Restoration {
 
 impl Drop for Restoration {
     fn drop(&mut self) {
-        if !self.complete {
-            // The mark goes last. If it stays, the next restoration clears up.
+        // Nothing is cleared but under the mark, which goes last. If it stays, the next restoration clears up.
+        if !self.complete && matches!(exists(&self.dir.join(RESTORING)), Ok(true)) {
             let _ = self.clear().and_then(|()| fs::remove_file(self.dir.join(RESTORING)));
         }
     }

@@ -281,7 +281,7 @@ impl Snapshot {
 }
 
 /// Why a page cannot be read, in words.
-fn reason(error: &sled::Error) -> String {
+pub(super) fn reason(error: &sled::Error) -> String {
     match error {
         sled::Error::Corruption { .. } => "it is not what was written".into(),
         error => error.to_string(),

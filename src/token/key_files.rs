@@ -1,18 +1,24 @@
 //! The folder of keys: one file a key, named by the key's PASERK id, holding its PASERK.
 //!
 //! The name is a hash of the key, so a damaged file gives itself away.
+//!
+//! A key comes and goes in two steps, because the store has to remember it in between: its file is called `<id>.new`
+//! until the store remembers the key, and again just before the store forgets it. [`settle`] then gives it its name or
+//! removes it, at once or at the next start. So a cut at any moment leaves no private key that is not in use, and a file
+//! that a person has put there, under whatever other name, stays.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::keys::Key;
-use crate::durable_file;
-use crate::key::KeyId;
+use crate::durable_file::{self, Draft};
+use crate::key::{KeyId, KeyRecord};
 
 /// Key files are larger than any PASERK by far when they exceed this.
 const KEY_FILE_MAX: u64 = 1024;
@@ -26,6 +32,8 @@ pub enum KeyError {
     Damaged(PathBuf),
     /// Everybody on the machine can read it.
     Exposed(PathBuf),
+    /// The file system gives everybody on the machine access to what is made here.
+    NotPrivate(PathBuf),
     /// The file or folder cannot be read or written.
     Io(PathBuf, io::Error),
     /// No new key could be made.
@@ -34,18 +42,45 @@ pub enum KeyError {
 
 impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const RESTORE: &str = "put it back from a copy; if it is lost for good, start once with \
-                               `gatelet serve --replace-keys`, which makes a new key; tokens made with the old one are refused";
+        const RESTORE: &str = "copy the data directory first; then put the file back from an older copy; if it is lost \
+                               for good, start once with `gatelet serve --replace-keys`, which makes a new key: tokens \
+                               made with the old one are refused, and everybody logs in again";
+        const MOUNT: &str =
+            "mount it with umask=077 (vfat, exFAT, NTFS), or with file_mode=0600,dir_mode=0700 (CIFS)";
         match self {
             Self::Missing(path) => write!(f, "the key file {} is missing: {RESTORE}", path.display()),
             Self::Damaged(path) => write!(f, "the key file {} is damaged: {RESTORE}", path.display()),
             Self::Exposed(path) => write!(
                 f,
                 "the key file {path} can be read by every user of this machine: run `chmod 600 {path}`, and if \
-                 somebody may have read it, make new keys with `gatelet key rotate --revoke`: everybody logs in again",
+                 somebody may have read it, make new keys with `gatelet key rotate --revoke`: everybody logs in again; \
+                 if the file system knows no modes, {MOUNT}",
                 path = path.display()
             ),
-            Self::Io(path, error) => write!(f, "the keys at {} cannot be used: {error}", path.display()),
+            Self::NotPrivate(dir) => write!(
+                f,
+                "the file system of {} gives every user of this machine access to new files, and keys must be readable \
+                 by their owner alone: put --data-dir on a file system with Unix modes, or {MOUNT}",
+                dir.display()
+            ),
+            Self::Io(path, error) if error.kind() == io::ErrorKind::StorageFull => {
+                write!(
+                    f,
+                    "the key file {} cannot be written: the disk is full: free some space",
+                    path.display()
+                )
+            }
+            Self::Io(path, error) if error.kind() == io::ErrorKind::PermissionDenied => write!(
+                f,
+                "the key file or folder {} cannot be used: {error}: give it to the user that runs this",
+                path.display()
+            ),
+            Self::Io(path, error) => write!(
+                f,
+                "the key file or folder {} cannot be used: {error}: if the disk is failing, copy the data directory to \
+                 another disk before anything else; look for the cause in the system's log (`dmesg`), then try again",
+                path.display()
+            ),
             Self::NotGenerated => {
                 f.write_str("no key could be made: the operating system gave no random bytes")
             }
@@ -66,10 +101,53 @@ pub(super) fn names(dir: &Path) -> Result<Vec<OsString>, KeyError> {
     Ok(names)
 }
 
+/// What the name of a file ends in whose key is not remembered yet, or is about to be forgotten.
+const UNSETTLED: &str = "new";
+
+/// Where the key `id` lies.
+fn settled(dir: &Path, id: &KeyId) -> PathBuf {
+    dir.join(id.as_str())
+}
+
+fn unsettled(dir: &Path, id: &KeyId) -> PathBuf {
+    settled(dir, id).with_added_extension(UNSETTLED)
+}
+
+/// The key in whose unsettled file this is the name, if it is one, and whether that is whole.
+fn key_of_unsettled(name: &OsStr) -> Option<(KeyId, bool)> {
+    let name = name.to_str()?;
+    let unfinished = durable_file::left_behind(name);
+    let id = unfinished.unwrap_or(name).strip_suffix(UNSETTLED)?.strip_suffix('.')?;
+    Some((id.parse().ok()?, unfinished.is_none()))
+}
+
+/// The names of files in the folder that belong to none of these keys.
+pub(super) fn strange<'a>(
+    names: &'a [OsString],
+    known: &'a [KeyRecord],
+) -> impl Iterator<Item = &'a OsString> {
+    names.iter().filter(|&name| {
+        let unsettled = key_of_unsettled(name);
+        let id = unsettled.as_ref().map_or(name.as_os_str(), |(id, _)| OsStr::new(id.as_str()));
+        known.iter().all(|record| OsStr::new(record.id.as_str()) != id)
+    })
+}
+
+/// Whether a file of this name goes by itself once its key is not remembered: [`settle`].
+pub(super) fn is_unsettled(name: &OsStr) -> bool {
+    key_of_unsettled(name).is_some()
+}
+
 /// The key `id`.
 pub(super) fn read<K: Key>(dir: &Path, id: &KeyId) -> Result<K, KeyError> {
-    let path = dir.join(id.as_str());
-    let text = read_text(&path)?;
+    let path = settled(dir, id);
+    let text = match read_text(&path) {
+        Err(KeyError::Missing(path)) => match read_text(&unsettled(dir, id)) {
+            Err(KeyError::Missing(_)) => return Err(KeyError::Missing(path)),
+            other => other?,
+        },
+        other => other?,
+    };
     match K::from_paserk(text.trim_end()) {
         Ok(key) if key.id() == id => Ok(key),
         _ => Err(KeyError::Damaged(path)),
@@ -78,7 +156,6 @@ pub(super) fn read<K: Key>(dir: &Path, id: &KeyId) -> Result<K, KeyError> {
 
 fn read_text(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     use std::io::Read;
-    use std::os::unix::fs::PermissionsExt;
 
     let io = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => KeyError::Missing(path.into()),
@@ -86,44 +163,89 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>, KeyError> {
         _ => KeyError::Io(path.into(), error),
     };
     let file = fs::File::open(path).map_err(io)?;
-    let mode = file.metadata().map_err(io)?.permissions().mode();
-    if mode & 0o007 != 0 {
-        return Err(KeyError::Exposed(path.into()));
-    }
-    if mode & 0o070 != 0 {
-        log::warn!("the key file {} can be read by its group", path.display());
+    match access(&file).map_err(io)? {
+        Access::Everybody => return Err(KeyError::Exposed(path.into())),
+        Access::Group => log::warn!("the key file {} can be read by its group", path.display()),
+        Access::Owner => {}
     }
     let mut text = Zeroizing::new(String::with_capacity(256));
     file.take(KEY_FILE_MAX).read_to_string(&mut text).map_err(io)?;
     Ok(text)
 }
 
-/// Makes a key whose file survives a power cut.
+/// Who may read a key's file, or write it: one test for files that are made and for those that are there.
+enum Access {
+    Owner,
+    Group,
+    Everybody,
+}
+
+fn access(file: &File) -> io::Result<Access> {
+    let mode = file.metadata()?.permissions().mode();
+    Ok(match mode {
+        _ if mode & 0o007 != 0 => Access::Everybody,
+        _ if mode & 0o070 != 0 => Access::Group,
+        _ => Access::Owner,
+    })
+}
+
+/// Makes a key whose file survives a power cut. It has its name once the key is remembered: [`settle`].
 pub(super) fn generate<K: Key>(dir: &Path) -> Result<K, KeyError> {
     let key = K::generate().map_err(|_| KeyError::NotGenerated)?;
-    let path = dir.join(key.id().as_str());
+    let path = unsettled(dir, key.id());
     let text = key.to_paserk().map_err(|_| KeyError::NotGenerated)?;
-    durable_file::write(&path, text.as_bytes()).map_err(|error| KeyError::Io(path, error))?;
+    let io = |error| KeyError::Io(path.clone(), error);
+    let mut draft = Draft::begin(&path).map_err(io)?;
+    if matches!(access(&draft.file).map_err(io)?, Access::Everybody) {
+        return Err(KeyError::NotPrivate(dir.into()));
+    }
+    draft.file.write_all(text.as_bytes()).map_err(io)?;
+    draft.finish().map_err(io)?;
     log::info!("made the key {}", key.id());
     Ok(key)
 }
 
-/// Removes the files of these keys for good; those that have gone already are no error. Only for keys that are
-/// no longer remembered. Blocks on the disk.
+/// Sets the files of these keys aside, which the store is about to forget. [`settle`] removes them then. Those that have
+/// gone already are no error. Blocks on the disk.
 ///
 /// # Errors
-/// [`KeyError::Io`]; some of them may still be there.
-pub fn remove(dir: &Path, ids: &[KeyId]) -> Result<(), KeyError> {
+/// [`KeyError::Io`]; some of them may have been set aside, where they are still found.
+pub fn set_aside(dir: &Path, ids: &[KeyId]) -> Result<(), KeyError> {
     if ids.is_empty() {
         return Ok(());
     }
     for id in ids {
-        let path = dir.join(id.as_str());
-        match fs::remove_file(&path) {
-            Ok(()) => log::info!("removed the key {id}"),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(KeyError::Io(path, error)),
+        let path = settled(dir, id);
+        match fs::rename(&path, unsettled(dir, id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(KeyError::Io(path, error)),
+            _ => {}
         }
     }
     durable_file::sync_dir(dir).map_err(|error| KeyError::Io(dir.into(), error))
+}
+
+/// Brings the folder to what the store remembers: the files of its keys get their names, and those of keys that it does
+/// not remember, or no longer, are removed for good. Blocks on the disk.
+///
+/// # Errors
+/// [`KeyError::Io`]; the next call goes on with the rest.
+pub fn settle(dir: &Path, remembered: &[KeyRecord]) -> Result<(), KeyError> {
+    let mut changed = false;
+    for name in names(dir)? {
+        let Some((id, is_whole)) = key_of_unsettled(&name) else {
+            continue;
+        };
+        let path = dir.join(name);
+        let done = if is_whole && remembered.iter().any(|record| record.id == id) {
+            fs::rename(&path, settled(dir, &id))
+        } else {
+            fs::remove_file(&path).inspect(|()| log::info!("removed the key {id}"))
+        };
+        done.map_err(|error| KeyError::Io(path, error))?;
+        changed = true;
+    }
+    if changed {
+        durable_file::sync_dir(dir).map_err(|error| KeyError::Io(dir.into(), error))?;
+    }
+    Ok(())
 }

@@ -7,7 +7,6 @@
 //! A ring never changes. Rotation and pruning make another that shares the keys.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -70,9 +69,9 @@ impl fmt::Debug for KeyRing {
 impl KeyRing {
     /// Reads the keys in `dir` that are `remembered`. What is missing is made anew where `lost` allows it, and
     /// what is remembered of the active keys grows with `lifetimes`: if [`KeyRing::records`] differs from
-    /// `remembered`, it must be remembered before a token is issued.
+    /// `remembered`, it must be remembered before a token is issued, and then comes [`key_files::settle`].
     ///
-    /// A key whose time was over by `now` may be missing. Files that nobody remembers are left alone, with a
+    /// A key whose time was over by `now` may be missing. Files of other names than ours are left alone, with a
     /// warning each. Blocks on the disk.
     ///
     /// # Errors
@@ -86,24 +85,12 @@ impl KeyRing {
     ) -> Result<Self, KeyError> {
         durable_file::create_dir(dir).map_err(|error| KeyError::Io(dir.into(), error))?;
         let names = key_files::names(dir)?;
-        // A first start that was cut short has made keys, but nobody remembers them yet.
-        let found;
-        let records = if remembered.is_empty() && lost == LostKeys::Replace {
-            let ids = names.iter().filter_map(|name| name.to_str()?.parse().ok());
-            found =
-                ids.map(|id| KeyRecord { id, longest: Duration::ZERO, not_after: None }).collect::<Vec<_>>();
-            &found
-        } else {
-            remembered
-        };
-        for name in &names {
-            if !records.iter().any(|record| OsStr::new(record.id.as_str()) == name) {
-                log::warn!("{} is no key in use; it is left alone", dir.join(name).display());
-            }
+        for name in key_files::strange(&names, remembered).filter(|name| !key_files::is_unsettled(name)) {
+            log::warn!("{} is no key in use; it is left alone", dir.join(name).display());
         }
         Ok(Self {
-            signing: Keys::open(dir, records, lost, lifetimes.access, now)?,
-            encrypting: Keys::open(dir, records, lost, lifetimes.refresh, now)?,
+            signing: Keys::open(dir, remembered, lost, lifetimes.access, now)?,
+            encrypting: Keys::open(dir, remembered, lost, lifetimes.refresh, now)?,
             lifetimes,
         })
     }
@@ -118,8 +105,8 @@ impl KeyRing {
         remembered: &[KeyRecord],
         now: Timestamp,
     ) -> Result<(Vec<KeyError>, Vec<String>), KeyError> {
-        let names = key_files::names(dir)?.into_iter().map(|name| name.to_string_lossy().into_owned());
-        let strange = names.filter(|name| remembered.iter().all(|record| record.id.as_str() != name));
+        let names = key_files::names(dir)?;
+        let strange = key_files::strange(&names, remembered).map(|name| name.to_string_lossy().into_owned());
         let needed = remembered.iter().filter(|record| record.not_after.is_none_or(|moment| now < moment));
         let wrong = needed.filter_map(|KeyRecord { id, .. }| match id.kind() {
             KeyKind::Signing => key_files::read::<SigningKey>(dir, id).err(),
@@ -148,7 +135,7 @@ impl KeyRing {
     /// retire at `now`. Its records must be remembered before it is used. Blocks on the disk.
     ///
     /// # Errors
-    /// [`KeyError`]; this ring stays good. A file may have been made that nobody remembers.
+    /// [`KeyError`]; this ring stays good. [`key_files::settle`] with its records removes what has been made.
     pub fn rotated(&self, dir: &Path, now: Timestamp) -> Result<Self, KeyError> {
         Ok(Self {
             signing: self.signing.rotated(key_files::generate(dir)?, self.lifetimes.access, now),
@@ -157,8 +144,8 @@ impl KeyRing {
         })
     }
 
-    /// A ring without the keys whose last token has expired by `now`, and which those are. Once the records are
-    /// remembered and the ring is in use, their files can go: [`key_files::remove`].
+    /// A ring without the keys whose last token has expired by `now`, and which those are. Their files are set aside
+    /// before the records are remembered, and go after that: [`key_files::set_aside`], [`key_files::settle`].
     pub fn pruned(&self, now: Timestamp) -> (Self, Vec<KeyId>) {
         self.keeping(|not_after| not_after.is_none_or(|moment| now < moment))
     }
@@ -374,6 +361,7 @@ mod tests {
     fn fresh() -> (TempDir, KeyRing) {
         let dir = tempfile::tempdir().unwrap();
         let ring = reopen(&dir, &[], LostKeys::Replace, NOW).unwrap();
+        key_files::settle(dir.path(), &ring.records()).unwrap();
         (dir, ring)
     }
 
@@ -437,6 +425,7 @@ mod tests {
     fn a_retired_key_goes_when_its_time_is_over_and_not_before() {
         let (dir, first) = fresh();
         let second = first.rotated(dir.path(), NOW).unwrap();
+        key_files::settle(dir.path(), &second.records()).unwrap();
         let over = second.records()[1].not_after.unwrap();
         let (same, gone) = second.pruned(over.before(Duration::from_millis(1)));
         assert_eq!((same.records(), gone), (second.records(), Vec::new()));
@@ -446,9 +435,17 @@ mod tests {
         assert!(rest.lacks_any_of(&second));
         assert!(rest.verifying(first.signing().footer().text()).is_none());
         let path = dir.path().join(gone[0].as_str());
+        key_files::set_aside(dir.path(), &gone).unwrap();
+        key_files::set_aside(dir.path(), &gone).unwrap();
+        // Undone, as if the store had not forgotten it.
+        key_files::settle(dir.path(), &second.records()).unwrap();
         assert!(path.try_exists().unwrap());
-        key_files::remove(dir.path(), &gone).unwrap();
-        key_files::remove(dir.path(), &gone).unwrap();
+        key_files::set_aside(dir.path(), &gone).unwrap();
+        assert_eq!(
+            reopen(&dir, &second.records(), LostKeys::Refuse, NOW).unwrap().records(),
+            second.records()
+        );
+        key_files::settle(dir.path(), &rest.records()).unwrap();
         assert!(!path.try_exists().unwrap());
         assert_eq!(reopen(&dir, &rest.records(), LostKeys::Refuse, NOW).unwrap().records(), rest.records());
     }
@@ -477,6 +474,7 @@ mod tests {
     fn a_retired_key_may_be_missing_once_its_time_is_over() {
         let (dir, first) = fresh();
         let records = first.rotated(dir.path(), NOW).unwrap().records();
+        key_files::settle(dir.path(), &records).unwrap();
         fs::remove_file(dir.path().join(records[1].id.as_str())).unwrap();
         let over = records[1].not_after.unwrap();
         let early = reopen(&dir, &records, LostKeys::Refuse, over.before(Duration::from_secs(1)));
@@ -486,18 +484,24 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_a_start_that_was_cut_short_are_taken_over_and_other_files_left_alone() {
+    fn keys_that_were_never_remembered_go_and_other_files_stay() {
         let (dir, first) = fresh();
-        fs::write(dir.path().join("README"), "ours").unwrap();
-        let second = reopen(&dir, &[], LostKeys::Replace, NOW).unwrap();
+        let others = ["README", &format!("k4.pid.{}", "x".repeat(44)), "k4.pid.short.new"];
+        for name in others {
+            fs::write(dir.path().join(name), "ours").unwrap();
+        }
+        // What a rotation that was cut short leaves, on file systems with nameless files, without, and in older versions.
+        drop(first.rotated(dir.path(), NOW).unwrap());
+        let id = format!("k4.lid.{}", "y".repeat(44));
+        for name in [format!(".{id}.new.{:016x}.new", 7), format!("{id}.new")] {
+            fs::write(dir.path().join(name), "half").unwrap();
+        }
+        let second = reopen(&dir, &first.records(), LostKeys::Refuse, NOW).unwrap();
         assert_eq!(second.records(), first.records());
-        let stray: SigningKey = key_files::generate(dir.path()).unwrap();
-        let third = reopen(&dir, &first.records(), LostKeys::Refuse, NOW).unwrap();
-        assert_eq!(third.records(), first.records());
-        assert!(
-            dir.path().join(stray.id().as_str()).try_exists().unwrap()
-                && dir.path().join("README").try_exists().unwrap()
-        );
+        key_files::settle(dir.path(), &second.records()).unwrap();
+        let left: HashSet<_> = key_files::names(dir.path()).unwrap().into_iter().collect();
+        let keys = first.records().into_iter().map(|record| record.id.as_str().into());
+        assert_eq!(left, others.map(Into::into).into_iter().chain(keys).collect());
     }
 
     #[test]

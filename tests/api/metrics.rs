@@ -103,6 +103,7 @@ fn every_series_is_there_from_the_start() {
         "gatelet_store_batch_changes",
         "gatelet_store_sync_duration_seconds",
         "gatelet_store_size_bytes",
+        "gatelet_store_unreadable_total",
         "gatelet_disk_free_bytes",
         "gatelet_disk_free_min_bytes",
         "gatelet_users",

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::support::{Process, Tokens, temporary};
-use crate::{does_not_start, get, log_in, post, register, stop_well};
+use crate::backup_command::{backup, fails, restore, succeeds};
+use crate::support::{Process, Tokens, mounts, temporary};
+use crate::{does_not_start, get, log_in, post, register, run, stop_well};
 
 fn with_a_user() -> (TempDir, Tokens) {
     let dir = temporary();
@@ -157,4 +159,99 @@ fn keys_that_nobody_depends_on_are_made_anew() {
     register(&server, "anna");
     log_in(&server, "anna");
     stop_well(server);
+}
+
+#[test]
+fn what_a_rotation_that_was_cut_short_has_left_is_gone_after_the_next_start() {
+    let (dir, tokens) = with_a_user();
+    let good = keys(dir.path());
+    let (_, key) = good.first_key_value().unwrap();
+    let folder = dir.path().join("keys");
+    let id = format!("k4.pid.{}", "x".repeat(44));
+    for name in [format!("{id}.new"), format!(".{id}.new.0123456789abcdef.new")] {
+        put_back(&folder.join(name), &key[..key.len() / 2]);
+    }
+    let ours = folder.join(format!("{id}.old"));
+    put_back(&ours, key);
+    let server = Process::start(dir.path(), &[]);
+    assert_eq!(get(&server, "/user/me", &tokens.access).status, 200);
+    let log = stop_well(server);
+    assert!(log.contains(&format!("{id}.old is no key in use; it is left alone")), "{log}");
+    fs::remove_file(ours).unwrap();
+    assert_eq!(keys(dir.path()), good);
+}
+
+#[test]
+fn a_key_that_the_store_remembers_is_found_before_its_file_has_its_name() {
+    let (dir, tokens) = with_a_user();
+    let good = keys(dir.path());
+    for path in good.keys() {
+        fs::rename(path, path.with_added_extension("new")).unwrap();
+    }
+    let server = Process::start(dir.path(), &[]);
+    assert_eq!(get(&server, "/user/me", &tokens.access).status, 200);
+    assert_eq!(post(&server, "/refresh", &tokens.refresh).status, 200);
+    assert_eq!(keys(dir.path()), good);
+    stop_well(server);
+}
+
+/// What `bindfs` shows of a directory, with the modes that it says; as file systems that know none do.
+struct Modeless {
+    dir: TempDir,
+}
+
+impl Modeless {
+    fn new(mode: &str) -> Self {
+        mounts::make_private();
+        let dir = temporary();
+        for name in ["below", "shown"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let modeless = Self { dir };
+        let mut bindfs = Command::new("bindfs");
+        bindfs
+            .args(["-p", mode, "--chmod-ignore"])
+            .arg(modeless.dir.path().join("below"))
+            .arg(modeless.shown());
+        let output = run(&mut bindfs);
+        assert!(output.status.success(), "{output:?}");
+        modeless
+    }
+
+    fn shown(&self) -> PathBuf {
+        self.dir.path().join("shown")
+    }
+}
+
+impl Drop for Modeless {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.shown()).status();
+    }
+}
+
+#[test]
+#[ignore = "needs root: mounts with bindfs"]
+fn keys_are_not_made_where_the_next_start_would_refuse_them() {
+    let (dir, out) = (with_a_user().0, temporary());
+    let file = out.path().join("backup.jsonl.gz");
+    succeeds(&mut backup(dir.path(), &file));
+    let open = Modeless::new("0755");
+    let text = does_not_start(&open.shown().join("first"), 73);
+    assert!(text.contains("access to new files") && text.contains("umask=077"), "{text}");
+    assert_eq!(keys(&open.shown().join("first")), BTreeMap::new());
+    let target = open.shown().join("restored");
+    let text = fails(&mut restore(&file, &target), 73);
+    assert!(text.contains("access to new files"), "{text}");
+    let left: Vec<_> = fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["lock"]);
+    drop(open);
+
+    // Mounted as the message says, it does.
+    let private = Modeless::new("0700");
+    let data = private.shown().join("data");
+    for _ in 0..2 {
+        let server = Process::start(&data, &[]);
+        server.client().call("GET", "/readyz", None, None);
+        stop_well(server);
+    }
 }

@@ -96,6 +96,7 @@ refusals! {
             Unavailable::DiskFull,
             Unavailable::Clock(ClockBehind { system: SOME_TIME, mark: SOME_TIME }),
             Unavailable::StoreFailed,
+            Unavailable::Page,
             Unavailable::Stopping,
         ]
         .map(|reason| refused(Refusal::Unavailable(reason)));
