@@ -1,7 +1,70 @@
 //! Texts that others chose, written so that nothing in them hides, moves a cursor or turns what stands around it.
 
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::fmt::{self, Write};
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// A text that another program has sent, such as whatever answers on a socket: it can be shown, compared with nothing,
+/// and shows itself escaped. As JSON it is what it was; [`json`] makes that fit to be shown.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Visible(String);
+
+impl Visible {
+    /// [`quoted`].
+    pub(crate) fn quoted(&self) -> String {
+        quoted(&self.0)
+    }
+
+    /// [`cell`].
+    pub(crate) fn cell(&self) -> String {
+        cell(&self.0)
+    }
+}
+
+impl From<String> for Visible {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Display for Visible {
+    /// As part of a sentence: [`line`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(line(&self.0).as_deref().unwrap_or(&self.0))
+    }
+}
+
+impl fmt::Debug for Visible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.quoted())
+    }
+}
+
+/// A text that another program has sent and that is written to a file as it is: it holds no control character, with
+/// which it could speak to a terminal.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(crate) struct Uncontrolled(String);
+
+impl Uncontrolled {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Uncontrolled {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.contains(char::is_control) {
+            Err(D::Error::custom("a control character"))
+        } else {
+            Ok(Self(text))
+        }
+    }
+}
 
 /// A text in quotes, with everything escaped that cannot be seen. `Debug` would escape the vowels of Thai and Hindi
 /// as well, and not what [`is_invisible`] knows.
@@ -34,6 +97,14 @@ pub(crate) fn line(text: &str) -> Option<String> {
         }
     }
     Some(shown)
+}
+
+/// A text in a column of a table: [`quoted`] unless there is nothing to escape, and nothing that looks like another
+/// column.
+pub(crate) fn cell(text: &str) -> String {
+    let quoted = quoted(text);
+    let plain = quoted.len() == text.len() + 2 && text.trim() == text && !text.contains("  ");
+    if plain { text.to_owned() } else { quoted }
 }
 
 /// The same JSON, with everything escaped that cannot be seen, marks on letters included: whoever reads it as JSON gets
@@ -87,6 +158,27 @@ mod tests {
             "{shown}"
         );
         assert_eq!(serde_json::from_str::<[String; 1]>(&shown).unwrap(), [text]);
+    }
+
+    #[test]
+    fn a_text_of_another_program_shows_nothing_but_escapes_of_what_cannot_be_seen() {
+        for (text, shown) in [
+            ("anna said \"it's C:\\new\"", "anna said \"it's C:\\new\""),
+            ("\u{1b}[31m\u{9b}31m", r"\u{1b}[31m\u{9b}31m"),
+            ("a\nb\r\tc\u{0}", r"a\nb\r\tc\0"),
+            ("\u{202e}\u{200b}\u{3164}", r"\u{202e}\u{200b}\u{3164}"),
+            ("\\\u{1b}", r"\\u{1b}"),
+            ("", ""),
+            ("Zo\u{eb} e\u{301} \u{1f600}", "Zo\u{eb} e\u{301} \u{1f600}"),
+        ] {
+            let visible = Visible::from(text.to_owned());
+            assert_eq!(visible.to_string(), shown);
+            assert_eq!(serde_json::to_value(&visible).unwrap(), text);
+            assert_eq!(format!("{visible:?}"), quoted(text));
+        }
+        assert!(serde_json::from_str::<Uncontrolled>(r#""anna\u001b""#).is_err());
+        assert!(serde_json::from_str::<Uncontrolled>(r#""anna\u009b""#).is_err());
+        assert_eq!(serde_json::from_str::<Uncontrolled>(r#""ann\u00e4""#).unwrap().as_str(), "ann\u{e4}");
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub use write::{Backup, WriteError};
 const FORMAT: u64 = 1;
 
 /// The longest line in bytes: a stored record has at most 4 KiB, and JSON escapes double few of them.
-const LINE_MAX: usize = 16 * 1024;
+pub(crate) const LINE_MAX: usize = 16 * 1024;
 
 /// The first line: what this is, and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

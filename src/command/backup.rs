@@ -9,7 +9,7 @@ use super::output::{OutputArgs, demand_file, path_cell, users};
 use super::progress::Progress;
 use super::restore::described;
 use super::{CommandError, WhereNone, finish, say, with_console};
-use crate::backup::{Checked, Checker, Flaw, NewFile, compressed};
+use crate::backup::{Checked, Checker, Flaw, LINE_MAX, NewFile, compressed};
 use crate::exit::Exit;
 use crate::server::min_free;
 use crate::settings::{DataDirArgs, Settings};
@@ -107,6 +107,9 @@ impl Lines<'_> {
         let before = self.checker.users();
         let mut lines = part.split_inclusive(|&byte| byte == b'\n');
         lines.try_for_each(|line| {
+            if self.rest.len() + line.len() > LINE_MAX {
+                return Err(Flaw::NoBackup);
+            }
             self.rest.extend_from_slice(line);
             if self.rest.pop_if(|last| *last == b'\n').is_some() {
                 self.checker.line(&self.rest)?;

@@ -1,10 +1,13 @@
 //! The console of a data directory, as commands see it: the running server's, or one of their own.
 
+use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
@@ -17,6 +20,7 @@ use crate::logging::Logging;
 use crate::server::{Server, StartError};
 use crate::settings::{Settings, absolute};
 use crate::store::{OpenError, Store, demand_ours};
+use crate::visible::Visible;
 
 /// What to do where there is no store.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,31 +60,36 @@ pub(crate) fn with_console<T>(
 }
 
 /// Asks the console of the data directory one thing.
-pub(crate) fn call(
+pub(crate) fn call<T: DeserializeOwned>(
     settings: &Settings,
     none: WhereNone,
     method: Method,
     path: &str,
     body: Option<&Value>,
-) -> Result<Value, CommandError> {
+) -> Result<T, CommandError> {
     with_console(settings, none, |console| console.ask(method, path, body))
 }
 
 impl Console<'_> {
-    /// Asks, and answers what a success says.
-    pub(crate) fn ask(
+    /// Asks, and answers what a success says. Whoever owns the data directory may have put something else on the socket:
+    /// what comes from there is of the type that is expected, and its texts are [`Visible`], or it is refused.
+    pub(crate) fn ask<T: DeserializeOwned>(
         &mut self,
         method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<Value, CommandError> {
+    ) -> Result<T, CommandError> {
         let stream = self.connect()?;
         let reply = self.runtime.block_on(ask(stream, method, path, body));
         Self::success(reply.map_err(CommandError::Console)?)
     }
 
     /// Asks something that may take until `deadline`.
-    pub(crate) fn ask_within(&mut self, deadline: Duration, path: &str) -> Result<Value, CommandError> {
+    pub(crate) fn ask_within<T: DeserializeOwned>(
+        &mut self,
+        deadline: Duration,
+        path: &str,
+    ) -> Result<T, CommandError> {
         let stream = self.connect()?;
         let reply = self.runtime.block_on(ask_within(deadline, stream, Method::GET, path, None));
         Self::success(reply.map_err(|error| match error {
@@ -94,8 +103,11 @@ impl Console<'_> {
         self.runtime.block_on(connect(self.settings.data_dir())).is_ok()
     }
 
-    fn success(reply: ConsoleReply) -> Result<Value, CommandError> {
-        if reply.status.is_success() { Ok(reply.body) } else { Err(refused(reply.status, &reply.body)) }
+    fn success<T: DeserializeOwned>(reply: ConsoleReply) -> Result<T, CommandError> {
+        if !reply.status.is_success() {
+            return Err(refused(reply.status, reply.body));
+        }
+        serde_json::from_value(reply.body).map_err(|_| not_understood())
     }
 
     /// Asks for something large, and shows each part of a success to `take`.
@@ -107,7 +119,7 @@ impl Console<'_> {
         let stream = self.connect()?;
         let mut reply = match self.runtime.block_on(download(stream, path)).map_err(CommandError::Console)? {
             Ok(reply) => reply,
-            Err(reply) => return Err(refused(reply.status, &reply.body)),
+            Err(reply) => return Err(refused(reply.status, reply.body)),
         };
         while let Some(part) = self.runtime.block_on(reply.next()).map_err(CommandError::Console)? {
             take(&part)?;
@@ -134,7 +146,11 @@ impl Console<'_> {
                     return Err(CommandError::Console(error));
                 }
                 Err(
-                    error @ (ConsoleError::Failed(_) | ConsoleError::TooLate(_) | ConsoleError::BrokenOff),
+                    error @ (ConsoleError::Failed(_)
+                    | ConsoleError::TooLate(_)
+                    | ConsoleError::BrokenOff
+                    | ConsoleError::TooLarge
+                    | ConsoleError::NotUnderstood),
                 ) => return Err(CommandError::Console(error)),
                 // Opening waits for whoever is about to stop, and gives way to a server that has come up.
                 Err(ConsoleError::NotRunning) => match self.open() {
@@ -177,22 +193,60 @@ impl Console<'_> {
     }
 }
 
+/// An answer that no server of this version gives.
+pub(super) fn not_understood() -> CommandError {
+    CommandError::Console(ConsoleError::NotUnderstood)
+}
+
+/// What an answer that is no success says.
+#[derive(Default, Deserialize)]
+struct Refused {
+    #[serde(default)]
+    errors: Errors,
+    message: Option<Visible>,
+}
+
+#[derive(Default, Deserialize)]
+struct Errors {
+    #[serde(default)]
+    json: Problems,
+}
+
+/// In the body as a whole, or by field.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Problems {
+    Fields(BTreeMap<Visible, Vec<Visible>>),
+    Body(Vec<Visible>),
+}
+
+impl Default for Problems {
+    fn default() -> Self {
+        Self::Body(Vec::new())
+    }
+}
+
+/// The most that is shown of a refusal, in characters.
+const SHOWN_MAX: usize = 2000;
+
 /// The texts of an answer that is no success.
-fn refused(status: StatusCode, body: &Value) -> CommandError {
+fn refused(status: StatusCode, body: Value) -> CommandError {
+    let Refused { errors, message } = serde_json::from_value(body).unwrap_or_default();
     let mut texts = Vec::new();
-    if let Some(fields) = body["errors"]["json"].as_object() {
-        for (field, problems) in fields {
-            let field = if field == "new_password" { "password" } else { field }; // whoever types it knows one only
-            for problem in problems.as_array().into_iter().flatten().filter_map(Value::as_str) {
-                texts.push(format!("{field}: {problem}"));
+    match errors.json {
+        Problems::Body(problems) => texts.extend(problems.iter().map(Visible::to_string)),
+        Problems::Fields(fields) => {
+            for (field, problems) in fields {
+                let field = field.to_string();
+                // Whoever types a password knows one only.
+                let field = if field == "new_password" { "password" } else { &field };
+                texts.extend(problems.iter().map(|problem| format!("{field}: {problem}")));
             }
         }
     }
-    if let Some(message) = body["message"].as_str() {
-        texts.push(message.to_owned());
-    }
+    texts.extend(message.map(|message| message.to_string()));
     if texts.is_empty() {
         texts.push(format!("refused: {status}"));
     }
-    CommandError::Refused(status, texts.join(" "))
+    CommandError::Refused(status, texts.join(" ").chars().take(SHOWN_MAX).collect())
 }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use http::Method;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
-use super::console::{Console, with_console};
+use super::console::{Console, not_understood, with_console};
 use super::output::{demand_file, path_cell, users};
 use super::progress::Progress;
 use super::user_files::{COLUMNS, Format};
@@ -15,6 +15,8 @@ use super::{CommandError, WhereNone, finish, print};
 use crate::durable_file::Draft;
 use crate::exit::Exit;
 use crate::settings::{DataDirArgs, Settings};
+use crate::user::{Role, UserId};
+use crate::visible::Uncontrolled;
 
 /// Write all users with the hashes of their passwords.
 #[derive(Debug, Args)]
@@ -60,22 +62,43 @@ fn export(args: &ExportArgs) -> Result<(), CommandError> {
     })
 }
 
+/// Some of the users, and after whom the others come.
+#[derive(Deserialize)]
+struct Page {
+    next: Option<UserId>,
+    total: Option<u64>,
+    users: Vec<User>,
+}
+
+/// A user as exported; as JSON in this order.
+#[derive(Deserialize, Serialize)]
+struct User {
+    disabled: bool,
+    password_hash: Uncontrolled,
+    role: Role,
+    username: Uncontrolled,
+}
+
 /// Writes page by page, and nothing before there is a first one. Answers how many users there were.
 fn write_users(console: &mut Console<'_>, format: Format, out: &mut dyn Write) -> Result<u64, CommandError> {
-    let mut page = console.ask(Method::GET, "/export", None)?;
+    let mut page: Page = console.ask(Method::GET, "/export", None)?;
     let mut out = Writer::begin(format, out)?;
-    let mut progress = Progress::begin("users", page["total"].as_u64());
+    let mut progress = Progress::begin("users", page.total);
     let mut count = 0;
     loop {
-        let users = page["users"].as_array().map_or(&[][..], Vec::as_slice);
-        for user in users {
+        for user in &page.users {
             out.user(user)?;
         }
-        count += users.len() as u64;
-        progress.advance(users.len() as u64);
-        match page["next"].as_str() {
-            Some(next) => page = console.ask(Method::GET, &format!("/export?after={next}"), None)?,
-            None => break,
+        let written = page.users.len() as u64;
+        count += written;
+        progress.advance(written);
+        let Some(next) = page.next else {
+            break;
+        };
+        page = console.ask(Method::GET, &format!("/export?after={next}"), None)?;
+        // Ids are in order: a list that does not go on would never end.
+        if page.next.is_some_and(|after| after <= next) {
+            return Err(not_understood());
         }
     }
     out.end()?;
@@ -100,16 +123,17 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn user(&mut self, user: &Value) -> io::Result<()> {
+    fn user(&mut self, user: &User) -> io::Result<()> {
         match self {
             Self::Csv(writer) => {
-                let field = |name: &str| match &user[name] {
-                    Value::String(text) => text.clone(),
-                    other => other.to_string(),
-                };
-                Ok(writer.write_record(COLUMNS.map(field))?)
+                let User { disabled, password_hash, role, username } = user;
+                let (role, disabled) = (role.to_string(), disabled.to_string());
+                Ok(writer.write_record([username.as_str(), password_hash.as_str(), &role, &disabled])?)
             }
-            Self::Jsonl(writer) => writeln!(writer, "{user}"),
+            Self::Jsonl(writer) => {
+                serde_json::to_writer(&mut *writer, user)?;
+                writeln!(writer)
+            }
         }
     }
 

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use http::Method;
 use indicatif::HumanCount;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
-use super::console::{Console, with_console};
+use super::console::{Console, not_understood, with_console};
 use super::output::{OutputArgs, Table, cell, path_cell};
 use super::progress::Progress;
 use super::user_files::{Format, Problem, Row, Rows};
@@ -197,6 +197,12 @@ impl Serialize for Refused {
     }
 }
 
+/// What has become of the users of a batch, in their order.
+#[derive(Deserialize)]
+struct Arrivals {
+    arrivals: Vec<Arrival>,
+}
+
 /// A line with its problem.
 #[derive(Serialize)]
 struct Line {
@@ -262,7 +268,7 @@ impl Report {
         }
         let body = import_body(batch.iter().map(|(_, user)| user), self.applied);
         let arrivals = match console.ask(Method::POST, "/import", Some(&body)) {
-            Ok(mut reply) => serde_json::from_value(reply["arrivals"].take()).unwrap_or_default(),
+            Ok(Arrivals { arrivals }) => arrivals,
             Err(CommandError::NoStore(_)) if !self.applied => {
                 self.no_store = true;
                 vec![Arrival::Added; batch.len()]
@@ -270,7 +276,7 @@ impl Report {
             Err(error) => return Err(error),
         };
         if arrivals.len() != batch.len() {
-            return Err(io::Error::other("the running server is of another version").into());
+            return Err(not_understood());
         }
         for ((line, _), arrival) in batch.drain(..).zip(arrivals) {
             match arrival {

@@ -2,12 +2,15 @@
 
 use clap::Subcommand;
 use http::Method;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::output::{OutputArgs, Table, pretty};
 use super::{CommandError, WhereNone, call, finish, print};
 use crate::exit::Exit;
 use crate::settings::{DataDirArgs, Settings};
+use crate::visible::Visible;
 
 /// Manage the keys of tokens.
 #[derive(Debug, Subcommand)]
@@ -63,30 +66,63 @@ pub fn run(command: KeyCommand) -> Exit {
             let body = json!({ "revoke": revoke });
             ask(&data, Method::POST, "/keys", Some(&body)).and_then(|body| output.print(&body, table))
         }
-        KeyCommand::Export { data, .. } => {
-            ask(&data, Method::GET, "/keys/public", None).and_then(|body| print(pretty(&body)?))
-        }
+        KeyCommand::Export { data, .. } => ask::<Keys<PublicKey>>(&data, Method::GET, "/keys/public", None)
+            .and_then(|body| print(pretty(&body)?)),
         KeyCommand::Prune { data, output } => {
             ask(&data, Method::DELETE, "/keys", None).and_then(|body| output.print(&body, removed))
         }
     })
 }
 
-fn ask(data: &DataDirArgs, method: Method, path: &str, body: Option<&Value>) -> Result<Value, CommandError> {
+/// All keys.
+#[derive(Deserialize, Serialize)]
+struct Keys<K> {
+    keys: Vec<K>,
+}
+
+/// A key as the console lists it; as JSON in this order.
+#[derive(Deserialize, Serialize)]
+struct Key {
+    kid: Visible,
+    not_after: Option<Visible>,
+    state: Visible,
+    r#use: Visible,
+}
+
+/// A key as it is published; as JSON in this order.
+#[derive(Deserialize, Serialize)]
+struct PublicKey {
+    kid: Visible,
+    not_after: Option<Visible>,
+    public_key: Visible,
+    state: Visible,
+}
+
+/// Keys that are no more.
+#[derive(Deserialize, Serialize)]
+struct Removed {
+    removed: Vec<Visible>,
+}
+
+fn ask<T: DeserializeOwned>(
+    data: &DataDirArgs,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<T, CommandError> {
     call(&Settings::from_environment(data)?, WhereNone::Refuse, method, path, body)
 }
 
-fn removed(body: &Value) -> String {
-    let removed: Vec<_> =
-        body["removed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+fn removed(Removed { removed }: &Removed) -> String {
+    let removed: Vec<_> = removed.iter().map(Visible::cell).collect();
     if removed.is_empty() { "nothing to remove".to_owned() } else { removed.join("\n") }
 }
 
-fn table(body: &Value) -> Table {
+fn table(Keys { keys }: &Keys<Key>) -> Table {
     let mut table = Table::new(["KEY", "FOR", "STATE", "NOT AFTER"]);
-    for key in body["keys"].as_array().into_iter().flatten() {
-        let text = |field: &str| key[field].as_str().unwrap_or("-").to_owned();
-        table.row([text("kid"), text("use"), text("state"), text("not_after")]);
+    for key in keys {
+        let not_after = key.not_after.as_ref().map_or_else(|| "-".to_owned(), Visible::cell);
+        table.row([key.kid.cell(), key.r#use.cell(), key.state.cell(), not_after]);
     }
     table
 }

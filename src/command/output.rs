@@ -11,7 +11,8 @@ use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
 use super::CommandError;
-use crate::visible::{self, quoted};
+use crate::visible;
+pub(crate) use crate::visible::cell;
 
 /// How a command prints its data.
 #[derive(Clone, Copy, Debug, Default, Args)]
@@ -73,14 +74,7 @@ pub(crate) fn users(count: u64) -> String {
     if count == 1 { "1 user".to_owned() } else { format!("{} users", HumanCount(count)) }
 }
 
-/// A text that somebody chose: [`quoted`] unless there is nothing to escape, and nothing that looks like another column.
-pub(crate) fn cell(text: &str) -> String {
-    let quoted = quoted(text);
-    let plain = quoted.len() == text.len() + 2 && text.trim() == text && !text.contains("  ");
-    if plain { text.to_owned() } else { quoted }
-}
-
-/// The same of a file's name.
+/// A file's name: [`cell`].
 pub(crate) fn path_cell(path: &Path) -> String {
     cell(&path.to_string_lossy())
 }

@@ -9,11 +9,13 @@ use anstyle::Style;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use http::{Method, StatusCode};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::console::Console;
-use super::output::{OutputArgs, Table, cell};
+use super::console::{Console, not_understood};
+use super::output::{OutputArgs, Table};
 use super::prompt::unseen;
 use super::{CommandError, WhereNone, finish, print, say, with_console};
 use crate::exit::Exit;
@@ -21,7 +23,7 @@ use crate::password::Password;
 use crate::settings::{DataDirArgs, Settings};
 use crate::store::Store;
 use crate::user::{Role, UnknownRole, UserId, Username};
-use crate::visible::{self, quoted};
+use crate::visible::{self, Visible, quoted};
 
 /// The longest line that is read as a password; what is too long to be one is refused further on.
 const LINE_MAX: usize = 8 * 1024;
@@ -98,6 +100,18 @@ pub enum UserCommand {
     EndSessions(UserArgs),
 }
 
+/// A user as the console shows them; as JSON in this order.
+#[derive(Deserialize, Serialize)]
+struct Found {
+    created_at: Visible,
+    disabled: bool,
+    id: UserId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password_scheme: Option<Visible>,
+    role: Role,
+    username: Visible,
+}
+
 /// Whom a command is about.
 #[derive(Clone, Debug, Args)]
 pub struct UserArgs {
@@ -145,7 +159,7 @@ pub fn run(command: UserCommand) -> Exit {
         UserCommand::SetPassword(user) => set_password(&user),
         UserCommand::Delete { user, yes } => delete(&user, yes),
         UserCommand::EndSessions(user) => user.with(|console, found| {
-            console.ask(Method::DELETE, &path(found, "/sessions"), None)?;
+            console.ask::<IgnoredAny>(Method::DELETE, &path(found, "/sessions"), None)?;
             Ok(format!("all sessions of {} have ended", described(found)))
         }),
     })
@@ -160,7 +174,7 @@ fn add(name: String, admin: bool, data: &DataDirArgs, output: OutputArgs) -> Res
     let role = if admin { Role::Admin } else { Role::User };
     let body = json!({ "username": name, "password": *password, "role": role });
     let user = with_console(&settings, WhereNone::Make, |console| {
-        console.ask(Method::POST, "/user", Some(&body))?;
+        console.ask::<IgnoredAny>(Method::POST, "/user", Some(&body))?;
         Who::Name(name).find(console)
     })?;
     output.print(&user, |user| format!("{} added", described(user)))
@@ -181,28 +195,29 @@ fn list(
     output: OutputArgs,
 ) -> Result<(), CommandError> {
     let settings = Settings::from_environment(data)?;
-    let role = role.map(|role| role.to_string());
-    let is_wanted = |user: &&Value| {
-        role.as_deref().is_none_or(|role| text(user, "role") == role) && (!disabled || is_disabled(user))
-    };
+    let is_wanted = |user: &&Found| role.is_none_or(|role| user.role == role) && (!disabled || user.disabled);
     with_console(&settings, WhereNone::Refuse, |console| {
         let mut table = Table::new(["NAME", "ID", "ROLE", "STATE", "CREATED"]);
         let (mut next, mut is_empty) = ("/user".to_owned(), true);
+        let mut last = None;
         loop {
-            let page = console.ask(Method::GET, &next, None)?;
-            let users = page.as_array().map_or(&[][..], Vec::as_slice);
-            let Some(last) = users.last() else {
+            let users: Vec<Found> = console.ask(Method::GET, &next, None)?;
+            let Some(end) = users.last() else {
                 break;
             };
-            next = format!("/user?after={}", text(last, "id"));
+            // Ids are in order: a list that does not go on would never end.
+            if last.replace(end.id).is_some_and(|last| last >= end.id) {
+                return Err(not_understood());
+            }
+            next = format!("/user?after={}", end.id);
             let wanted: Vec<_> = users.iter().filter(is_wanted).collect();
             if wanted.is_empty() {
                 continue;
             }
             is_empty = false;
             if output.json {
-                let lines: Vec<_> = wanted.iter().map(|user| user.to_string()).collect();
-                print(visible::json(&lines.join("\n")))?;
+                let lines: Result<Vec<_>, _> = wanted.iter().map(serde_json::to_string).collect();
+                print(visible::json(&lines?.join("\n")))?;
             } else {
                 wanted.into_iter().for_each(|user| add_row(&mut table, user));
                 print(table.part())?;
@@ -218,7 +233,7 @@ fn list(
 fn set_password(user: &UserArgs) -> Result<(), CommandError> {
     user.with_answer(read_password, |console, found, password| {
         let body = json!({ "new_password": *password });
-        console.ask(Method::POST, &path(found, "/password"), Some(&body))?;
+        console.ask::<IgnoredAny>(Method::POST, &path(found, "/password"), Some(&body))?;
         Ok(format!("password of {} changed; all their sessions have ended", described(found)))
     })
 }
@@ -227,7 +242,7 @@ fn delete(user: &UserArgs, yes: bool) -> Result<(), CommandError> {
     let question = format!("Delete the user {} for good?", user.user);
     let answer = || if yes { Ok(()) } else { confirm(&question) };
     user.with_answer(answer, |console, found, ()| {
-        console.ask(Method::DELETE, &path(found, ""), None)?;
+        console.ask::<IgnoredAny>(Method::DELETE, &path(found, ""), None)?;
         Ok(format!("{} deleted", described(found)))
     })
 }
@@ -236,7 +251,7 @@ impl UserArgs {
     /// Finds the user, lets `act` do something to them and prints what it says, or the user as JSON.
     fn with(
         &self,
-        act: impl FnOnce(&mut Console<'_>, &Value) -> Result<String, CommandError>,
+        act: impl FnOnce(&mut Console<'_>, &Found) -> Result<String, CommandError>,
     ) -> Result<(), CommandError> {
         self.with_console(|console| {
             let found = self.user.find(console)?;
@@ -249,7 +264,7 @@ impl UserArgs {
     fn with_answer<T>(
         &self,
         ask: impl FnOnce() -> Result<T, CommandError>,
-        act: impl FnOnce(&mut Console<'_>, &Value, T) -> Result<String, CommandError>,
+        act: impl FnOnce(&mut Console<'_>, &Found, T) -> Result<String, CommandError>,
     ) -> Result<(), CommandError> {
         self.with_console(|console| {
             if console.is_served() {
@@ -264,7 +279,7 @@ impl UserArgs {
     /// Prints what `act` says, or as JSON the user whom it found.
     fn with_console(
         &self,
-        act: impl FnOnce(&mut Console<'_>) -> Result<(String, Value), CommandError>,
+        act: impl FnOnce(&mut Console<'_>) -> Result<(String, Found), CommandError>,
     ) -> Result<(), CommandError> {
         let settings = Settings::from_environment(&self.data)?;
         let (said, user) = with_console(&settings, WhereNone::Refuse, |console| {
@@ -287,8 +302,8 @@ impl UserArgs {
     /// Makes a change after which the user is `state`.
     fn update(&self, change: &Value, state: &str) -> Result<(), CommandError> {
         self.with(|console, found| {
-            let now = console.ask(Method::PATCH, &path(found, ""), Some(change))?;
-            let is_same = ["role", "disabled"].iter().all(|field| now[field] == found[field]);
+            let now: Found = console.ask(Method::PATCH, &path(found, ""), Some(change))?;
+            let is_same = now.role == found.role && now.disabled == found.disabled;
             let since = if is_same { "already" } else { "now" };
             let more = if is_same && state == "enabled" { "; wrong guesses are forgotten" } else { "" };
             Ok(format!("{} is {since} {state}{more}", described(found)))
@@ -297,14 +312,14 @@ impl UserArgs {
 }
 
 impl Who {
-    fn find(&self, console: &mut Console<'_>) -> Result<Value, CommandError> {
+    fn find(&self, console: &mut Console<'_>) -> Result<Found, CommandError> {
         match self {
             Self::Id(id) => console.ask(Method::GET, &format!("/user/{id}"), None),
             Self::Name(name) => {
                 let query =
                     form_urlencoded::Serializer::new(String::new()).append_pair("username", name).finish();
-                let mut found = console.ask(Method::GET, &format!("/user?{query}"), None)?;
-                found.get_mut(0).map(Value::take).ok_or_else(|| self.missing())
+                let found: Vec<Found> = console.ask(Method::GET, &format!("/user?{query}"), None)?;
+                found.into_iter().next().ok_or_else(|| self.missing())
             }
         }
     }
@@ -324,43 +339,36 @@ impl fmt::Display for Who {
 }
 
 /// Where the console has this user, or something of theirs.
-fn path(user: &Value, below: &str) -> String {
-    format!("/user/{}{below}", text(user, "id"))
+fn path(user: &Found, below: &str) -> String {
+    format!("/user/{}{below}", user.id)
 }
 
-fn text<'a>(user: &'a Value, field: &str) -> &'a str {
-    user[field].as_str().unwrap_or("-")
-}
-
-fn is_disabled(user: &Value) -> bool {
-    user["disabled"] == true
-}
-
-fn state(user: &Value) -> &'static str {
-    if is_disabled(user) { "disabled" } else { "enabled" }
+fn state(user: &Found) -> &'static str {
+    if user.disabled { "disabled" } else { "enabled" }
 }
 
 /// A user within a sentence: `admin "root"`.
-fn described(user: &Value) -> String {
-    format!("{} {}", text(user, "role"), quoted(text(user, "username")))
+fn described(user: &Found) -> String {
+    format!("{} {}", user.role, user.username.quoted())
 }
 
-fn add_row(table: &mut Table, user: &Value) {
-    let style = if is_disabled(user) { Style::new().dimmed() } else { Style::new() };
-    let name = cell(text(user, "username"));
-    let [id, role, created] = ["id", "role", "created_at"].map(|field| text(user, field).to_owned());
-    table.styled_row(style, [name, id, role, state(user).to_owned(), created]);
+fn add_row(table: &mut Table, user: &Found) {
+    let style = if user.disabled { Style::new().dimmed() } else { Style::new() };
+    let (name, created) = (user.username.cell(), user.created_at.cell());
+    table.styled_row(
+        style,
+        [name, user.id.to_string(), user.role.to_string(), state(user).to_owned(), created],
+    );
 }
 
-fn describe(user: &Value) -> String {
-    let name = cell(text(user, "username"));
+fn describe(user: &Found) -> String {
     let lines = [
-        ("name", name.as_str()),
-        ("id", text(user, "id")),
-        ("role", text(user, "role")),
-        ("state", state(user)),
-        ("created", text(user, "created_at")),
-        ("password", text(user, "password_scheme")),
+        ("name", user.username.cell()),
+        ("id", user.id.to_string()),
+        ("role", user.role.to_string()),
+        ("state", state(user).to_owned()),
+        ("created", user.created_at.cell()),
+        ("password", user.password_scheme.as_ref().map_or_else(|| "-".to_owned(), Visible::cell)),
     ];
     lines.map(|(label, value)| format!("{label:<8}  {value}")).join("\n")
 }

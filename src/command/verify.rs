@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use super::output::{OutputArgs, Table, users};
 use super::progress::Waiting;
 use super::restore::{OpenBackup, known_keys, signed};
 use super::{CommandError, WhereNone, finish, say, with_console};
 use crate::exit::Exit;
+use crate::service::Verdict;
 use crate::settings::{DataDirArgs, Settings, lifetime};
 use crate::store::time_to_inspect;
+use crate::visible::Visible;
 
 /// Check store and keys, or a backup.
 #[derive(Debug, Args)]
@@ -42,8 +44,8 @@ pub fn run(args: &VerifyArgs) -> Exit {
     };
     match checks.and_then(|checks| args.output.print(&checks, table).map(|()| checks)) {
         Ok(checks) => {
-            let count = |verdict| rows(&checks).filter(|check| check["verdict"] == verdict).count();
-            match (count("wrong"), count("warning")) {
+            let count = |verdict| checks.checks.iter().filter(|check| check.verdict == verdict).count();
+            match (count(Verdict::Wrong), count(Verdict::Warning)) {
                 (0, 0) => Exit::Stopped,
                 (0, warnings) => {
                     say(format_args!(
@@ -61,7 +63,21 @@ pub fn run(args: &VerifyArgs) -> Exit {
     }
 }
 
-fn check_store(args: &VerifyArgs) -> Result<Value, CommandError> {
+/// All that was checked.
+#[derive(Deserialize, Serialize)]
+struct Checks {
+    checks: Vec<Check>,
+}
+
+/// Something that was checked; as JSON in this order.
+#[derive(Deserialize, Serialize)]
+struct Check {
+    check: Visible,
+    found: Visible,
+    verdict: Verdict,
+}
+
+fn check_store(args: &VerifyArgs) -> Result<Checks, CommandError> {
     let settings = Settings::from_environment(&args.data)?;
     let deadline = args.deadline.unwrap_or_else(|| time_to_inspect(settings.data_dir()));
     let waiting = Waiting::begin("checking");
@@ -70,37 +86,35 @@ fn check_store(args: &VerifyArgs) -> Result<Value, CommandError> {
     drop(waiting);
     match checked {
         // Opening looks at the same things, and stops at the first that is wrong.
-        Err(CommandError::Start(error)) if error.exit() == Exit::Damaged => Ok(one("store", "wrong", &error)),
+        Err(CommandError::Start(error)) if error.exit() == Exit::Damaged => {
+            Ok(one("store", Verdict::Wrong, &error))
+        }
         checked => checked,
     }
 }
 
-fn check_backup(path: &Path, args: &VerifyArgs) -> Result<Value, CommandError> {
+fn check_backup(path: &Path, args: &VerifyArgs) -> Result<Checks, CommandError> {
     let known = known_keys(args.keys.as_deref())?;
     match OpenBackup::open(path)?.check(known.as_ref()) {
         Ok(checked) => {
             let header = &checked.header;
             let text = format!("{} of {}, {}", users(header.users), header.created_at, signed(&checked));
-            Ok(one("backup", "good", &text))
+            Ok(one("backup", Verdict::Good, &text))
         }
-        Err(CommandError::Damaged(why)) => Ok(one("backup", "wrong", &why)),
+        Err(CommandError::Damaged(why)) => Ok(one("backup", Verdict::Wrong, &why)),
         Err(error) => Err(error),
     }
 }
 
-fn one(check: &str, verdict: &str, found: &dyn std::fmt::Display) -> Value {
-    json!({ "checks": [{ "check": check, "verdict": verdict, "found": found.to_string() }] })
+fn one(check: &str, verdict: Verdict, found: &dyn std::fmt::Display) -> Checks {
+    let [check, found] = [check.to_owned(), found.to_string()].map(Visible::from);
+    Checks { checks: vec![Check { check, found, verdict }] }
 }
 
-fn rows(checks: &Value) -> impl Iterator<Item = &Value> {
-    checks["checks"].as_array().into_iter().flatten()
-}
-
-fn table(checks: &Value) -> Table {
+fn table(Checks { checks }: &Checks) -> Table {
     let mut table = Table::new(["CHECK", "VERDICT", "FOUND"]);
-    for check in rows(checks) {
-        let text = |field: &str| check[field].as_str().unwrap_or_default().to_owned();
-        table.row([text("check"), text("verdict"), text("found")]);
+    for Check { check, found, verdict } in checks {
+        table.row([check.cell(), verdict.to_string(), found.to_string()]);
     }
     table
 }

@@ -13,6 +13,7 @@ mod console;
 mod disk;
 mod first_admin;
 mod healthcheck;
+mod hostile_socket;
 mod import_command;
 mod import_hashes;
 mod key_command;
