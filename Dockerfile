@@ -1,6 +1,9 @@
 # A static binary and nothing else.
 
-FROM rust:1-slim AS build
+# By its tag: the compiler and its fixes come with a rebuild, and nothing of this image but what it builds is shipped. To
+# have one that never changes, give its digest: --build-arg BUILDER=rust@sha256:…
+ARG BUILDER=rust:1-slim
+FROM ${BUILDER} AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY .cargo ./.cargo

@@ -2,6 +2,8 @@
 
     python api_page.py http://127.0.0.1:5000 screenshot.png
 
+The address may have a path, below which the server is.
+
 Fails where the page does not do what it should, complains in the console, or asks anybody but its own server.
 """
 
@@ -106,7 +108,7 @@ def check_requests(browser: webdriver.Chrome, origin: str):
     """Every request of every target went to the server itself."""
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     urls = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    paths = {urlsplit(url).path for url in urls if url.startswith(origin + "/")}
+    paths = {urlsplit(url[len(origin) :]).path for url in urls if url.startswith(origin + "/")}
     assert {"/", "/swagger-ui", "/openapi.json", "/login", "/user/me"} <= paths, paths
     elsewhere = [url for url in urls if not url.startswith((origin + "/", "data:"))]
     assert not elsewhere, elsewhere

@@ -27,7 +27,8 @@ const ask = async (method, path, headers, body) => {
 const anna = JSON.stringify({ username: 'anna', password: 'correct horse' })
 said.login = await ask('POST', '/login', { 'Content-Type': 'application/json' }, anna)
 const token = { Authorization: 'Bearer ' + said.login.body?.access_token, 'X-Request-Id': 'page-1' }
-said.me = await ask('GET', '/user/me', token)
+const traced = { ...token, traceparent: '00-x', baggage: 'a=b', 'sentry-trace': 'x', 'X-Other': 'x' }
+said.me = await ask('GET', '/user/me', traced)
 said.sessions = await ask('DELETE', '/user/me/sessions', token)
 said.refused = await ask('GET', '/user/me', token)
 said.keys = await ask('GET', '/.well-known/paseto-keys')

@@ -9,6 +9,7 @@ mod support;
 mod api_page;
 mod cors;
 mod migration;
+mod prefix;
 mod promtool;
 mod proxies;
 mod schemathesis;

@@ -399,7 +399,7 @@ fn an_open_path_is_open_and_names_nobody() {
 
 /// Paths that a proxy and an application, or two applications, read differently: dot segments are resolved or not, `;`
 /// and what follows is dropped or not, `\` and `%2f` are `/` or not, and what is encoded is decoded never, once or twice.
-const AMBIGUOUS: [&str; 40] = [
+const AMBIGUOUS: [&str; 64] = [
     // For the proxy in an open path, for the application in a guarded one, or the other way round.
     "/admin/delete/%2e%2e/%2E%2E/public/x",
     "/admin/x/../../public/x",
@@ -438,6 +438,31 @@ const AMBIGUOUS: [&str; 40] = [
     "/;x/admin/x",
     "/admin;x/x",
     "/admin%2fx",
+    // For what decodes UTF-8 that is longer than need be, or folds (NFKC, "best fit") or trims what it has decoded.
+    "/public/%c0%ae%c0%ae/admin/x",
+    "/public/%C0%2E%C0%2E/admin/x",
+    "/public/..%c0%afadmin/x",
+    "/public/..%c1%9cadmin/x",
+    "/public/%e0%80%ae%e0%80%ae/admin/x",
+    "/public/%f0%80%80%ae%f0%80%80%ae/admin/x",
+    "/public/%f8%80%80%80%ae/admin/x",
+    "/public/%ff/admin/x",
+    "/public/%ef%bc%8e%ef%bc%8e/admin/x",
+    "/public/..%ef%bc%8fadmin/x",
+    "/public/..%EF%BC%BCadmin/x",
+    "/public/..%ef%bc%9b/admin/x",
+    "/public/%ef%bc%852e%ef%bc%852e/admin/x",
+    "/public/%ef%b9%92%ef%b9%92/admin/x",
+    "/public/%e2%80%a5/admin/x",
+    "/public/%e2%80%a4%e2%80%a4/admin/x",
+    "/public/..%20/admin/x",
+    "/public/%20../admin/x",
+    "/public/.%20./admin/x",
+    "/public/..%20?x",
+    "/public/..%c2%a0/admin/x",
+    "/public/..%e2%80%8b/admin/x",
+    "/public/\u{ff0e}\u{ff0e}/admin/x",
+    "/public/%u002e%u002e/admin/x",
     // No path at all.
     "admin/x",
     "http:admin/x",
@@ -469,6 +494,7 @@ fn any_other_path_reaches_the_application_as_it_was_written() {
             "/..x/x../a..b/...",
             "/@a:b,c!d$e&f'(g)*+h=i~j_k-l",
             "/a%20b/%C3%A4/%3Ca%3E%22%23%3F%40%7C",
+            "/a%20/..b%20/x.%C2%A0y/%E5%B1%B1.%E7%94%B0/%E2%82%AC%EF%BC%A1/%F0%9F%90%8E",
             "/x?a=../admin/&b=//;%2e%2f",
         ] {
             let seen = site.expect_open(path, Some(&tokens.access), &[]);

@@ -29,13 +29,19 @@ fn compose_accepts_its_file_and_gives_the_container_no_more_than_it_needs() {
     let mut compose = Command::new("docker-compose");
     let output = compose.arg("--file").arg(file).arg("config").output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    let gatelet = &yaml(include_str!("../../deploy/compose.yaml"))["services"]["gatelet"];
+    let file = yaml(include_str!("../../deploy/compose.yaml"));
+    let gatelet = &file["services"]["gatelet"];
     assert_eq!(gatelet["read_only"], true);
     assert_eq!(gatelet["cap_drop"], json!(["ALL"]));
     assert_eq!(gatelet["security_opt"], json!(["no-new-privileges:true"]));
     assert_eq!(gatelet["ulimits"]["core"], 0, "keys and passwords stay in memory");
     assert_eq!(gatelet["ports"], json!(["127.0.0.1:5000:5000"]), "on loopback alone");
     assert_eq!(gatelet["volumes"], json!(["data:/data"]));
+    assert_eq!((&gatelet["mem_limit"], &gatelet["memswap_limit"]), (&json!("512m"), &json!("512m")));
+    assert_eq!(gatelet["pids_limit"], 512);
+    let network = &file["networks"]["default"]["ipam"]["config"][0];
+    let trusted = &gatelet["environment"]["GATELET_TRUSTED_PROXIES"];
+    assert_eq!(trusted, &network["gateway"], "no container is believed what it says about clients");
 }
 
 /// The names of the headers that say whose request it is.
