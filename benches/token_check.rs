@@ -1,21 +1,25 @@
 //! How far `GET /user/me` with a token is from the least that a warp route can cost.
 //!
-//! The limit is a bare warp route under warp's own server that answers the same bytes and checks nothing. Both
-//! run as processes of their own, in turns, under the same load of keep-alive connections; what is printed is
-//! requests per second and their ratio. `cargo bench --bench token_check`
+//! The limit is a bare warp route under warp's own server that answers the same bytes, checks nothing and logs nothing.
+//! Each server is a process of its own; they take turns under the same load of keep-alive connections. Printed are
+//! requests per second, and what a request costs the server in processor time, user and system: requests per second
+//! alone flatter whoever is slower, as far as the client is what the machine has no more time for. So the client is one
+//! thread that looks at as little as it can, and what it costs is printed as well. The log goes to `/dev/null`: what
+//! reads it otherwise costs time that is not the server's. `cargo bench --bench token_check`
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::net::SocketAddr;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Client, Process, Tokens, credentials, request, temporary};
+use support::{Client, Tokens, credentials, request, serve, temporary};
+use tempfile::TempDir;
 use warp::Filter;
 
 const CONNECTIONS: usize = 32;
@@ -26,75 +30,156 @@ fn main() {
     if std::env::args().any(|arg| arg == "bare") {
         return serve_bare();
     }
-    let dir = temporary();
-    let gatelet = Process::start(dir.path(), &[]);
-    let mut client = gatelet.client();
-    client.post("/register", &credentials("anna", "correct horse"));
-    let tokens = Tokens::from_reply(&client.post("/login", &credentials("anna", "correct horse")));
-    let bare = Bare::start();
-
-    let authorization = format!("Bearer {}", tokens.access);
-    let ask = request("GET", "/user/me", &[("Authorization", &authorization)], None);
-    println!("GET /user/me, {CONNECTIONS} connections, {TURNS} turns of {TURN:?} each");
-    let mut ratios = Vec::new();
-    for turn in 1..=TURNS {
-        let limit = load(bare.address, &ask);
-        let ours = load(gatelet.address, &ask);
-        ratios.push(ours / limit);
-        println!("turn {turn}: bare warp {limit:.0}/s, gatelet {ours:.0}/s, ratio {:.2}", ours / limit);
+    let mut servers =
+        vec![Server::start("bare warp", Command::new(std::env::current_exe().unwrap()).arg("bare"))];
+    for (name, log) in [("log at info", "info"), ("log at warn", "warn")] {
+        let dir = temporary();
+        let mut server = Server::start(name, &mut serve(dir.path(), &["--log", log]));
+        let mut client = Client::connect(server.address).unwrap();
+        client.post("/register", &credentials("anna", "correct horse"));
+        let tokens = Tokens::from_reply(&client.post("/login", &credentials("anna", "correct horse")));
+        let authorization = format!("Bearer {}", tokens.access);
+        server.ask = request("GET", "/user/me", &[("Authorization", &authorization)], None);
+        server.dir = Some(dir);
+        servers.push(server);
     }
-    ratios.sort_by(f64::total_cmp);
-    println!("median ratio to the bare route: {:.2}", ratios[TURNS / 2]);
-}
+    // The bare server reads as many bytes.
+    servers[0].ask = servers[1].ask.clone();
 
-/// Requests per second that `address` answers.
-#[allow(clippy::cast_precision_loss)]
-fn load(address: SocketAddr, ask: &[u8]) -> f64 {
-    let (done, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    let began = Instant::now();
-    thread::scope(|scope| {
-        for _ in 0..CONNECTIONS {
-            scope.spawn(|| {
-                let mut client = Client::connect(address).unwrap();
-                let mut count = 0;
-                while !stop.load(Ordering::Relaxed) {
-                    client.send_raw(ask).unwrap();
-                    assert_eq!(client.receive(false).unwrap().status, 200);
-                    count += 1;
-                }
-                done.fetch_add(count, Ordering::Relaxed);
-            });
+    println!("GET /user/me, {CONNECTIONS} connections, {TURNS} turns of {TURN:?} each");
+    let mut turns: Vec<Vec<Load>> = servers.iter().map(|_| Vec::new()).collect();
+    for turn in 1..=TURNS {
+        print!("turn {turn}:");
+        for (server, loads) in servers.iter().zip(&mut turns) {
+            let load = server.load();
+            print!("  {} {:.0}/s {:.2} µs", server.name, load.per_second, load.server);
+            loads.push(load);
         }
-        thread::sleep(TURN);
-        stop.store(true, Ordering::Relaxed);
-    });
-    done.into_inner() as f64 / began.elapsed().as_secs_f64()
+        println!();
+    }
+    let [per_second, server, client] =
+        [(|load: &Load| load.per_second) as fn(&Load) -> f64, |load| load.server, |load| load.client]
+            .map(|figure| turns.iter().map(|loads| median(loads.iter().map(figure))).collect::<Vec<_>>());
+    println!("medians     requests/s   ratio   server's CPU a request   ratio   client's CPU a request");
+    for (number, Server { name, .. }) in servers.iter().enumerate() {
+        println!(
+            "{name:<11} {:>10.0}   {:>5.2}   {:>19.2} µs   {:>5.2}   {:>19.2} µs",
+            per_second[number],
+            per_second[number] / per_second[0],
+            server[number],
+            server[number] / server[0],
+            client[number],
+        );
+    }
 }
 
-/// This program again, as the bare server.
-struct Bare {
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<_> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// What a turn has shown.
+struct Load {
+    per_second: f64,
+    /// Microseconds of processor time that a request costs the server.
+    server: f64,
+    /// The same for the client.
+    client: f64,
+}
+
+/// A process that is asked.
+struct Server {
+    name: &'static str,
     address: SocketAddr,
     child: Child,
+    ask: Vec<u8>,
+    dir: Option<TempDir>,
 }
 
-impl Bare {
-    fn start() -> Self {
-        use std::io::{BufRead, BufReader};
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .arg("bare")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+impl Server {
+    /// Starts a server that says last in its first line where it listens.
+    fn start(name: &'static str, command: &mut Command) -> Self {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { address: line.trim().parse().unwrap(), child }
+        let address = line.trim().rsplit('/').next().unwrap().parse().unwrap();
+        Self { name, address, child, ask: Vec::new(), dir: None }
+    }
+
+    /// Keeps one request under way on each connection: the oldest answer is waited for, and its connection asked again.
+    #[allow(clippy::cast_precision_loss)]
+    fn load(&self) -> Load {
+        let mut connections: Vec<_> = (0..CONNECTIONS).map(|_| Connection::open(self)).collect();
+        connections.iter_mut().for_each(|connection| connection.send(&self.ask));
+        let task = format!("/proc/{}/task", self.child.id());
+        let (cpu, own) = (cpu(&task), cpu_of("/proc/thread-self/schedstat"));
+        let (began, mut count) = (Instant::now(), 0_u32);
+        while began.elapsed() < TURN {
+            for connection in &mut connections {
+                connection.receive();
+                connection.send(&self.ask);
+            }
+            count += u32::try_from(CONNECTIONS).unwrap();
+        }
+        let micros = |nanos: u64| nanos as f64 / 1000.0 / f64::from(count);
+        Load {
+            per_second: f64::from(count) / began.elapsed().as_secs_f64(),
+            server: micros(self::cpu(&task) - cpu),
+            client: micros(cpu_of("/proc/thread-self/schedstat") - own),
+        }
     }
 }
 
-impl Drop for Bare {
+impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        drop(self.dir.take());
+    }
+}
+
+/// Nanoseconds that the threads of a process have run.
+fn cpu(task: &str) -> u64 {
+    let threads = fs::read_dir(task).unwrap().flatten();
+    threads.map(|thread| cpu_of(thread.path().join("schedstat").to_str().unwrap())).sum()
+}
+
+fn cpu_of(schedstat: &str) -> u64 {
+    fs::read_to_string(schedstat).unwrap().split(' ').next().unwrap().parse().unwrap()
+}
+
+/// A connection whose answers are all as long as the first.
+struct Connection {
+    stream: TcpStream,
+    length: usize,
+    buffer: [u8; 4096],
+}
+
+impl Connection {
+    fn open(server: &Server) -> Self {
+        let stream = TcpStream::connect(server.address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut connection = Self { stream, length: 0, buffer: [0; 4096] };
+        connection.send(&server.ask);
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"}") {
+            let read = connection.stream.read(&mut connection.buffer).unwrap();
+            answer.extend_from_slice(&connection.buffer[..read]);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
+        connection.length = answer.len();
+        connection
+    }
+
+    fn send(&mut self, ask: &[u8]) {
+        self.stream.write_all(ask).unwrap();
+    }
+
+    fn receive(&mut self) {
+        self.stream.read_exact(&mut self.buffer[..self.length]).unwrap();
+        assert!(self.buffer.starts_with(b"HTTP/1.1 200 ") && self.buffer[self.length - 1] == b'}');
     }
 }
 
@@ -102,7 +187,7 @@ fn serve_bare() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        println!("{}", listener.local_addr().unwrap());
+        println!("http://{}", listener.local_addr().unwrap());
         let body = r#"{"id":"01a20372-975d-725c-94de-643218e68efc","username":"anna"}"#;
         let route = warp::path!("user" / "me")
             .and(warp::get())
