@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::metrics::{free_port, value};
@@ -133,4 +134,24 @@ fn a_log_that_nobody_reads_loses_what_costs_nothing_to_make_first_and_counts_it(
     };
     assert_eq!((said("audit"), said("other")), (audit, 0.0));
     assert!(said("access") >= access, "{}", said("access"));
+}
+
+#[test]
+fn a_pipe_that_does_not_block_gets_every_line_whole_once_it_is_read() {
+    const REQUESTS: usize = 3000; // more bytes than a pipe holds, fewer than may wait
+    let dir = temporary();
+    let (reader, writer) = io::pipe().unwrap();
+    fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap(); // as programs on event loops leave it behind
+    let mut command = serve(dir.path(), &[]);
+    let mut child = command.stdout(Stdio::piped()).stderr(writer).spawn().unwrap();
+    drop(command); // it holds the writing end as well
+    flood(crate::log::address(&mut child), &request("GET", "/healthz", &[], None), REQUESTS);
+
+    let reading = thread::spawn(move || io::read_to_string(reader).unwrap());
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(crate::watched(pid, move || child.wait().unwrap()).code(), Some(0));
+    let log = reading.join().unwrap();
+    assert!(log.lines().all(|line| line.starts_with("[20")), "{log}");
+    assert_eq!(log.matches(" gatelet::access] GET /healthz 200 ").count(), REQUESTS);
 }
