@@ -328,8 +328,9 @@ mod tests {
     fn no_more_bytes_wait_than_there_is_room_for() {
         let queue = Queue::new(Logs::default());
         for kind in Kind::ALL {
-            for length in [1, 200, 8000] {
-                (0..kind.room() / length).for_each(|_| queue.push(kind, &vec![b'x'; length]));
+            for length in [8000, 200, 1] {
+                let line = vec![b'x'; length];
+                (0..kind.room() / (length + OVERHEAD)).for_each(|_| queue.push(kind, &line));
             }
             assert!(queue.lock().waiting[kind as usize].bytes() <= kind.room());
         }
