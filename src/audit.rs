@@ -116,6 +116,9 @@ pub enum Event<'a> {
     WrongPassword(&'a User),
     /// The name is known, and may not log in; the password was not looked at.
     DisabledUser(&'a User),
+    /// The password was right; while it was looked at, the user was disabled, deleted or given another one, or all their
+    /// sessions were ended.
+    OvertakenLogin(&'a User),
     /// Nobody has that name.
     UnknownUser,
     /// Too many logins have failed.
@@ -171,6 +174,9 @@ impl<'a> Event<'a> {
                 ("login_refused", vec![reason(&"wrong_password"), user(&whose.id), name(whose)])
             }
             Self::DisabledUser(who) => ("login_refused", vec![reason(&"disabled"), user(&who.id), name(who)]),
+            Self::OvertakenLogin(who) => {
+                ("login_refused", vec![reason(&"overtaken"), user(&who.id), name(who)])
+            }
             Self::UnknownUser => ("login_refused", vec![reason(&"unknown_user")]),
             Self::LoginThrottled(by) => {
                 ("login_refused", vec![reason(&"throttled"), ("by", Value::from_display(by))])
@@ -218,6 +224,7 @@ impl Event<'_> {
             | Self::LoggedIn(..)
             | Self::WrongPassword(_)
             | Self::DisabledUser(_)
+            | Self::OvertakenLogin(_)
             | Self::UnknownUser
             | Self::LoggedOut(..)
             | Self::RefreshReused(..)
@@ -280,6 +287,7 @@ impl Audit {
             Event::LoggedIn(..) => logins.count("ok"),
             Event::WrongPassword(_) => logins.count("wrong_password"),
             Event::DisabledUser(_) => logins.count("disabled"),
+            Event::OvertakenLogin(_) => logins.count("overtaken"),
             Event::UnknownUser => logins.count("unknown_user"),
             Event::LoginThrottled(_) => logins.count("throttled"),
             Event::LoginUnavailable(reason) => logins.count(reason),

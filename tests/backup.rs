@@ -1,7 +1,7 @@
 //! The format of backups: what is written comes back, and nothing else is taken for it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a look that fails fails the test
+#![allow(clippy::disallowed_methods)] // a look that fails fails the test; nobody asks for changes
 
 mod support;
 
@@ -17,7 +17,7 @@ use gatelet::backup::{Backup, BackupFile, Checked, Checker, CopyName, Flaw, NewF
 use gatelet::clock::Clock;
 use gatelet::password::PasswordHash;
 use gatelet::session::{Era, Sessions};
-use gatelet::store::{NewUser, Store, StoreOptions, UserChange};
+use gatelet::store::{Authority, NewUser, Store, StoreOptions, UserChange};
 use gatelet::token::offline::PublicKeys;
 use gatelet::token::{KeyRing, Lifetimes, LostKeys, Tokens};
 use gatelet::user::{Role, User};
@@ -61,10 +61,13 @@ impl Bench {
             let role = if n == 1 { Role::Admin } else { Role::User };
             let created_at = start().after(Duration::from_millis(n as u64 * 1234));
             let new = NewUser::new(name.parse().unwrap(), role, hash.clone(), created_at).unwrap();
-            users.push((runtime.block_on(store.create_user(new)).unwrap().unwrap(), hash));
+            users.push((
+                runtime.block_on(store.create_user(Authority::standing(), new)).unwrap().unwrap(),
+                hash,
+            ));
         }
         let disable = UserChange { role: None, disabled: Some(true) };
-        runtime.block_on(store.update_user(users[2].0.id, disable)).unwrap();
+        runtime.block_on(store.update_user(Authority::standing(), users[2].0.id, disable)).unwrap();
         users[2].0.disabled = true;
         Self { keys: ring(dir.path()), dir, users, store, runtime }
     }

@@ -1,7 +1,7 @@
 //! A snapshot shows one moment, whatever is changed while it is read.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a look that fails fails the test
+#![allow(clippy::disallowed_methods)] // a look that fails fails the test; nobody asks for changes
 
 mod support;
 
@@ -14,7 +14,7 @@ use std::thread;
 use gatelet::clock::Clock;
 use gatelet::password::PasswordHash;
 use gatelet::session::{Era, SessionId, TokenId};
-use gatelet::store::{NewUser, Snapshot, SnapshotError, Store, StoreOptions, UserChange};
+use gatelet::store::{Authority, NewUser, Snapshot, SnapshotError, Store, StoreOptions, UserChange};
 use gatelet::user::{Role, User, UserId};
 use tokio::runtime::Runtime;
 
@@ -38,7 +38,7 @@ async fn create(store: &Store, random: &mut Random) -> (User, PasswordHash) {
     let name = format!("user {:x}", random.number()).parse().unwrap();
     let hash = hash(random);
     let new = NewUser::new(name, Role::User, hash.clone(), start()).unwrap();
-    (store.create_user(new).await.unwrap().unwrap(), hash)
+    (store.create_user(Authority::standing(), new).await.unwrap().unwrap(), hash)
 }
 
 async fn fill(store: &Store, random: &mut Random) -> Users {
@@ -56,21 +56,21 @@ async fn change(store: &Store, ids: &mut Vec<UserId>, random: &mut Random) {
     match random.below(7) {
         0 | 1 => ids.push(create(store, random).await.0.id),
         2 | 3 => {
-            store.delete_user(ids.swap_remove(place)).await.unwrap();
+            store.delete_user(Authority::standing(), ids.swap_remove(place)).await.unwrap();
         }
         4 => {
-            store.set_password(ids[place], hash(random), None, None).await.unwrap();
+            store.set_password(Authority::standing(), ids[place], hash(random), None, None).await.unwrap();
         }
         5 => {
             let role = if random.once_in(2) { Role::Admin } else { Role::User };
             let change = UserChange { role: Some(role), disabled: Some(random.once_in(2)) };
-            store.update_user(ids[place], change).await.unwrap();
+            store.update_user(Authority::standing(), ids[place], change).await.unwrap();
         }
         _ => {
             let session = SessionId::generate(start(), Era::default(), Default::default()).unwrap();
             let token = || TokenId::generate().unwrap();
-            store.rotate(session, token(), token(), start()).await.unwrap();
-            store.end_session(session).await.unwrap();
+            store.rotate(Authority::standing(), session, token(), token(), start()).await.unwrap();
+            store.end_session(Authority::standing(), session).await.unwrap();
         }
     }
 }

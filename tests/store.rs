@@ -1,7 +1,7 @@
 //! The store itself: against a plain map, and against damage.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a look that fails fails the test
+#![allow(clippy::disallowed_methods)] // a look that fails fails the test; nobody asks for changes
 
 mod support;
 
@@ -18,7 +18,7 @@ use gatelet::key::{KeyId, KeyRecord};
 use gatelet::password::PasswordHash;
 use gatelet::session::{Era, SessionId, Sessions, TokenId};
 use gatelet::store::{
-    NewUser, OpenError, Outcome, Replaced, Rotation, Store, StoreOptions, Successor, UserChange,
+    Authority, NewUser, OpenError, Outcome, Replaced, Rotation, Store, StoreOptions, Successor, UserChange,
 };
 use gatelet::user::{Role, User, UserId, Username};
 use proptest::prelude::*;
@@ -155,7 +155,10 @@ impl Model {
             // Tells which token is good and changes nothing.
             let (last, at) = *replaced.last().unwrap();
             let next = TokenId::from_bytes([0; 16]);
-            assert_eq!(store.rotate(session.id, last, next, at).await, Ok(Rotation::Again(*good)));
+            assert_eq!(
+                store.rotate(Authority::standing(), session.id, last, next, at).await,
+                Ok(Rotation::Again(*good))
+            );
         }
     }
 
@@ -334,7 +337,7 @@ impl Bench {
         let created_at = start().after(Duration::from_millis(after_millis));
         let hash = self.new_hash();
         let new = NewUser::new(name.clone(), role, hash.clone(), created_at).unwrap();
-        let created = self.runtime.block_on(self.store().create_user(new)).unwrap();
+        let created = self.runtime.block_on(self.store().create_user(Authority::standing(), new)).unwrap();
         assert_eq!(created.is_some(), self.model.holder(&name).is_none());
         let Some(user) = created else {
             return;
@@ -374,7 +377,10 @@ impl Bench {
                 }
             }
         };
-        assert_eq!(self.runtime.block_on(self.store().update_user(id, change)), Ok(expected));
+        assert_eq!(
+            self.runtime.block_on(self.store().update_user(Authority::standing(), id, change)),
+            Ok(expected)
+        );
     }
 
     fn delete(&mut self, id: UserId) {
@@ -385,7 +391,7 @@ impl Bench {
         } else {
             Outcome::Missing
         };
-        assert_eq!(self.runtime.block_on(self.store().delete_user(id)), Ok(expected));
+        assert_eq!(self.runtime.block_on(self.store().delete_user(Authority::standing(), id)), Ok(expected));
     }
 
     fn renew_hash(&mut self, id: UserId, knows_the_old_one: bool) {
@@ -419,7 +425,8 @@ impl Bench {
                 Replaced::Done
             }
         };
-        let replaced = self.runtime.block_on(self.store().set_password(id, new, since, spared));
+        let replaced =
+            self.runtime.block_on(self.store().set_password(Authority::standing(), id, new, since, spared));
         assert_eq!(replaced, Ok(expected));
     }
 
@@ -428,7 +435,7 @@ impl Bench {
         if there {
             self.model.end_sessions(id, None);
         }
-        assert_eq!(self.runtime.block_on(self.store().end_sessions(id)), Ok(there));
+        assert_eq!(self.runtime.block_on(self.store().end_sessions(Authority::standing(), id)), Ok(there));
     }
 
     /// Writes nothing: a session that has not ended needs no record.
@@ -444,7 +451,10 @@ impl Bench {
 
     fn end(&mut self, session: SessionId) {
         let ended = self.model.end(session);
-        assert_eq!(self.runtime.block_on(self.store().end_session(session)), Ok(ended));
+        assert_eq!(
+            self.runtime.block_on(self.store().end_session(Authority::standing(), session)),
+            Ok(ended)
+        );
     }
 
     fn rotate(&mut self, place: usize, token: Token) {
@@ -459,7 +469,8 @@ impl Bench {
         if let Rotation::Advanced(_) = expected {
             self.model.sessions[place].tokens.push(next);
         }
-        let rotated = self.runtime.block_on(self.store().rotate(id, presented, next, self.now));
+        let rotated =
+            self.runtime.block_on(self.store().rotate(Authority::standing(), id, presented, next, self.now));
         assert_eq!(rotated, Ok(expected), "{token:?} of {id:?}");
     }
 

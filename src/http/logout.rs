@@ -12,7 +12,8 @@ use crate::audit::Origin;
 
 /// Log out
 ///
-/// Ends the session: all its tokens are refused from then on, whichever of them was sent.
+/// Ends the session: all its tokens are refused from then on, whichever of them was sent. An expired token is refused,
+/// and ends its session all the same.
 #[utoipa::path(
     post, path = "/logout", operation_id = "log_out", tag = "sessions",
     security(("access_token" = []), ("refresh_token" = [])),

@@ -46,7 +46,7 @@ pub(super) async fn change(
             app.service.change_password(&origin, &caller, current, new).await?;
         }
         Some(id) => {
-            return reset_for(&origin, &app, &Actor::Caller(caller), Some(id), body).await;
+            return reset_for(&origin, &app, Actor::Caller(caller), Some(id), body).await;
         }
     }
     Ok(answer::message("Password changed."))
@@ -56,12 +56,12 @@ pub(super) async fn change(
 pub(super) async fn reset_for(
     origin: &Arc<Origin>,
     app: &App,
-    actor: &Actor,
+    actor: Actor,
     id: Option<UserId>,
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
-    let admin = app.service.fresh_admin(origin, actor)?;
-    let user = app.service.show_user(actor, id).await?;
+    let admin = app.service.fresh_admin(origin, &actor)?;
+    let user = app.service.show_user(&actor.into(), id).await?;
     let mut body = body?;
     let new = fields::new_password(&mut body, "new_password", &app.policy, Some(&user.name));
     let new = body.finish(new)?;

@@ -18,7 +18,7 @@ use super::request::{Bearer, Document, Query};
 use super::{App, fields};
 use crate::audit::Origin;
 use crate::clock::Timestamp;
-use crate::service::Actor;
+use crate::service::{Actor, Visitor};
 use crate::store::UserChange;
 use crate::user::{MalformedId, Role, User, UserId};
 
@@ -101,9 +101,9 @@ impl<'a> From<&'a User> for AdminsUserBody<'a> {
 }
 
 /// Whoever asks for a user: under `--dev` anyone may, by id.
-async fn admit(app: &App, origin: &Origin, bearer: &Bearer, target: Target) -> Result<Actor, ApiError> {
+async fn admit(app: &App, origin: &Origin, bearer: &Bearer, target: Target) -> Result<Visitor, ApiError> {
     Ok(match target {
-        Target::Caller => Actor::Caller(app.service.authenticate(origin, bearer.token()).await?),
+        Target::Caller => Actor::Caller(app.service.authenticate(origin, bearer.token()).await?).into(),
         Target::User(_) => app.service.admit(origin, bearer.token()).await?,
     })
 }
@@ -126,8 +126,8 @@ pub(super) async fn show(
     app: Arc<App>,
     bearer: Bearer,
 ) -> Result<Response, ApiError> {
-    let actor = admit(&app, &origin, &bearer, target).await?;
-    let user = app.service.show_user(&actor, target.id()).await?;
+    let visitor = admit(&app, &origin, &bearer, target).await?;
+    let user = app.service.show_user(&visitor, target.id()).await?;
     Ok(answer::ok(&UserBody::from(&user)))
 }
 
@@ -189,18 +189,18 @@ pub(super) async fn delete(
     app: Arc<App>,
     bearer: Bearer,
 ) -> Result<Response, ApiError> {
-    let actor = admit(&app, &origin, &bearer, target).await?;
-    delete_for(&origin, &app, &actor, target).await
+    let visitor = admit(&app, &origin, &bearer, target).await?;
+    delete_for(&origin, &app, &visitor, target).await
 }
 
 /// Deletes a user for somebody who may.
 pub(super) async fn delete_for(
     origin: &Arc<Origin>,
     app: &App,
-    actor: &Actor,
+    visitor: &Visitor,
     target: Target,
 ) -> Result<Response, ApiError> {
-    app.service.delete_user(origin, actor, target.id()).await?;
+    app.service.delete_user(origin, visitor, target.id()).await?;
     Ok(answer::message("User deleted."))
 }
 
@@ -226,23 +226,23 @@ pub(super) async fn list(
     bearer: Bearer,
     query: Query,
 ) -> Result<Response, ApiError> {
-    let actor = app.service.admit(&origin, bearer.token()).await?;
-    list_for(&app, &actor, query).await
+    let visitor = app.service.admit(&origin, bearer.token()).await?;
+    list_for(&app, &visitor, query).await
 }
 
 /// A page of the list for somebody who may see it.
-pub(super) async fn list_for(app: &App, actor: &Actor, query: Query) -> Result<Response, ApiError> {
-    actor.admin()?;
+pub(super) async fn list_for(app: &App, visitor: &Visitor, query: Query) -> Result<Response, ApiError> {
+    let overview = visitor.overview()?;
     let Page { limit, after } = Page::parse(query)?;
     // One more tells whether there is a next page.
-    let mut users = app.service.list_users(actor, after, limit + 1).await?;
+    let mut users = app.service.list_users(overview, after, limit + 1).await?;
     let has_more = users.len() > limit;
     users.truncate(limit);
     let next = users.last().filter(|_| has_more).map(|last| format!("user?limit={limit}&after={}", last.id));
-    let response = match actor {
+    let response = match visitor {
         // As the original did.
-        Actor::Anyone => answer::ok(&users.iter().map(UserBody::from).collect::<Vec<_>>()),
-        _ => answer::ok(&users.iter().map(AdminsUserBody::from).collect::<Vec<_>>()),
+        Visitor::Anyone => answer::ok(&users.iter().map(UserBody::from).collect::<Vec<_>>()),
+        Visitor::Known(_) => answer::ok(&users.iter().map(AdminsUserBody::from).collect::<Vec<_>>()),
     };
     Ok(match next {
         Some(next) => answer::with_next(response, &next),

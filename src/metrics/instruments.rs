@@ -176,7 +176,7 @@ impl Default for Events {
     fn default() -> Self {
         Self {
             logins: Counters::new("outcome", &[
-                "ok", "wrong_password", "unknown_user", "disabled", "throttled",
+                "ok", "wrong_password", "unknown_user", "disabled", "overtaken", "throttled",
                 "busy", "disk_full", "clock", "store_failed", "unreadable", "stopping",
             ]),
             refreshes: Counters::new("outcome", &["ok", "reused"]),

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::audit::{By, Event, Origin};
+use crate::audit::{Event, Origin};
 use crate::password::{Checked, Password, PasswordHash};
 use crate::session::{SessionId, Sessions};
 use crate::store::{NewUser, Outcome, Replaced, UserChange};
+use crate::throttle::Registration;
 use crate::token::TokenRefusal;
 use crate::user::{Role, User, UserId, Username};
 
-use super::{Actor, Caller, FreshAdmin, Refusal, Service, requester, see_through};
+use super::actor::{FreshTarget, Warrant};
+use super::{Actor, Caller, Console, FreshAdmin, Overview, Refusal, Service, Visitor, requester};
 
 impl Service {
     /// Refuses if only administrators create users.
@@ -36,16 +38,8 @@ impl Service {
             self.audit.record(origin, Event::RegistrationThrottled);
             Refusal::Throttled(throttled)
         })?;
-        let made = self.make_user(origin, By::Themselves, name.clone(), password, Role::User).await;
-        match &made {
-            Ok(_) => {}
-            // That somebody has the name has been learnt: without a limit all names could be tried.
-            Err(Refusal::NameTaken) => {
-                let holder = self.store.user_named(&name).await?.map(|(user, _)| user);
-                self.audit.record(origin, Event::NameTaken(holder.as_ref()));
-            }
-            Err(_) => place.withdrawn(),
-        }
+        let made =
+            self.make_user(origin, Warrant::registration(), name, password, Role::User, Some(place)).await;
         let id = made?.id;
         origin.is_from(id);
         Ok(id)
@@ -58,12 +52,12 @@ impl Service {
     pub async fn create_user(
         &self,
         origin: &Arc<Origin>,
-        admin: FreshAdmin<'_>,
+        admin: FreshAdmin,
         name: Username,
         password: Password,
         role: Role,
     ) -> Result<UserId, Refusal> {
-        Ok(self.make_user(origin, admin.by(), name, password, role).await?.id)
+        Ok(self.make_user(origin, admin.warrant(), name, password, role, None).await?.id)
     }
 
     /// Whether anybody is an administrator.
@@ -80,41 +74,77 @@ impl Service {
     /// [`Refusal`]; above all [`Refusal::NameTaken`].
     pub async fn create_first_admin(&self, name: Username, password: Password) -> Result<(), Refusal> {
         let origin = Arc::new(Origin::local("start"));
-        self.make_user(&origin, By::Settings, name, password, Role::Admin).await.map(drop)
+        self.make_user(&origin, Warrant::settings(), name, password, Role::Admin, None).await.map(drop)
     }
 
+    /// Makes a user; with a `place` among the registrations where they make themselves.
     async fn make_user(
         &self,
         origin: &Arc<Origin>,
-        by: By,
+        Warrant { by, authority }: Warrant,
         name: Username,
         password: Password,
         role: Role,
+        place: Option<Registration>,
     ) -> Result<User, Refusal> {
         // Asked first to spare a hash; decided by the store.
-        if self.store.user_named(&name).await?.is_some() {
-            return Err(Refusal::NameTaken);
-        }
+        let taken = name.clone();
         let actor = by.user();
-        let hash = self.hashes.hash(requester(origin, actor, actor.is_some()), password).await?;
-        let new = NewUser::new(name, role, hash, self.clock.now()?)?;
-        let (store, audit, origin) = (Arc::clone(&self.store), self.audit.clone(), Arc::clone(origin));
-        see_through(async move {
-            let user = store.create_user(new).await?.ok_or(Refusal::NameTaken)?;
-            audit.record(&origin, Event::Registered(by, &user));
-            Ok(user)
+        let new = async {
+            if self.store.user_named(&name).await?.is_some() {
+                return Err(Refusal::NameTaken);
+            }
+            let hash = self.hashes.hash(requester(origin, actor, actor.is_some()), password).await?;
+            Ok(NewUser::new(name, role, hash, self.clock.now()?)?)
+        };
+        let new = match new.await {
+            Ok(new) => new,
+            Err(refusal) => return Err(self.not_made(origin, place, &taken, refusal).await),
+        };
+        self.see_through(origin, async move |service, origin| {
+            let refusal = match service.store.create_user(authority, new).await {
+                Ok(Some(user)) => {
+                    service.audit.record(&origin, Event::Registered(by, &user));
+                    return Ok(user);
+                }
+                Ok(None) => Refusal::NameTaken,
+                Err(error) => error.into(),
+            };
+            Err(service.not_made(&origin, place, &taken, refusal).await)
         })
         .await
+    }
+
+    /// A user was not made. Gives their place among the registrations back, if they registered and have learnt nothing.
+    async fn not_made(
+        &self,
+        origin: &Origin,
+        place: Option<Registration>,
+        name: &Username,
+        refusal: Refusal,
+    ) -> Refusal {
+        match (place, &refusal) {
+            (None, _) => {}
+            // That somebody has the name has been learnt: without a limit all names could be tried.
+            (Some(_), Refusal::NameTaken) => match self.store.user_named(name).await {
+                Ok(holder) => {
+                    let holder = holder.map(|(user, _)| user);
+                    self.audit.record(origin, Event::NameTaken(holder.as_ref()));
+                }
+                Err(error) => return error.into(),
+            },
+            (Some(place), _) => place.withdrawn(),
+        }
+        refusal
     }
 
     /// The user `id`, or the caller's own where it is `None`.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn show_user(&self, actor: &Actor, id: Option<UserId>) -> Result<User, Refusal> {
-        let id = actor.target(id)?;
-        actor.own_or_admin(id)?;
-        match actor.user() {
+    pub async fn show_user(&self, visitor: &Visitor, id: Option<UserId>) -> Result<User, Refusal> {
+        let id = visitor.sees(id)?;
+        match visitor.user() {
             Some(user) if user.id == id => Ok(user.clone()),
             _ => self.store.user(id).await?.ok_or(Refusal::NotFound),
         }
@@ -124,8 +154,7 @@ impl Service {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn find_user(&self, actor: &Actor, name: &Username) -> Result<Option<User>, Refusal> {
-        actor.admin()?;
+    pub async fn find_user(&self, _: Console, name: &Username) -> Result<Option<User>, Refusal> {
         Ok(self.store.user_named(name).await?.map(|(user, _)| user))
     }
 
@@ -133,8 +162,7 @@ impl Service {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn password_scheme(&self, actor: &Actor, user: &User) -> Result<String, Refusal> {
-        actor.admin()?;
+    pub async fn password_scheme(&self, _: Console, user: &User) -> Result<String, Refusal> {
         Ok(self.hash_of(user).await?.ok_or(Refusal::NotFound)?.scheme())
     }
 
@@ -150,11 +178,10 @@ impl Service {
     /// [`Refusal`].
     pub async fn list_users(
         &self,
-        actor: &Actor,
+        _: Overview,
         after: Option<UserId>,
         limit: usize,
     ) -> Result<Vec<User>, Refusal> {
-        actor.admin()?;
         Ok(self.store.users_after(after, limit).await?)
     }
 
@@ -162,13 +189,8 @@ impl Service {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub fn fresh_admin<'a>(&self, origin: &Origin, actor: &'a Actor) -> Result<FreshAdmin<'a>, Refusal> {
-        if let Actor::Anyone = actor {
-            return self.accepted(origin, Err(TokenRefusal::Missing)); // --dev does not go so far
-        }
-        actor.admin()?;
-        self.accepted(origin, actor.fresh())?;
-        Ok(FreshAdmin(actor))
+    pub fn fresh_admin(&self, origin: &Origin, actor: &Actor) -> Result<FreshAdmin, Refusal> {
+        self.noted(origin, actor.fresh_admin())
     }
 
     /// Changes a user's role, or whether they may log in. Disabling ends all their sessions; enabling forgives their failed
@@ -179,47 +201,31 @@ impl Service {
     pub async fn update_user(
         &self,
         origin: &Arc<Origin>,
-        admin: FreshAdmin<'_>,
+        admin: FreshAdmin,
         id: Option<UserId>,
         change: UserChange,
     ) -> Result<User, Refusal> {
-        let FreshAdmin(actor) = admin;
-        let id = actor.target(id)?;
-        let (store, audit) = (Arc::clone(&self.store), self.audit.clone());
-        let (by, event_origin) = (admin.by(), Arc::clone(origin));
-        let updated = see_through(async move {
-            let updated = store.update_user(id, change).await?;
-            if let Outcome::Done(user) = &updated {
-                audit.record(&event_origin, Event::Updated(by, user));
+        let id = admin.target(id)?;
+        let Warrant { by, authority } = admin.warrant();
+        self.see_through(origin, async move |service, origin| {
+            let (user, is_changed) = match service.store.update_user(authority, id, change).await? {
+                Outcome::Done(user) => (user, true),
+                Outcome::Unchanged(user) => (user, false),
+                Outcome::LastAdmin => return Err(Refusal::LastAdmin),
+                Outcome::Missing => return Err(Refusal::NotFound),
+            };
+            let is_eased = change.disabled == Some(false) && service.forgive(&user);
+            if is_changed || is_eased {
+                service.audit.record(&origin, Event::Updated(by, &user));
             }
-            Ok(updated)
-        });
-        let updated = updated.await?;
-        if let (Outcome::Done(user) | Outcome::Unchanged(user), Some(false)) = (&updated, change.disabled) {
-            let is_eased = self.throttle.forgive(user.name.as_str(), self.clock.now_or_mark());
-            if is_eased && matches!(updated, Outcome::Unchanged(_)) {
-                self.audit.record(origin, Event::Updated(by, user)); // no other line tells of it
-            }
-        }
-        match updated {
-            Outcome::Done(user) | Outcome::Unchanged(user) => Ok(user),
-            Outcome::LastAdmin => Err(Refusal::LastAdmin),
-            Outcome::Missing => self.missing(origin, actor, id),
-        }
+            Ok(user)
+        })
+        .await
     }
 
-    /// The user to whom something is to be destroyed, if the actor may: their own, or as an administrator anybody's, with a
-    /// fresh token.
-    pub(super) fn fresh_target(
-        &self,
-        origin: &Origin,
-        actor: &Actor,
-        id: Option<UserId>,
-    ) -> Result<UserId, Refusal> {
-        let id = actor.target(id)?;
-        actor.own_or_admin(id)?;
-        self.accepted(origin, actor.fresh())?;
-        Ok(id)
+    /// Lets a user try again who has failed too often. Answers whether they had failed at all.
+    fn forgive(&self, user: &User) -> bool {
+        self.throttle.forgive(user.name.as_str(), self.clock.now_or_mark())
     }
 
     /// Deletes the user `id`, or the caller where it is `None`. That ends all their sessions.
@@ -229,24 +235,21 @@ impl Service {
     pub async fn delete_user(
         &self,
         origin: &Arc<Origin>,
-        actor: &Actor,
+        visitor: &Visitor,
         id: Option<UserId>,
     ) -> Result<(), Refusal> {
-        let id = self.fresh_target(origin, actor, id)?;
-        let (store, audit) = (Arc::clone(&self.store), self.audit.clone());
-        let (by, event_origin) = (actor.by(), Arc::clone(origin));
-        let deleted = see_through(async move {
-            let deleted = store.delete_user(id).await?;
-            if deleted == Outcome::Done(()) {
-                audit.record(&event_origin, Event::Deleted(by, id));
+        let FreshTarget { id, warrant: Warrant { by, authority } } =
+            self.noted(origin, visitor.fresh_target(id))?;
+        self.see_through(origin, async move |service, origin| {
+            match service.store.delete_user(authority, id).await? {
+                Outcome::Done(()) => service.audit.record(&origin, Event::Deleted(by, id)),
+                Outcome::Unchanged(()) => {}
+                Outcome::LastAdmin => return Err(Refusal::LastAdmin),
+                Outcome::Missing => return Err(Refusal::NotFound),
             }
-            Ok(deleted)
-        });
-        match deleted.await? {
-            Outcome::Done(()) | Outcome::Unchanged(()) => Ok(()),
-            Outcome::LastAdmin => Err(Refusal::LastAdmin),
-            Outcome::Missing => self.missing(origin, actor, id),
-        }
+            Ok(())
+        })
+        .await
     }
 
     /// Changes the password of the caller, which ends all their other sessions.
@@ -262,7 +265,7 @@ impl Service {
     ) -> Result<(), Refusal> {
         let user = &caller.user;
         let Some(hash) = self.hash_of(user).await? else {
-            return self.accepted(origin, Err(TokenRefusal::Revoked));
+            return self.noted(origin, Err(TokenRefusal::Revoked));
         };
         let session = Some(caller.access.session);
         let checked =
@@ -274,11 +277,11 @@ impl Service {
         let hash = self.hashes.hash(requester(origin, Some(user.id), true), new).await?;
         // Should the password have been changed since the caller was let in, what was checked is the old one.
         let kept = Kept { since: Some(user.sessions), session: Some(caller.access.session) };
-        match self.set_password(origin, By::User(user.id), user.id, hash, kept).await? {
-            Replaced::Done => Ok(()),
-            Replaced::Missing => self.accepted(origin, Err(TokenRefusal::Revoked)),
-            Replaced::Outdated => Err(Refusal::InvalidCredentials),
-        }
+        let (id, warrant) = (user.id, caller.warrant());
+        self.see_through(origin, async move |service, origin| {
+            service.set_password(&origin, warrant, id, hash, kept).await
+        })
+        .await
     }
 
     /// Gives somebody else another password, which ends all their sessions and forgives their failed logins.
@@ -288,38 +291,34 @@ impl Service {
     pub async fn reset_password(
         &self,
         origin: &Arc<Origin>,
-        admin: FreshAdmin<'_>,
+        admin: FreshAdmin,
         id: UserId,
         new: Password,
     ) -> Result<(), Refusal> {
         let user = self.store.user(id).await?.ok_or(Refusal::NotFound)?;
-        let hash = self.hashes.hash(requester(origin, admin.by().user(), true), new).await?;
-        match self.set_password(origin, admin.by(), id, hash, Kept::default()).await? {
-            Replaced::Done => {
-                self.throttle.forgive(user.name.as_str(), self.clock.now_or_mark());
-                Ok(())
-            }
-            Replaced::Missing | Replaced::Outdated => Err(Refusal::NotFound),
-        }
+        let hash = self.hashes.hash(requester(origin, admin.warrant().by.user(), true), new).await?;
+        self.see_through(origin, async move |service, origin| {
+            service.set_password(&origin, admin.warrant(), id, hash, Kept::default()).await?;
+            service.forgive(&user);
+            Ok(())
+        })
+        .await
     }
 
     async fn set_password(
         &self,
-        origin: &Arc<Origin>,
-        by: By,
+        origin: &Origin,
+        Warrant { by, authority }: Warrant,
         id: UserId,
         hash: PasswordHash,
         kept: Kept,
-    ) -> Result<Replaced, Refusal> {
-        let (store, audit, origin) = (Arc::clone(&self.store), self.audit.clone(), Arc::clone(origin));
-        see_through(async move {
-            let replaced = store.set_password(id, hash, kept.since, kept.session).await?;
-            if replaced == Replaced::Done {
-                audit.record(&origin, Event::PasswordChanged(by, id));
-            }
-            Ok(replaced)
-        })
-        .await
+    ) -> Result<(), Refusal> {
+        match self.store.set_password(authority, id, hash, kept.since, kept.session).await? {
+            Replaced::Done => self.audit.record(origin, Event::PasswordChanged(by, id)),
+            Replaced::Missing => return Err(Refusal::NotFound),
+            Replaced::Outdated => return Err(Refusal::InvalidCredentials),
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,11 @@
-//! Who acts, and what they may do.
+//! Who acts, and what they may do: proofs that only this file makes.
+//!
+//! A proof says what was so when the request came in, and holds the [`Authority`] by which the store decides again when it
+//! writes. `--dev` lets anyone in who is nobody known; so a function that takes an [`Actor`] is never open to them, and
+//! those that take a [`Visitor`] are all that `--dev` opens.
 
 use crate::audit::By;
+use crate::store::Authority;
 use crate::token::{Access, TokenRefusal};
 use crate::user::{Role, User, UserId};
 
@@ -9,24 +14,90 @@ use super::Refusal;
 /// Whoever asks for something that not everybody may have.
 #[derive(Debug)]
 pub enum Actor {
-    /// Somebody with a good access token.
+    /// A user with a good access token.
     Caller(Caller),
-    /// Whoever can reach the data directory: may do everything.
+    /// The data directory's owner: may do everything.
     Console,
+}
+
+/// Whoever asks for something that `--dev` gives to anyone.
+#[derive(Debug)]
+pub enum Visitor {
+    /// Somebody who would be let in without `--dev`, too.
+    Known(Actor),
     /// Whoever knocks under `--dev`.
     Anyone,
 }
 
-/// Somebody with a good access token.
+/// The data directory's owner, for what nobody else may ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Console;
+
+/// A user with a good access token.
 #[derive(Debug)]
 pub struct Caller {
-    /// As the store knows them now.
+    /// As the store knew them when the request came in.
     pub user: User,
     /// What the token says.
     pub access: Access,
 }
 
+/// Who makes a change: for the audit log, and for the store.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Warrant {
+    pub(super) by: By,
+    pub(super) authority: Authority,
+}
+
+/// Proof that whoever acts may change others: an administrator with a fresh token, or the console.
+#[derive(Clone, Copy, Debug)]
+pub struct FreshAdmin {
+    warrant: Warrant,
+    /// The user who acts, if it is one.
+    user: Option<UserId>,
+}
+
+/// Proof that whoever acts may destroy what is this user's: the user or an administrator, with a fresh token; or the
+/// console.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FreshTarget {
+    pub(super) id: UserId,
+    pub(super) warrant: Warrant,
+}
+
+/// Proof that whoever acts may see all users.
+#[derive(Clone, Copy, Debug)]
+pub struct Overview(());
+
+impl Warrant {
+    /// Whoever the settings let register: no change of the store closes registration.
+    pub(super) fn registration() -> Self {
+        Self::standing(By::Themselves)
+    }
+
+    /// The settings themselves.
+    pub(super) fn settings() -> Self {
+        Self::standing(By::Settings)
+    }
+
+    #[allow(clippy::disallowed_methods)] // this is the place
+    fn standing(by: By) -> Self {
+        Self { by, authority: Authority::standing() }
+    }
+}
+
+impl Console {
+    pub(super) fn warrant(self) -> Warrant {
+        Warrant::standing(By::Console)
+    }
+}
+
 impl Caller {
+    pub(super) fn warrant(&self) -> Warrant {
+        let authority = Authority::of_session(self.user.id, self.access.session);
+        Warrant { by: By::User(self.user.id), authority }
+    }
+
     /// Refuses whoever is no administrator, by the store's word, not by the token's.
     pub(super) fn admin(&self) -> Result<(), Refusal> {
         match self.user.role {
@@ -36,74 +107,119 @@ impl Caller {
     }
 
     /// Refuses a token that was not made straight after a password check.
-    pub(super) fn fresh(&self) -> Result<(), TokenRefusal> {
-        if self.access.fresh { Ok(()) } else { Err(TokenRefusal::NotFresh) }
+    pub(super) fn fresh(&self) -> Result<(), Refusal> {
+        if self.access.fresh { Ok(()) } else { Err(TokenRefusal::NotFresh.into()) }
     }
 }
 
-/// Proof that whoever acts may change others.
-#[derive(Clone, Copy, Debug)]
-pub struct FreshAdmin<'a>(pub(super) &'a Actor);
+impl FreshAdmin {
+    pub(super) fn warrant(self) -> Warrant {
+        self.warrant
+    }
 
-impl FreshAdmin<'_> {
-    /// For the audit log.
-    pub(super) fn by(self) -> By {
-        self.0.by()
+    /// The user that is meant: `id`, or the administrator where it is `None`.
+    pub(super) fn target(self, id: Option<UserId>) -> Result<UserId, Refusal> {
+        id.or(self.user).ok_or(Refusal::NotFound)
     }
 }
 
 impl Actor {
-    /// The user who acts, if it is one.
-    pub fn user(&self) -> Option<&User> {
+    fn warrant(&self) -> Warrant {
         match self {
-            Self::Caller(caller) => Some(&caller.user),
-            Self::Console | Self::Anyone => None,
+            Self::Caller(caller) => caller.warrant(),
+            Self::Console => Console.warrant(),
         }
     }
 
-    /// Whether this is the very user.
-    pub fn is(&self, id: UserId) -> bool {
-        self.user().is_some_and(|user| user.id == id)
+    /// The user who acts, if it is one.
+    pub(super) fn user(&self) -> Option<&User> {
+        match self {
+            Self::Caller(caller) => Some(&caller.user),
+            Self::Console => None,
+        }
     }
 
-    /// The user that is meant: `id`, or the actor's own where it is `None`.
+    fn own_or_admin(&self, id: UserId) -> Result<(), Refusal> {
+        match self {
+            Self::Caller(caller) if caller.user.id == id => Ok(()),
+            Self::Caller(caller) => caller.admin(),
+            Self::Console => Ok(()),
+        }
+    }
+
+    fn fresh(&self) -> Result<(), Refusal> {
+        match self {
+            Self::Caller(caller) => caller.fresh(),
+            Self::Console => Ok(()),
+        }
+    }
+
+    /// The user that is meant, if the actor may see them: `id`, or the actor where it is `None`.
     ///
     /// # Errors
     /// [`Refusal::NotFound`] for an actor that is no user.
-    pub fn target(&self, id: Option<UserId>) -> Result<UserId, Refusal> {
-        id.or_else(|| self.user().map(|user| user.id)).ok_or(Refusal::NotFound)
+    pub(super) fn sees(&self, id: Option<UserId>) -> Result<UserId, Refusal> {
+        let id = id.or_else(|| self.user().map(|user| user.id)).ok_or(Refusal::NotFound)?;
+        self.own_or_admin(id)?;
+        Ok(id)
     }
 
-    /// Refuses whoever is neither that user nor an administrator.
-    pub(super) fn own_or_admin(&self, id: UserId) -> Result<(), Refusal> {
-        if self.is(id) { Ok(()) } else { self.admin() }
+    /// Of the role first, so that nobody is sent to log in again in vain.
+    pub(super) fn fresh_admin(&self) -> Result<FreshAdmin, Refusal> {
+        if let Self::Caller(caller) = self {
+            caller.admin()?;
+        }
+        self.fresh()?;
+        Ok(FreshAdmin { warrant: self.warrant(), user: self.user().map(|user| user.id) })
     }
 
-    /// Refuses whoever is no administrator.
+    /// The user that is meant: `id`, or the actor where it is `None`.
+    pub(super) fn fresh_target(&self, id: Option<UserId>) -> Result<FreshTarget, Refusal> {
+        let id = self.sees(id)?;
+        self.fresh()?;
+        Ok(FreshTarget { id, warrant: self.warrant() })
+    }
+}
+
+impl From<Actor> for Visitor {
+    fn from(actor: Actor) -> Self {
+        Self::Known(actor)
+    }
+}
+
+impl Visitor {
+    /// The user who visits, if it is one.
+    pub(super) fn user(&self) -> Option<&User> {
+        match self {
+            Self::Known(actor) => actor.user(),
+            Self::Anyone => None,
+        }
+    }
+
+    pub(super) fn sees(&self, id: Option<UserId>) -> Result<UserId, Refusal> {
+        match self {
+            Self::Known(actor) => actor.sees(id),
+            Self::Anyone => id.ok_or(Refusal::NotFound),
+        }
+    }
+
+    /// `--dev` is a setting: no change of the store takes from anyone what it gives.
+    pub(super) fn fresh_target(&self, id: Option<UserId>) -> Result<FreshTarget, Refusal> {
+        match self {
+            Self::Known(actor) => actor.fresh_target(id),
+            Self::Anyone => Ok(FreshTarget { id: self.sees(id)?, warrant: Warrant::standing(By::Anyone) }),
+        }
+    }
+
+    /// Whether the visitor may see all users.
     ///
     /// # Errors
     /// [`Refusal::Forbidden`].
-    pub fn admin(&self) -> Result<(), Refusal> {
+    pub fn overview(&self) -> Result<Overview, Refusal> {
         match self {
-            Self::Caller(caller) => caller.admin(),
-            Self::Console | Self::Anyone => Ok(()),
+            Self::Known(Actor::Caller(caller)) => caller.admin()?,
+            Self::Known(Actor::Console) | Self::Anyone => {}
         }
-    }
-
-    /// Refuses a token that was not made straight after a password check.
-    pub(super) fn fresh(&self) -> Result<(), TokenRefusal> {
-        match self {
-            Self::Caller(caller) => caller.fresh(),
-            Self::Console | Self::Anyone => Ok(()),
-        }
-    }
-
-    /// For the audit log.
-    pub(super) fn by(&self) -> By {
-        match self {
-            Self::Caller(caller) => By::User(caller.user.id),
-            Self::Console => By::Console,
-            Self::Anyone => By::Anyone,
-        }
+        Ok(Overview(()))
     }
 }

@@ -10,14 +10,14 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use crate::audit::{Event, Origin};
+use crate::audit::{By, Event, Origin};
 use crate::backup::{Backup, BackupFile, CopyName, NewFile, ReadError, WriteError};
 use crate::clock::Timestamp;
 use crate::durable_file;
 use crate::metrics::Backups;
 use crate::store::StoreError;
 
-use super::{FreshAdmin, Refusal, Service};
+use super::{Console, Refusal, Service};
 
 /// How often to look whether a copy is due: often enough for any interval, and for a clock that was set.
 const LOOK: Duration = Duration::from_secs(1);
@@ -232,9 +232,9 @@ impl Service {
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
-    pub async fn begin_backup(&self, origin: &Origin, admin: FreshAdmin<'_>) -> Result<Backup, Refusal> {
+    pub async fn begin_backup(&self, origin: &Origin, _: Console) -> Result<Backup, Refusal> {
         let backup = self.new_backup().await?;
-        self.audit.record(origin, Event::BackedUp(admin.by(), backup.header().users));
+        self.audit.record(origin, Event::BackedUp(By::Console, backup.header().users));
         Ok(backup)
     }
 

@@ -10,7 +10,7 @@ use crate::password::PasswordHash;
 use crate::store::{Findings, Records, SnapshotError};
 use crate::token::KeyError;
 
-use super::{Fault, FreshAdmin, Refusal, Service};
+use super::{Console, Fault, Refusal, Service};
 
 /// Something that was checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,7 +56,7 @@ impl Service {
     ///
     /// # Errors
     /// [`Refusal`]: nothing could be said.
-    pub async fn check(&self, _admin: FreshAdmin<'_>) -> Result<Vec<Check>, Refusal> {
+    pub async fn check(&self, _: Console) -> Result<Vec<Check>, Refusal> {
         let keys = self.keys.check_files().await?;
         let inspection = self.store.inspect().await?;
         let now = self.clock.now_or_mark();

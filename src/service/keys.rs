@@ -12,7 +12,7 @@ use crate::key::{KeyId, KeyRecord};
 use crate::store::Store;
 use crate::token::{KeyError, KeyRing, PublishedKey, Tokens, key_files};
 
-use super::{Actor, Fault, FreshAdmin, Refusal, Service, Unavailable, see_through};
+use super::{Console, Fault, Refusal, Service, Unavailable};
 
 /// Changes which keys there are: in the folder, in the store and in use.
 pub(super) struct KeyKeeper {
@@ -91,12 +91,8 @@ impl Service {
     }
 
     /// What is known about all keys.
-    ///
-    /// # Errors
-    /// [`Refusal::Forbidden`].
-    pub fn list_keys(&self, actor: &Actor) -> Result<Vec<KeyRecord>, Refusal> {
-        actor.admin()?;
-        Ok(self.tokens.ring().records())
+    pub fn list_keys(&self, _: Console) -> Vec<KeyRecord> {
+        self.tokens.ring().records()
     }
 
     /// Makes new keys and uses them from now on. Those before still check the tokens that they made, until the last
@@ -107,22 +103,20 @@ impl Service {
     pub async fn rotate_keys(
         &self,
         origin: &Arc<Origin>,
-        admin: FreshAdmin<'_>,
+        _: Console,
         revoke: bool,
     ) -> Result<Vec<KeyRecord>, Refusal> {
-        let (keys, audit) = (Arc::clone(&self.keys), self.audit.clone());
-        let (origin, by) = (Arc::clone(origin), admin.by());
-        see_through(async move {
+        self.see_through(origin, async move |service, origin| {
             let change = move |ring: &KeyRing, dir: &Path, now| {
                 let rotated = ring.rotated(dir, now)?;
                 Ok(if revoke { rotated.only_active() } else { (rotated, Vec::new()) })
             };
-            let gone = keys.replace(change).await?;
-            audit.record(&origin, Event::KeysRotated(by));
+            let gone = service.keys.replace(change).await?;
+            service.audit.record(&origin, Event::KeysRotated(By::Console));
             if !gone.is_empty() {
-                audit.record(&origin, Event::KeysRemoved(by, &gone));
+                service.audit.record(&origin, Event::KeysRemoved(By::Console, &gone));
             }
-            Ok(keys.tokens.ring().records())
+            Ok(service.tokens.ring().records())
         })
         .await
     }
@@ -131,23 +125,18 @@ impl Service {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn prune_keys(
-        &self,
-        origin: &Arc<Origin>,
-        admin: FreshAdmin<'_>,
-    ) -> Result<Vec<KeyId>, Refusal> {
-        self.prune(origin, admin.by()).await
+    pub async fn prune_keys(&self, origin: &Arc<Origin>, _: Console) -> Result<Vec<KeyId>, Refusal> {
+        self.prune(origin, By::Console).await
     }
 
     pub(super) async fn prune(&self, origin: &Arc<Origin>, by: By) -> Result<Vec<KeyId>, Refusal> {
         if self.tokens.ring().pruned(self.clock.now()?).1.is_empty() {
             return Ok(Vec::new());
         }
-        let (keys, audit, origin) = (Arc::clone(&self.keys), self.audit.clone(), Arc::clone(origin));
-        see_through(async move {
-            let gone = keys.replace(|ring, _, now| Ok(ring.pruned(now))).await?;
+        self.see_through(origin, async move |service, origin| {
+            let gone = service.keys.replace(|ring, _, now| Ok(ring.pruned(now))).await?;
             if !gone.is_empty() {
-                audit.record(&origin, Event::KeysRemoved(by, &gone));
+                service.audit.record(&origin, Event::KeysRemoved(by, &gone));
             }
             Ok(gone)
         })

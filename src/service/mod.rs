@@ -9,6 +9,7 @@ mod moves;
 mod refusal;
 mod sessions;
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,11 +22,11 @@ use crate::metrics::{Instruments, Readings};
 use crate::password::{HashPool, Requester};
 use crate::store::{Store, StoreError};
 use crate::throttle::{KnownFile, Throttle};
-use crate::token::{LEEWAY, TokenRefusal, Tokens};
+use crate::token::{LEEWAY, Tokens};
 use crate::user::UserId;
 use keys::KeyKeeper;
 
-pub use actor::{Actor, Caller, FreshAdmin};
+pub use actor::{Actor, Caller, Console, FreshAdmin, Overview, Visitor};
 pub use backup::{Copies, CopiesState, CopyPlan};
 pub use check::{Check, Verdict};
 pub use moves::{Arrival, Newcomer};
@@ -63,8 +64,12 @@ pub struct Rules {
     pub open_doors: bool,
 }
 
-/// Accounts, sessions, tokens and keys.
-pub struct Service {
+/// Accounts, sessions, tokens and keys. Clones are the same service.
+#[derive(Clone)]
+pub struct Service(Arc<Rooms>);
+
+/// Where the service works.
+pub struct Rooms {
     store: Arc<Store>,
     tokens: Arc<Tokens>,
     keys: Arc<KeyKeeper>,
@@ -78,6 +83,14 @@ pub struct Service {
     rules: Rules,
 }
 
+impl Deref for Service {
+    type Target = Rooms;
+
+    fn deref(&self) -> &Rooms {
+        &self.0
+    }
+}
+
 impl Service {
     /// Puts the parts together.
     pub fn new(parts: Parts, rules: Rules) -> Self {
@@ -86,19 +99,20 @@ impl Service {
         let keys =
             Arc::new(KeyKeeper::new(Arc::clone(&store), Arc::clone(&tokens), key_dir, Arc::clone(&clock)));
         let started = clock.reading();
-        Self {
+        let audit = Audit::default();
+        Self(Arc::new(Rooms {
             store,
             tokens,
             keys,
             hashes,
             throttle,
             known_networks,
-            audit: Audit::default(),
+            audit,
             copies,
             clock,
             started,
             rules,
-        }
+        }))
     }
 
     /// Whether reads and durable writes work now. Writes.
@@ -182,10 +196,26 @@ impl Service {
     }
 
     /// Records a token that was not accepted.
-    fn accepted<T>(&self, origin: &Origin, token: Result<T, TokenRefusal>) -> Result<T, Refusal> {
-        token.map_err(|reason| {
-            self.audit.record(origin, Event::TokenRefused(reason, origin.user()));
-            Refusal::Token(reason)
+    fn noted<T, E: Into<Refusal>>(&self, origin: &Origin, outcome: Result<T, E>) -> Result<T, Refusal> {
+        let outcome = outcome.map_err(Into::into);
+        if let Err(Refusal::Token(reason)) = &outcome {
+            self.audit.record(origin, Event::TokenRefused(*reason, origin.user()));
+        }
+        outcome
+    }
+
+    /// The one way to make a change that somebody asks for: it runs to its end even if they hang up meanwhile. So all
+    /// that belongs to the change happens in here: its line in the audit log, what it forgives, what it gives back, and
+    /// the line of a token that turns out to be good no more.
+    async fn see_through<T: Send + 'static, F: Future<Output = Result<T, Refusal>> + Send + 'static>(
+        &self,
+        origin: &Arc<Origin>,
+        change: impl FnOnce(Self, Arc<Origin>) -> F,
+    ) -> Result<T, Refusal> {
+        let (service, origin) = (self.clone(), Arc::clone(origin));
+        let change = change(self.clone(), Arc::clone(&origin));
+        tokio::spawn(async move { service.noted(&origin, change.await) }).await.unwrap_or_else(|error| {
+            Err(Refusal::Internal(Fault::new(format!("a change did not end: {error}"))))
         })
     }
 }
@@ -193,14 +223,4 @@ impl Service {
 /// Who asks for a hash: on behalf of `account`, whom this client is `known` to be or has been before.
 fn requester(origin: &Origin, account: Option<UserId>, known: bool) -> Requester {
     origin.network().map_or(Requester::Local, |network| Requester::Client { network, account, known })
-}
-
-/// Runs a change to its end even if whoever asked hangs up meanwhile: what has been changed has its line in the
-/// audit log.
-async fn see_through<T: Send + 'static>(
-    change: impl Future<Output = Result<T, Refusal>> + Send + 'static,
-) -> Result<T, Refusal> {
-    tokio::spawn(change)
-        .await
-        .unwrap_or_else(|error| Err(Refusal::Internal(Fault::new(format!("a change did not end: {error}")))))
 }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{Audit, By, Event, Origin};
+use crate::audit::{Event, Origin};
 use crate::clock::Timestamp;
 use crate::logging;
 use crate::password::{Fit, PasswordHash};
-use crate::store::{NewUser, Store};
+use crate::store::NewUser;
 use crate::user::{Role, User, UserId, Username};
 
-use super::{FreshAdmin, Refusal, Service, see_through};
+use super::actor::Warrant;
+use super::{Console, Refusal, Service};
 
 /// A user of another service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +57,7 @@ impl Service {
     pub async fn import_users(
         &self,
         origin: &Arc<Origin>,
-        admin: FreshAdmin<'_>,
+        console: Console,
         users: Vec<Newcomer>,
         apply: bool,
     ) -> Result<Vec<Arrival>, Refusal> {
@@ -67,12 +68,10 @@ impl Service {
         for user in &users {
             fits.push(self.hashes.fit(&user.hash).await);
         }
-        let (store, by) = (Arc::clone(&self.store), admin.by());
-        let (audit, origin) = (self.audit.clone(), Arc::clone(origin));
-        see_through(async move {
+        self.see_through(origin, async move |service, origin| {
             // At once, so that they share a sync; all to their end, so that each has its line in the audit log.
             let arrivals = users.iter().zip(fits).map(async |(user, fits)| match fits {
-                Fit::Fits => arrive(&store, &audit, &origin, by, user, applied_at).await,
+                Fit::Fits => service.arrive(&origin, console.warrant(), user, applied_at).await,
                 Fit::TooLarge => Ok(Arrival::TooLarge),
                 Fit::TooSlow => Ok(Arrival::TooSlow),
             });
@@ -88,46 +87,45 @@ impl Service {
     pub async fn export_users(
         &self,
         origin: &Origin,
-        admin: FreshAdmin<'_>,
+        console: Console,
         after: Option<UserId>,
         limit: usize,
     ) -> Result<Vec<(User, PasswordHash)>, Refusal> {
         if after.is_none() {
-            self.audit.record(origin, Event::Exported(admin.by()));
+            self.audit.record(origin, Event::Exported(console.warrant().by));
         }
         Ok(self.store.users_with_hashes_after(after, limit).await?)
+    }
+
+    async fn arrive(
+        &self,
+        origin: &Origin,
+        Warrant { by, authority }: Warrant,
+        user: &Newcomer,
+        applied_at: Option<Timestamp>,
+    ) -> Result<Arrival, Refusal> {
+        loop {
+            if let Some(now) = applied_at {
+                let new = NewUser::new(user.name.clone(), user.role, user.hash.clone(), now)?;
+                if let Some(added) = self.store.create_user(authority, new.disabled(user.disabled)).await? {
+                    self.audit.record(origin, Event::Registered(by, &added));
+                    return Ok(Arrival::Added);
+                }
+            }
+            match self.store.user_named(&user.name).await? {
+                Some((_, hash)) if hash != user.hash => return Ok(Arrival::Taken),
+                Some((found, _)) if (found.role, found.disabled) == (user.role, user.disabled) => {
+                    return Ok(Arrival::Present);
+                }
+                Some(_) => return Ok(Arrival::Altered),
+                None if applied_at.is_none() => return Ok(Arrival::Added),
+                None => {} // deleted meanwhile: the name is free
+            }
+        }
     }
 
     /// How many users there are.
     pub fn user_count(&self) -> u64 {
         self.store.user_count()
-    }
-}
-
-async fn arrive(
-    store: &Store,
-    audit: &Audit,
-    origin: &Origin,
-    by: By,
-    user: &Newcomer,
-    applied_at: Option<Timestamp>,
-) -> Result<Arrival, Refusal> {
-    loop {
-        if let Some(now) = applied_at {
-            let new = NewUser::new(user.name.clone(), user.role, user.hash.clone(), now)?;
-            if let Some(added) = store.create_user(new.disabled(user.disabled)).await? {
-                audit.record(origin, Event::Registered(by, &added));
-                return Ok(Arrival::Added);
-            }
-        }
-        match store.user_named(&user.name).await? {
-            Some((_, hash)) if hash != user.hash => return Ok(Arrival::Taken),
-            Some((found, _)) if (found.role, found.disabled) == (user.role, user.disabled) => {
-                return Ok(Arrival::Present);
-            }
-            Some(_) => return Ok(Arrival::Altered),
-            None if applied_at.is_none() => return Ok(Arrival::Added),
-            None => {} // deleted meanwhile: the name is free
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::clock::ClockBehind;
 use crate::password::PoolError;
 use crate::random::NoRandomness;
-use crate::store::StoreError;
+use crate::store::{ChangeError, Denied, StoreError};
 use crate::throttle::Throttled;
 use crate::token::{IssueError, TokenRefusal};
 
@@ -109,6 +109,23 @@ impl From<StoreError> for Refusal {
             StoreError::Page => Self::Unavailable(Unavailable::Page),
             StoreError::Unreadable => Self::Internal(Fault(error.to_string())),
         }
+    }
+}
+
+/// What the actor would be told now, had they asked later.
+impl From<ChangeError> for Refusal {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Denied(Denied::SessionOver) => Self::Token(TokenRefusal::Revoked),
+            ChangeError::Denied(Denied::NotAllowed) => Self::Forbidden,
+            ChangeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<TokenRefusal> for Refusal {
+    fn from(reason: TokenRefusal) -> Self {
+        Self::Token(reason)
     }
 }
 

@@ -6,11 +6,12 @@ use crate::audit::{Event, Origin};
 use crate::clock::Timestamp;
 use crate::password::{Checked, Password, PasswordHash};
 use crate::session::{SessionId, TokenId};
-use crate::store::{Rotation, StoreError, Successor};
-use crate::token::{NewSession, Token, TokenRefusal};
+use crate::store::{Authority, Rotation, StoreError};
+use crate::token::{AnyToken, NewSession, Token, TokenRefusal, VerifiedRefresh};
 use crate::user::{User, UserId, Username};
 
-use super::{Actor, Caller, Refusal, Service, requester, see_through};
+use super::actor::{FreshTarget, Warrant};
+use super::{Actor, Caller, Refusal, Service, Visitor, requester};
 
 /// What a refresh answers.
 #[derive(Debug)]
@@ -88,8 +89,13 @@ impl Service {
                 Err(error) => return Err(error.into()),
             }
         }
-        // Should all sessions have been ended, or the password changed, while this was hashing, the user as read
-        // before makes a session that has ended already.
+        // Hashing takes time, and others check access tokens without asking: whoever has been disabled, deleted or given
+        // another password meanwhile gets none. Should that happen from here on, the user as read here makes a session
+        // that has ended already.
+        let now = self.store.user(user.id).await?;
+        let Some(user) = now.filter(|now| !now.disabled && now.sessions == user.sessions) else {
+            return Err(self.refuse_login(origin, Event::OvertakenLogin(&user)));
+        };
         let session = self.tokens.begin_session(&user, self.clock.now()?, self.store.era())?;
         self.audit.record(origin, Event::LoggedIn(&user, session.id));
         Ok(session)
@@ -147,65 +153,74 @@ impl Service {
     pub async fn refresh(&self, origin: &Arc<Origin>, token: Option<&str>) -> Result<Renewed, Refusal> {
         let now = self.clock.now()?;
         let verified = read(token, |text| self.tokens.verify_refresh(text, now));
-        let presented = self.accepted(origin, verified)?;
+        let presented = self.noted(origin, verified)?;
         let user = self.live(origin, presented.user, &presented.session).await?;
         // A session whose token has been replaced once goes on so, whatever the setting says now.
         let rotates = self.rules.refresh_rotation || self.store.has_rotated(&presented.session).await?;
-        let refresh = if rotates {
-            let rotated = self.rotate(origin, &user, presented.session, presented.id, now);
-            let successor = self.accepted(origin, rotated.await?)?;
-            Some(self.tokens.next_refresh(&presented, successor.id, successor.issued_at)?)
-        } else {
-            None
-        };
-        let access = self.tokens.continue_session(&presented, user.role, now)?;
+        if !rotates {
+            return self.renew(origin, &presented, &user, now, None);
+        }
+        let next = TokenId::generate()?;
+        self.see_through(origin, async move |service, origin| {
+            let (id, session) = (presented.user, presented.session);
+            let authority = Authority::of_session(id, session);
+            match service.store.rotate(authority, session, presented.id, next, now).await? {
+                Rotation::Advanced(successor) | Rotation::Again(successor) => {
+                    let next = service.tokens.next_refresh(&presented, successor.id, successor.issued_at)?;
+                    service.renew(&origin, &presented, &user, now, Some(next))
+                }
+                Rotation::Ended => Err(TokenRefusal::Revoked.into()),
+                Rotation::Reused => {
+                    service.audit.record(&origin, Event::RefreshReused(id, session));
+                    Err(TokenRefusal::Revoked.into())
+                }
+            }
+        })
+        .await
+    }
+
+    fn renew(
+        &self,
+        origin: &Origin,
+        presented: &VerifiedRefresh,
+        user: &User,
+        now: Timestamp,
+        refresh: Option<Token>,
+    ) -> Result<Renewed, Refusal> {
+        let access = self.tokens.continue_session(presented, user.role, now)?;
         self.throttle.seen(origin.address(), user.name.as_str(), now);
         self.audit.record(origin, Event::Refreshed(user.id, presented.session));
         Ok(Renewed { access, refresh })
     }
 
-    async fn rotate(
-        &self,
-        origin: &Arc<Origin>,
-        user: &User,
-        session: SessionId,
-        presented: TokenId,
-        now: Timestamp,
-    ) -> Result<Result<Successor, TokenRefusal>, Refusal> {
-        let next = TokenId::generate()?;
-        let (store, audit) = (Arc::clone(&self.store), self.audit.clone());
-        let (origin, user) = (Arc::clone(origin), user.id);
-        see_through(async move {
-            Ok(match store.rotate(session, presented, next, now).await? {
-                Rotation::Advanced(successor) | Rotation::Again(successor) => Ok(successor),
-                Rotation::Ended => Err(TokenRefusal::Revoked),
-                Rotation::Reused => {
-                    audit.record(&origin, Event::RefreshReused(user, session));
-                    Err(TokenRefusal::Revoked)
-                }
-            })
-        })
-        .await
-    }
-
     /// Ends the session of this token, of either kind. Once this returns, every token of it is refused for
-    /// good.
+    /// good. An expired token is refused, and ends its session all the same: it was the owner's to end, who believes it
+    /// over; its refresh token may be good for weeks.
     ///
     /// # Errors
     /// [`Refusal`].
     pub async fn log_out(&self, origin: &Arc<Origin>, token: Option<&str>) -> Result<(), Refusal> {
         let now = self.clock.now()?;
         let verified = read(token, |text| self.tokens.verify_any(text, now));
-        let token = self.accepted(origin, verified)?;
-        let user = self.live(origin, token.user, &token.session).await?;
-        let (store, audit, origin) = (Arc::clone(&self.store), self.audit.clone(), Arc::clone(origin));
-        see_through(async move {
-            if store.end_session(token.session).await? {
-                audit.record(&origin, Event::LoggedOut(user.id, token.session));
+        let AnyToken { user, session, is_expired } = self.noted(origin, verified)?;
+        origin.is_from(user);
+        self.see_through(origin, async move |service, origin| {
+            match service.end_session(&origin, user, session).await {
+                Ok(()) | Err(Refusal::Token(_)) if is_expired => Err(TokenRefusal::Expired.into()),
+                ended => ended,
             }
-            Ok(())
         })
         .await
+    }
+
+    async fn end_session(&self, origin: &Origin, user: UserId, session: SessionId) -> Result<(), Refusal> {
+        if self.find_live(user, &session).await?.is_none() {
+            return Err(TokenRefusal::Revoked.into());
+        }
+        if self.store.end_session(Authority::of_session(user, session), session).await? {
+            self.audit.record(origin, Event::LoggedOut(user, session));
+        }
+        Ok(())
     }
 
     /// Ends all sessions of the user `id`, or of the caller where it is `None`, this one included.
@@ -218,25 +233,16 @@ impl Service {
         actor: &Actor,
         id: Option<UserId>,
     ) -> Result<(), Refusal> {
-        let id = self.fresh_target(origin, actor, id)?;
-        let (store, audit) = (Arc::clone(&self.store), self.audit.clone());
-        let (by, event_origin) = (actor.by(), Arc::clone(origin));
-        let ended = see_through(async move {
-            let ended = store.end_sessions(id).await?;
-            if ended {
-                audit.record(&event_origin, Event::SessionsEnded(by, id));
+        let FreshTarget { id, warrant: Warrant { by, authority } } =
+            self.noted(origin, actor.fresh_target(id))?;
+        self.see_through(origin, async move |service, origin| {
+            if !service.store.end_sessions(authority, id).await? {
+                return Err(Refusal::NotFound);
             }
-            Ok(ended)
-        });
-        if ended.await? { Ok(()) } else { self.missing(origin, actor, id) }
-    }
-
-    /// What to say of a user who is not there: whoever asks about themselves holds a token of a user who is gone.
-    pub(super) fn missing<T>(&self, origin: &Origin, actor: &Actor, id: UserId) -> Result<T, Refusal> {
-        if actor.is(id) {
-            return self.accepted(origin, Err(TokenRefusal::Revoked));
-        }
-        Err(Refusal::NotFound)
+            service.audit.record(&origin, Event::SessionsEnded(by, id));
+            Ok(())
+        })
+        .await
     }
 
     /// Whose access token this is.
@@ -246,7 +252,7 @@ impl Service {
     pub async fn authenticate(&self, origin: &Origin, token: Option<&str>) -> Result<Caller, Refusal> {
         let now = self.clock.now()?;
         let verified = read(token, |text| self.tokens.verify_access(text, now));
-        let access = self.accepted(origin, verified)?;
+        let access = self.noted(origin, verified)?;
         let user = self.live(origin, access.user, &access.session).await?;
         Ok(Caller { user, access })
     }
@@ -266,7 +272,7 @@ impl Service {
             caller.admin()?;
         }
         if demands.fresh {
-            self.accepted(origin, caller.fresh())?;
+            self.noted(origin, caller.fresh())?;
         }
         Ok(caller.user)
     }
@@ -275,20 +281,26 @@ impl Service {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn admit(&self, origin: &Origin, token: Option<&str>) -> Result<Actor, Refusal> {
+    pub async fn admit(&self, origin: &Origin, token: Option<&str>) -> Result<Visitor, Refusal> {
         if self.rules.open_doors {
-            return Ok(Actor::Anyone);
+            return Ok(Visitor::Anyone);
         }
-        self.authenticate(origin, token).await.map(Actor::Caller)
+        self.authenticate(origin, token).await.map(|caller| Visitor::Known(Actor::Caller(caller)))
     }
 
     /// The user, if the session goes on.
     async fn live(&self, origin: &Origin, user: UserId, session: &SessionId) -> Result<User, Refusal> {
         origin.is_from(user);
-        let user =
-            if self.store.session_ended(session).await? { None } else { self.store.user(user).await? };
-        let live = user.filter(|user| !user.disabled && user.sessions.include(session));
-        self.accepted(origin, live.ok_or(TokenRefusal::Revoked))
+        let live = self.find_live(user, session).await?;
+        self.noted(origin, live.ok_or(TokenRefusal::Revoked))
+    }
+
+    async fn find_live(&self, user: UserId, session: &SessionId) -> Result<Option<User>, Refusal> {
+        if self.store.session_ended(session).await? {
+            return Ok(None);
+        }
+        let user = self.store.user(user).await?;
+        Ok(user.filter(|user| !user.disabled && user.sessions.include(session)))
     }
 }
 

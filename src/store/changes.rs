@@ -211,6 +211,7 @@ impl Ledger {
         }
         edits.note(meta::PRUNED_UNTIL, moment.unix_millis().to_be_bytes().to_vec());
         self.write(&edits)?;
+        self.pruned_until = self.pruned_until.max(moment);
         Ok(true)
     }
 

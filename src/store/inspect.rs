@@ -229,7 +229,7 @@ fn unseen(path: &Path, error: &io::Error) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::{NewUser, StoreOptions};
+    use super::super::{Authority, NewUser, StoreOptions};
     use super::*;
     use crate::clock::Clock;
     use crate::session::{Era, Sessions};
@@ -238,6 +238,7 @@ mod tests {
     const NOON: Timestamp = Timestamp::from_unix_secs(1_764_000_000);
 
     /// What is wrong in a store of some users and sessions after `plant` has been at its trees.
+    #[allow(clippy::disallowed_methods)] // nobody asks for these changes
     fn planted(plant: impl FnOnce(&Store)) -> Findings {
         let dir = tempfile::tempdir().unwrap();
         let options = StoreOptions { cache: 1 << 20, min_free: 1, accept_clock: false };
@@ -246,11 +247,11 @@ mod tests {
             for name in ["anna", "bert", "cora"] {
                 let hash = PasswordHash::from_stored("good".into());
                 let new = NewUser::new(name.parse().unwrap(), Role::User, hash, NOON).unwrap();
-                store.create_user(new).await.unwrap().unwrap();
+                store.create_user(Authority::standing(), new).await.unwrap().unwrap();
             }
             let generation = Sessions::default().generation();
             let session = SessionId::generate(NOON, Era::default(), generation).unwrap();
-            store.end_session(session).await.unwrap();
+            store.end_session(Authority::standing(), session).await.unwrap();
             plant(&store);
             store.inspect().await.unwrap()
         });

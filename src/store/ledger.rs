@@ -164,6 +164,8 @@ pub(super) struct Ledger {
     pub(super) admins: HashSet<UserId>,
     /// The user created last, deleted since or not: the next id comes after it.
     pub(super) last_id: Option<UserId>,
+    /// The end of sessions before this moment may have been forgotten in this run.
+    pub(super) pruned_until: Timestamp,
     store_id: Uuid,
     clock: Arc<Clock>,
     progress: Arc<Progress>,
@@ -193,6 +195,7 @@ impl Ledger {
             trees,
             admins,
             last_id,
+            pruned_until: Timestamp::default(),
             store_id,
             clock,
             progress,

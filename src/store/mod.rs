@@ -8,6 +8,7 @@
 //!
 //! Reads run on the calling task: a point read takes microseconds. Writes go to the committer's thread.
 
+mod authority;
 mod changes;
 mod clock_mark;
 mod commit;
@@ -44,6 +45,8 @@ use crate::random;
 use crate::session::{Era, SessionId, Sessions, TokenId};
 use crate::user::{Role, User, UserId, Username};
 
+use authority::Need;
+pub use authority::{Authority, ChangeError, Denied};
 use clock_mark::Forgotten;
 use commit::{Committer, Order, Progress};
 pub use inspect::{Findings, Inspection, Look, Records, time_to_inspect};
@@ -301,29 +304,35 @@ impl Store {
     /// Adds a user. `None`: the name is taken.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing has been changed then, or at least nothing that anybody was told of.
-    pub async fn create_user(&self, new: NewUser) -> Result<Option<User>, StoreError> {
-        self.commit(move |ledger| ledger.create_user(new)).await
+    /// [`ChangeError`]; nothing has been changed then, or at least nothing that anybody was told of.
+    pub async fn create_user(&self, authority: Authority, new: NewUser) -> Result<Option<User>, ChangeError> {
+        self.commit_by(authority, Need::Admin, move |ledger| ledger.create_user(new)).await
     }
 
     /// Changes a user's role, or whether they may log in.
     ///
     /// # Errors
-    /// [`StoreError`].
-    pub async fn update_user(&self, id: UserId, change: UserChange) -> Result<Outcome<User>, StoreError> {
-        self.commit(move |ledger| ledger.update_user(id, change)).await
+    /// [`ChangeError`].
+    pub async fn update_user(
+        &self,
+        authority: Authority,
+        id: UserId,
+        change: UserChange,
+    ) -> Result<Outcome<User>, ChangeError> {
+        self.commit_by(authority, Need::Admin, move |ledger| ledger.update_user(id, change)).await
     }
 
     /// Removes a user and frees the name.
     ///
     /// # Errors
-    /// [`StoreError`].
-    pub async fn delete_user(&self, id: UserId) -> Result<Outcome<()>, StoreError> {
-        self.commit(move |ledger| ledger.delete_user(id)).await
+    /// [`ChangeError`].
+    pub async fn delete_user(&self, authority: Authority, id: UserId) -> Result<Outcome<()>, ChangeError> {
+        self.commit_by(authority, Need::Over(id), move |ledger| ledger.delete_user(id)).await
     }
 
     /// Puts `new` in the place of `old`, a hash of the same password. `false`: the user is gone or has another hash
-    /// by now.
+    /// by now. Needs no authority: it changes nothing that anybody may do, and whoever knows a user's hash has just had
+    /// their password.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -340,46 +349,50 @@ impl Store {
     /// are still these.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`ChangeError`].
     pub async fn set_password(
         &self,
+        authority: Authority,
         id: UserId,
         hash: PasswordHash,
         since: Option<Sessions>,
         spared: Option<SessionId>,
-    ) -> Result<Replaced, StoreError> {
-        self.commit(move |ledger| ledger.set_password(id, &hash, since, spared)).await
+    ) -> Result<Replaced, ChangeError> {
+        self.commit_by(authority, Need::Over(id), move |ledger| ledger.set_password(id, &hash, since, spared))
+            .await
     }
 
     /// Ends all sessions of a user for good. `false`: there is no such user.
     ///
     /// # Errors
-    /// [`StoreError`].
-    pub async fn end_sessions(&self, id: UserId) -> Result<bool, StoreError> {
-        self.commit(move |ledger| ledger.end_sessions(id)).await
+    /// [`ChangeError`].
+    pub async fn end_sessions(&self, authority: Authority, id: UserId) -> Result<bool, ChangeError> {
+        self.commit_by(authority, Need::Over(id), move |ledger| ledger.end_sessions(id)).await
     }
 
     /// Ends a session for good. `false`: it had ended already.
     ///
     /// # Errors
-    /// [`StoreError`].
-    pub async fn end_session(&self, session: SessionId) -> Result<bool, StoreError> {
-        self.commit(move |ledger| ledger.end_session(&session)).await
+    /// [`ChangeError`].
+    pub async fn end_session(&self, authority: Authority, session: SessionId) -> Result<bool, ChangeError> {
+        self.commit_by(authority, Need::Session, move |ledger| ledger.end_session(&session)).await
     }
 
     /// Puts the refresh token `next` in the place of `presented`, if that is the session's good one; see
     /// [`Rotation`].
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`ChangeError`].
     pub async fn rotate(
         &self,
+        authority: Authority,
         session: SessionId,
         presented: TokenId,
         next: TokenId,
         now: Timestamp,
-    ) -> Result<Rotation, StoreError> {
-        self.commit(move |ledger| ledger.rotate(&session, presented, next, now)).await
+    ) -> Result<Rotation, ChangeError> {
+        self.commit_by(authority, Need::Session, move |ledger| ledger.rotate(&session, presented, next, now))
+            .await
     }
 
     /// Whether the session's refresh token has ever been replaced.
@@ -607,7 +620,22 @@ impl Store {
         tree.get(key).map_err(|error| self.progress.unread(&error))
     }
 
-    /// Has the committer make a change, and answers once it is on stable storage.
+    /// Has the committer make a change for somebody, if their right to it holds when it is made.
+    async fn commit_by<T: Send + 'static>(
+        &self,
+        authority: Authority,
+        need: Need,
+        change: impl FnOnce(&mut Ledger) -> Result<T, Stop> + Send + 'static,
+    ) -> Result<T, ChangeError> {
+        let decided = self.commit(move |ledger| match ledger.allows(authority, need)? {
+            Ok(()) => change(ledger).map(Ok),
+            Err(denied) => Ok(Err(denied)),
+        });
+        decided.await?.map_err(ChangeError::Denied)
+    }
+
+    /// Has the committer make a change, and answers once it is on stable storage. What somebody asks for goes through
+    /// [`commit_by`](Self::commit_by).
     async fn commit<T: Send + 'static>(
         &self,
         change: impl FnOnce(&mut Ledger) -> Result<T, Stop> + Send + 'static,

@@ -132,6 +132,8 @@ pub struct AnyToken {
     pub user: UserId,
     /// The login it stems from.
     pub session: SessionId,
+    /// Its time is over. It opens nothing any more.
+    pub is_expired: bool,
 }
 
 /// A token that was made. Cannot be printed, only sent.
@@ -352,6 +354,13 @@ impl Tokens {
     /// # Errors
     /// [`TokenRefusal::Invalid`] or [`TokenRefusal::Expired`].
     pub fn verify_access(&self, text: &str, now: Timestamp) -> Result<Access, TokenRefusal> {
+        match self.access_of_any_age(text, now)? {
+            (access, Age::Current) => Ok(access),
+            (_, Age::Expired) => Err(TokenRefusal::Expired),
+        }
+    }
+
+    fn access_of_any_age(&self, text: &str, now: Timestamp) -> Result<(Access, Age), TokenRefusal> {
         let in_use = self.in_use();
         let verified = &in_use.memory.verified;
         let access = match verified.get(text) {
@@ -362,11 +371,11 @@ impl Tokens {
                 access
             }
         };
-        if let Err(refusal) = check_times(access.not_before, access.expires_at, now) {
+        let age = age(access.not_before, access.expires_at, now);
+        if age != Ok(Age::Current) {
             verified.remove(text);
-            return Err(refusal);
         }
-        Ok(access)
+        Ok((access, age?))
     }
 
     fn read_access(&self, ring: &KeyRing, text: &str) -> Option<Access> {
@@ -390,6 +399,13 @@ impl Tokens {
     /// # Errors
     /// [`TokenRefusal::Invalid`] or [`TokenRefusal::Expired`].
     pub fn verify_refresh(&self, text: &str, now: Timestamp) -> Result<VerifiedRefresh, TokenRefusal> {
+        match self.refresh_of_any_age(text, now)? {
+            (refresh, Age::Current) => Ok(refresh),
+            (_, Age::Expired) => Err(TokenRefusal::Expired),
+        }
+    }
+
+    fn refresh_of_any_age(&self, text: &str, now: Timestamp) -> Result<(VerifiedRefresh, Age), TokenRefusal> {
         let in_use = self.in_use();
         let payload = paseto::decrypt(&in_use.ring, text).ok_or(TokenRefusal::Invalid)?;
         let claims: RefreshPayload<'_> =
@@ -397,7 +413,7 @@ impl Tokens {
         if claims.iss != self.issuer {
             return Err(TokenRefusal::Invalid);
         }
-        check_times(claims.nbf.max(claims.iat), claims.exp, now)?;
+        let age = age(claims.nbf.max(claims.iat), claims.exp, now)?;
         let token = Refresh {
             user: claims.sub,
             session: claims.sid,
@@ -406,21 +422,37 @@ impl Tokens {
             issued_at: claims.iat,
             expires_at: claims.exp,
         };
-        Ok(VerifiedRefresh { token, in_use })
+        Ok((VerifiedRefresh { token, in_use }, age))
     }
 
-    /// Checks a token of either kind by all that it says itself.
+    /// Checks a token of either kind by all that it says itself; it may have expired.
     ///
     /// # Errors
-    /// [`TokenRefusal::Invalid`] or [`TokenRefusal::Expired`].
+    /// [`TokenRefusal::Invalid`].
     pub fn verify_any(&self, text: &str, now: Timestamp) -> Result<AnyToken, TokenRefusal> {
-        if paseto::is_local(text) {
-            let Refresh { user, session, .. } = *self.verify_refresh(text, now)?;
-            Ok(AnyToken { user, session })
+        let (user, session, age) = if paseto::is_local(text) {
+            let (refresh, age) = self.refresh_of_any_age(text, now)?;
+            (refresh.user, refresh.session, age)
         } else {
-            let Access { user, session, .. } = self.verify_access(text, now)?;
-            Ok(AnyToken { user, session })
-        }
+            let (access, age) = self.access_of_any_age(text, now)?;
+            (access.user, access.session, age)
+        };
+        Ok(AnyToken { user, session, is_expired: age == Age::Expired })
+    }
+}
+
+/// A token's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    Current,
+    Expired,
+}
+
+fn age(not_before: Timestamp, expires_at: Timestamp, now: Timestamp) -> Result<Age, TokenRefusal> {
+    match check_times(not_before, expires_at, now) {
+        Ok(()) => Ok(Age::Current),
+        Err(TokenRefusal::Expired) => Ok(Age::Expired),
+        Err(refusal) => Err(refusal),
     }
 }
 

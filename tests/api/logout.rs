@@ -1,5 +1,7 @@
 //! `POST /logout`
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::refusal::{Refusal, expect};
@@ -96,4 +98,53 @@ fn of_racing_logouts_of_one_session_none_is_answered_with_anything_but_done_or_o
     for reply in replies.iter().filter(|reply| reply.status != 200) {
         Refusal::Revoked.expect(reply, "came second");
     }
+}
+
+#[test]
+fn an_expired_token_is_refused_and_ends_its_session_all_the_same() {
+    for (flags, case, choose) in [
+        (
+            ["--access-ttl", "15m", "--refresh-ttl", "30d"],
+            "the access token",
+            (|tokens| (tokens.access.clone(), tokens.refresh.clone())) as fn(&Tokens) -> (String, String),
+        ),
+        (["--access-ttl", "30d", "--refresh-ttl", "15m"], "the refresh token", |tokens| {
+            (tokens.refresh.clone(), tokens.access.clone())
+        }),
+    ] {
+        let server = TestServer::start_with(&flags);
+        server.register("anna", "correct horse");
+        let tokens = server.log_in("anna", "correct horse");
+        let other = server.log_in("anna", "correct horse");
+        let (expired, living) = choose(&tokens);
+        server.advance(Duration::from_secs(16 * 60));
+        let is_live = || {
+            let (method, path) =
+                if living == tokens.refresh { ("POST", "/refresh") } else { ("GET", "/user/me") };
+            server.call(method, path, Some(&living), None)
+        };
+        for (method, path) in [("GET", "/user/me"), ("POST", "/refresh")] {
+            assert_eq!(server.call(method, path, Some(&expired), None).status, 401, "{case}");
+        }
+        assert_eq!(is_live().status, 200, "{case} ends nothing but by a logout");
+
+        for again in ["", ", again"] {
+            Refusal::Expired.expect(&log_out(&server, &expired), &format!("{case}{again}"));
+            Refusal::Revoked.expect(&is_live(), &format!("after {case}{again}"));
+        }
+        let reply = log_out(&server, if living == tokens.refresh { &other.refresh } else { &other.access });
+        assert_eq!(reply.status, 200, "another session went on");
+    }
+}
+
+#[test]
+fn an_expired_token_of_a_user_who_is_gone_is_expired() {
+    let server = TestServer::start();
+    server.register("anna", "correct horse");
+    let tokens = server.log_in("anna", "correct horse");
+    let fresh = server.log_in("anna", "correct horse");
+    assert_eq!(server.call("DELETE", "/user/me", Some(&fresh.access), None).status, 200);
+    server.advance(Duration::from_secs(16 * 60));
+    Refusal::Expired.expect(&log_out(&server, &tokens.access), "deleted");
+    Refusal::Revoked.expect(&log_out(&server, &tokens.refresh), "deleted");
 }

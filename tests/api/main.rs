@@ -23,6 +23,7 @@ mod end_sessions;
 mod forged_claims;
 mod forgery;
 mod generic;
+mod hang_up;
 mod health;
 mod login;
 mod logout;

@@ -14,7 +14,7 @@ use warp::Reply;
 
 use super::super::{Answer, App};
 use crate::audit::Origin;
-use crate::service::Actor;
+use crate::service::Console;
 
 /// Bytes that go out together.
 const PART: usize = 64 * 1024;
@@ -29,8 +29,7 @@ const STALLED: Duration = Duration::from_secs(30);
 type Part = Option<Bytes>;
 
 pub(super) async fn stream(origin: Arc<Origin>, app: Arc<App>) -> Answer {
-    let admin = app.service.fresh_admin(&origin, &Actor::Console)?;
-    let backup = app.service.begin_backup(&origin, admin).await?;
+    let backup = app.service.begin_backup(&origin, Console).await?;
     let (parts, mut reader) = mpsc::channel(PARTS);
     let mut out = Parts { parts, runtime: Handle::current(), part: Vec::with_capacity(PART) };
     spawn_blocking(move || {

@@ -9,10 +9,10 @@ use super::super::request::Document;
 use super::super::{Answer, App, fields};
 use crate::audit::Origin;
 use crate::key::{KeyKind, KeyRecord};
-use crate::service::Actor;
+use crate::service::Console;
 
 pub(super) async fn list(_: Arc<Origin>, app: Arc<App>) -> Answer {
-    Ok(answer::ok(&body_of(&app.service.list_keys(&Actor::Console)?)))
+    Ok(answer::ok(&body_of(&app.service.list_keys(Console))))
 }
 
 pub(super) async fn published(_: Arc<Origin>, app: Arc<App>) -> Answer {
@@ -23,14 +23,12 @@ pub(super) async fn rotate(origin: Arc<Origin>, app: Arc<App>, body: Result<Docu
     let mut body = body?;
     let revoke = fields::flag(&mut body, "revoke").unwrap_or(false);
     let revoke = body.finish(Some(revoke))?;
-    let admin = app.service.fresh_admin(&origin, &Actor::Console)?;
-    let keys = app.service.rotate_keys(&origin, admin, revoke).await?;
+    let keys = app.service.rotate_keys(&origin, Console, revoke).await?;
     Ok(answer::ok(&body_of(&keys)))
 }
 
 pub(super) async fn prune(origin: Arc<Origin>, app: Arc<App>) -> Answer {
-    let admin = app.service.fresh_admin(&origin, &Actor::Console)?;
-    let removed = app.service.prune_keys(&origin, admin).await?;
+    let removed = app.service.prune_keys(&origin, Console).await?;
     Ok(answer::ok(&json!({ "removed": removed })))
 }
 

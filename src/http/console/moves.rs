@@ -10,7 +10,7 @@ use super::super::request::{Document, Query};
 use super::super::{Answer, App, fields};
 use crate::audit::Origin;
 use crate::password::PasswordHash;
-use crate::service::{Actor, Newcomer};
+use crate::service::{Console, Newcomer};
 use crate::user::{MalformedId, Role, User, UserId};
 
 /// How many users are moved by one request: as many as share a sync of the store.
@@ -56,8 +56,7 @@ pub(super) async fn import(origin: Arc<Origin>, app: Arc<App>, body: Result<Docu
     let apply = fields::flag(&mut body, "apply").unwrap_or(false);
     let users = newcomers(&mut body);
     let users = body.finish(users)?;
-    let admin = app.service.fresh_admin(&origin, &Actor::Console)?;
-    let arrivals = app.service.import_users(&origin, admin, users, apply).await?;
+    let arrivals = app.service.import_users(&origin, Console, users, apply).await?;
     Ok(answer::ok(&json!({ "arrivals": arrivals })))
 }
 
@@ -76,8 +75,7 @@ pub(super) async fn export(origin: Arc<Origin>, app: Arc<App>, query: Query) -> 
     let after: Option<UserId> = after.map_err(|MalformedId| {
         ApiError::Query(FieldErrors::from([("after".into(), vec!["Not a valid UUID.".to_owned()])]))
     })?;
-    let admin = app.service.fresh_admin(&origin, &Actor::Console)?;
-    let users = app.service.export_users(&origin, admin, after, MOVED_AT_ONCE).await?;
+    let users = app.service.export_users(&origin, Console, after, MOVED_AT_ONCE).await?;
     // A full page may be followed by an empty one.
     let next = users.last().filter(|_| users.len() == MOVED_AT_ONCE).map(|(user, _)| user.id);
     let body =

@@ -9,7 +9,7 @@ use super::super::request::{Document, Query};
 use super::super::user::{self, AdminsUserBody, Target};
 use super::super::{Answer, App, password, register, session};
 use crate::audit::Origin;
-use crate::service::Actor;
+use crate::service::{Actor, Console, Visitor};
 use crate::user::User;
 
 /// What a user is to whoever can reach the data directory.
@@ -23,7 +23,7 @@ struct ConsolesUserBody<'a> {
 
 impl<'a> ConsolesUserBody<'a> {
     async fn of(user: &'a User, app: &App) -> Result<Self, ApiError> {
-        let password_scheme = app.service.password_scheme(&Actor::Console, user).await?;
+        let password_scheme = app.service.password_scheme(Console, user).await?;
         Ok(Self { user: user.into(), password_scheme })
     }
 }
@@ -35,10 +35,10 @@ pub(super) async fn create(origin: Arc<Origin>, app: Arc<App>, body: Result<Docu
 /// All users, or the one of the name that the query gives.
 pub(super) async fn list(_: Arc<Origin>, app: Arc<App>, query: Query) -> Answer {
     let Some((_, name)) = query.iter().find(|(field, _)| field == "username") else {
-        return user::list_for(&app, &Actor::Console, query).await;
+        return user::list_for(&app, &Visitor::Known(Actor::Console), query).await;
     };
     let found = match name.parse() {
-        Ok(name) => app.service.find_user(&Actor::Console, &name).await?,
+        Ok(name) => app.service.find_user(Console, &name).await?,
         Err(_) => None, // nobody has a name that is none
     };
     Ok(match &found {
@@ -48,7 +48,7 @@ pub(super) async fn list(_: Arc<Origin>, app: Arc<App>, query: Query) -> Answer 
 }
 
 pub(super) async fn show(target: Target, _: Arc<Origin>, app: Arc<App>) -> Answer {
-    let user = app.service.show_user(&Actor::Console, target.id()).await?;
+    let user = app.service.show_user(&Actor::Console.into(), target.id()).await?;
     Ok(answer::ok(&ConsolesUserBody::of(&user, &app).await?))
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn update(
 }
 
 pub(super) async fn delete(target: Target, origin: Arc<Origin>, app: Arc<App>) -> Answer {
-    user::delete_for(&origin, &app, &Actor::Console, target).await
+    user::delete_for(&origin, &app, &Actor::Console.into(), target).await
 }
 
 pub(super) async fn set_password(
@@ -71,7 +71,7 @@ pub(super) async fn set_password(
     app: Arc<App>,
     body: Result<Document, ApiError>,
 ) -> Answer {
-    password::reset_for(&origin, &app, &Actor::Console, target.id(), body).await
+    password::reset_for(&origin, &app, Actor::Console, target.id(), body).await
 }
 
 pub(super) async fn end_sessions(target: Target, origin: Arc<Origin>, app: Arc<App>) -> Answer {

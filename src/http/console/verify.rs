@@ -7,9 +7,8 @@ use serde_json::json;
 use super::super::answer;
 use super::super::{Answer, App};
 use crate::audit::Origin;
-use crate::service::Actor;
+use crate::service::Console;
 
-pub(super) async fn show(origin: Arc<Origin>, app: Arc<App>) -> Answer {
-    let admin = app.service.fresh_admin(&origin, &Actor::Console)?;
-    Ok(answer::ok(&json!({ "checks": app.service.check(admin).await? })))
+pub(super) async fn show(_: Arc<Origin>, app: Arc<App>) -> Answer {
+    Ok(answer::ok(&json!({ "checks": app.service.check(Console).await? })))
 }

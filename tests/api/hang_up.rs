@@ -1,0 +1,105 @@
+//! Clients that hang up before they are answered: a change is made with all that belongs to it, or not at all.
+
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{Random, TestServer, Tokens, credentials, request};
+
+const PASSWORD: &str = "correct horse";
+const NEW_PASSWORD: &str = "battery staple";
+const ROUNDS: usize = 150;
+
+/// A user whom nobody may log in to for now, and a session from before.
+struct Victim {
+    name: String,
+    path: String,
+    session: Tokens,
+}
+
+impl Victim {
+    fn new(server: &TestServer, name: String) -> Self {
+        let path = format!("/user/{}", server.register(&name, PASSWORD));
+        let session = server.log_in(&name, PASSWORD);
+        let guess = || server.client().post("/login", &credentials(&name, "wrong")).status == 429;
+        assert!((0..10).any(|_| guess()), "guesses without a limit");
+        Self { name, path, session }
+    }
+}
+
+/// Sends requests that an administrator hangs up on, at all moments between sending and the answer. Where `was_made` says
+/// that a change was made, the account's limit is lifted.
+fn expect_lifted(
+    method: &str,
+    path: fn(&Victim) -> String,
+    body: &Value,
+    prepare: impl Fn(&TestServer, &Victim, &str),
+    was_made: impl Fn(&TestServer, &Victim, &str) -> bool,
+    password: &str,
+) {
+    let server = TestServer::start_with(&["--account-limit", "2,1d", "--network-limit", "off"]);
+    server.add_admin("root", PASSWORD);
+    let root = server.log_in("root", PASSWORD).access;
+    let authorization = format!("Bearer {root}");
+    let headers = [("Authorization", &*authorization), ("Content-Type", "application/json")];
+    let text = body.to_string();
+    let mut random = Random::begin(method);
+    let mut span = Duration::from_millis(2);
+    let mut made = 0;
+    for round in 0..ROUNDS {
+        let victim = Victim::new(&server, format!("victim {round}"));
+        prepare(&server, &victim, &root);
+        let mut client = server.client();
+        let began = Instant::now();
+        client.send_raw(&request(method, &path(&victim), &headers, Some(text.as_bytes()))).unwrap();
+        if round % 10 == 0 {
+            assert_eq!(client.receive(false).unwrap().status, 200);
+            span = (span + began.elapsed()) / 2;
+        } else {
+            let offset = span.mul_f64(random.below(1_200) as f64 / 1_000.0);
+            while began.elapsed() < offset {
+                std::thread::yield_now();
+            }
+            client.socket().shutdown(Shutdown::Both).unwrap();
+        }
+        drop(client);
+        server.settle();
+        if was_made(&server, &victim, &root) {
+            made += 1;
+            let reply = server.client().post("/login", &credentials(&victim.name, password));
+            assert_eq!(reply.status, 200, "round {round}: changed, and not lifted: {reply:?}");
+        }
+    }
+    println!("{made} of {ROUNDS} changes were made");
+    assert!(made > ROUNDS / 10, "hardly any: this shows nothing");
+}
+
+#[test]
+fn a_password_that_an_administrator_sets_and_hangs_up_lifts_the_limit() {
+    expect_lifted(
+        "POST",
+        |victim| format!("{}/password", victim.path),
+        &json!({ "new_password": NEW_PASSWORD }),
+        |_, _, _| {},
+        |server, victim, _| server.call("GET", "/user/me", Some(&victim.session.access), None).status == 401,
+        NEW_PASSWORD,
+    );
+}
+
+#[test]
+fn a_user_whom_an_administrator_enables_and_hangs_up_may_log_in() {
+    let set = |server: &TestServer, victim: &Victim, root: &str, body: &Value| {
+        let reply = server.call("PATCH", &victim.path, Some(root), Some(body));
+        assert_eq!(reply.status, 200, "{reply:?}");
+        reply.json()["disabled"].as_bool().unwrap()
+    };
+    expect_lifted(
+        "PATCH",
+        |victim| victim.path.clone(),
+        &json!({ "disabled": false }),
+        |server, victim, root| assert!(set(server, victim, root, &json!({ "disabled": true }))),
+        |server, victim, root| !set(server, victim, root, &json!({})),
+        PASSWORD,
+    );
+}

@@ -1,0 +1,420 @@
+//! The same through the socket: a change is in flight while the right to it is taken away.
+//!
+//! Where the taking away is answered, another administrator looks at once whether the change has taken effect. If it has
+//! not, it never may.
+
+use std::ops::AddAssign;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Random, Reply, TestServer, Tokens, credentials};
+
+/// Rounds for each pair, unless the variable `ROUNDS` says how many: 1,026 in all.
+const ROUNDS: usize = 18;
+
+/// Pairs that race side by side, and put each other off their step.
+const LANES: usize = 3;
+
+const PASSWORD: &str = "correct horse";
+const OTHER_PASSWORD: &str = "battery staple";
+const TAKEN_PASSWORD: &str = "given by the administrator";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Create,
+    Promote,
+    Disable,
+    Delete,
+    ResetPassword,
+    EndSessions,
+    OwnPassword,
+    DeleteSelf,
+    EndOwnSessions,
+    Rotate,
+    LogIn,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taking {
+    Demote,
+    Disable,
+    LogOut,
+    EndSessions,
+    Delete,
+    NewPassword,
+}
+
+/// All pairs in which the effect of the change can be told from that of the taking away.
+fn pairs() -> Vec<(Change, Taking)> {
+    use Taking::{Delete, Demote, Disable, EndSessions, LogOut, NewPassword};
+    let of = |change: Change| {
+        let takings: &[Taking] = match change {
+            Change::Create
+            | Change::Promote
+            | Change::Disable
+            | Change::Delete
+            | Change::ResetPassword
+            | Change::EndSessions => &[Demote, Disable, LogOut, EndSessions, Delete, NewPassword],
+            Change::OwnPassword | Change::DeleteSelf => &[Demote, Disable, LogOut, EndSessions, NewPassword],
+            Change::EndOwnSessions => &[Demote, LogOut],
+            Change::Rotate => &[Disable, LogOut, EndSessions, Delete, NewPassword],
+            Change::LogIn => &[Disable, EndSessions, Delete, NewPassword],
+        };
+        takings.iter().map(move |taking| (change, *taking))
+    };
+    [
+        Change::Create,
+        Change::Promote,
+        Change::Disable,
+        Change::Delete,
+        Change::ResetPassword,
+        Change::EndSessions,
+        Change::OwnPassword,
+        Change::DeleteSelf,
+        Change::EndOwnSessions,
+        Change::Rotate,
+        Change::LogIn,
+    ]
+    .into_iter()
+    .flat_map(of)
+    .collect()
+}
+
+/// How the rounds ended.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    rounds: usize,
+    /// The change was made, and the right to it was still there.
+    made: usize,
+    /// The change was refused.
+    refused: usize,
+    /// The change was unanswered when the taking away was answered.
+    in_flight: usize,
+    /// The change came first and left nothing to take away.
+    nothing_taken: usize,
+}
+
+impl AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.rounds += other.rounds;
+        self.made += other.made;
+        self.refused += other.refused;
+        self.in_flight += other.in_flight;
+        self.nothing_taken += other.nothing_taken;
+    }
+}
+
+#[test]
+fn nothing_takes_effect_after_the_right_to_it_was_taken_away() {
+    let rounds = std::env::var("ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
+    // Dear enough that changes are under way while rights are taken away.
+    #[rustfmt::skip] // flags and their values
+    let server = TestServer::start_with(&[
+        "--scrypt", "ln=9,r=8,p=1", "--refresh-rotation", "on",
+        "--account-limit", "off", "--network-limit", "off", "--registration-limit", "off",
+    ]);
+    server.add_admin("root", PASSWORD);
+    let root = server.log_in("root", PASSWORD).access;
+    let pairs = pairs();
+    let total = thread::scope(|scope| {
+        let lanes: Vec<_> = (0..LANES)
+            .map(|lane| {
+                let (server, root, pairs) = (&server, &root, &pairs);
+                scope.spawn(move || {
+                    let mut total = Count::default();
+                    for (place, &(change, taking)) in pairs.iter().enumerate().skip(lane).step_by(LANES) {
+                        let mut pair = Pair::new(server, root, change, taking, place);
+                        (0..rounds).for_each(|round| pair.round(round));
+                        println!("{change:?} and {taking:?}: {:?}", pair.count);
+                        total += pair.count;
+                    }
+                    total
+                })
+            })
+            .collect();
+        lanes.into_iter().map(|lane| lane.join().unwrap()).fold(Count::default(), |mut all, one| {
+            all += one;
+            all
+        })
+    });
+    println!("all: {total:?}");
+    let met = total.made > 0 && total.refused > 0 && total.in_flight > 0;
+    assert!(met, "hardly ever at once: the race shows nothing");
+}
+
+/// One way to change something, and one to take the right to it away.
+struct Pair<'a> {
+    server: &'a TestServer,
+    root: &'a str,
+    change: Change,
+    taking: Taking,
+    /// Of root.
+    client: Client,
+    /// How long the change takes, roughly, and the taking away.
+    spans: [Duration; 2],
+    random: Random,
+    /// A user from before the round: lists begin there.
+    marker: String,
+    place: usize,
+    count: Count,
+}
+
+/// Who and what a round is about.
+struct Scene {
+    actor: String,
+    actor_id: String,
+    session: Tokens,
+    other_session: Tokens,
+    victim: String,
+    victim_id: String,
+    victim_session: Tokens,
+    made: String,
+    /// The actor's hash before the round.
+    hash: Option<Value>,
+}
+
+impl<'a> Pair<'a> {
+    fn new(server: &'a TestServer, root: &'a str, change: Change, taking: Taking, place: usize) -> Self {
+        let mut pair = Self {
+            server,
+            root,
+            change,
+            taking,
+            client: server.client(),
+            spans: [Duration::from_millis(4); 2],
+            random: Random::begin(&format!("{change:?} and {taking:?}")),
+            marker: String::new(),
+            place,
+            count: Count::default(),
+        };
+        pair.marker = pair.user(&format!("marker {place}"), "user");
+        pair
+    }
+
+    fn as_root(&mut self, method: &str, path: &str, body: Option<&Value>) -> Reply {
+        self.client.call(method, path, Some(self.root), body)
+    }
+
+    fn user(&mut self, name: &str, role: &str) -> String {
+        let body = json!({ "username": name, "password": PASSWORD, "role": role });
+        let reply = self.as_root("POST", "/user", Some(&body));
+        assert_eq!(reply.status, 201, "{reply:?}");
+        reply.header("location").unwrap().strip_prefix("/user/").unwrap().to_owned()
+    }
+
+    fn log_in(&mut self, name: &str) -> Tokens {
+        Tokens::from_reply(&self.client.post("/login", &credentials(name, PASSWORD)))
+    }
+
+    fn scene(&mut self, round: usize) -> Scene {
+        let named = |what: &str| format!("{what} {} {round}", self.place);
+        let (actor, victim, made) = (named("actor"), named("victim"), named("made"));
+        let actor_id = self.user(&actor, "admin");
+        let victim_id = self.user(&victim, "user");
+        let mut scene = Scene {
+            session: self.log_in(&actor),
+            other_session: self.log_in(&actor),
+            victim_session: self.log_in(&victim),
+            actor,
+            actor_id,
+            victim,
+            victim_id,
+            made,
+            hash: None,
+        };
+        scene.hash = self.hash(&scene);
+        scene
+    }
+
+    fn round(&mut self, round: usize) {
+        let scene = self.scene(round);
+        self.race(&scene, round);
+        self.marker = scene.victim_id;
+    }
+
+    fn race(&mut self, scene: &Scene, round: usize) {
+        // From one that is answered before the other begins to the reverse.
+        let moment = (self.spans[0] + self.spans[1]).mul_f64(self.random.below(1_000) as f64 / 1_000.0);
+        let waits = [self.spans[1].saturating_sub(moment), moment.saturating_sub(self.spans[1])];
+        let ready = Barrier::new(2);
+        let (mut client, change) = (self.server.client(), self.change);
+        let (taken, taking_at, answered_at, early, (reply, began_at, ended_at)) = thread::scope(|scope| {
+            let changing = scope.spawn(|| {
+                ready.wait();
+                thread::sleep(waits[0]);
+                let began_at = Instant::now();
+                let reply = ask(&mut client, change, scene);
+                (reply, began_at, Instant::now())
+            });
+            ready.wait();
+            thread::sleep(waits[1]);
+            let taking_at = Instant::now();
+            let taken = self.take(scene);
+            let answered_at = Instant::now();
+            self.spans[1] = (self.spans[1] * 7 + (answered_at - taking_at)) / 8;
+            let early = self.has_effect(scene);
+            (taken, taking_at, answered_at, early, changing.join().unwrap())
+        });
+        self.spans[0] = (self.spans[0] * 7 + (ended_at - began_at)) / 8;
+        self.count.rounds += 1;
+        let case = format!("{change:?} and {:?}, round {round}: {reply:?}", self.taking);
+        if taken.status != 200 {
+            // The actor was gone already, or their session was.
+            let came_first =
+                matches!(change, Change::DeleteSelf | Change::OwnPassword | Change::EndOwnSessions);
+            assert!(came_first && reply.status == 200, "{taken:?}; {case}");
+            self.count.nothing_taken += 1;
+            return;
+        }
+        let late = self.has_effect(scene);
+        assert!(
+            early || !late || !self.takes_the_right(),
+            "it took effect after the right to it was taken away: {case}"
+        );
+        self.count.in_flight += usize::from(ended_at > answered_at);
+        if (200..300).contains(&reply.status) {
+            self.count.made += 1;
+            let is_overwritten = (self.change, self.taking) == (Change::OwnPassword, Taking::NewPassword);
+            assert!(late || is_overwritten || !self.leaves_a_trace(), "without effect: {case}");
+            // A login that was not answered when all sessions were being ended may have begun after that.
+            let may_live =
+                (change, self.taking) == (Change::LogIn, Taking::EndSessions) && ended_at > taking_at;
+            if !may_live {
+                self.expect_worthless(&reply, &case);
+            }
+        } else {
+            self.count.refused += 1;
+            assert!(self.takes_the_right(), "{case}");
+            assert!(!late, "refused, and made: {case}");
+            self.expect_refusal(&reply, &case);
+        }
+    }
+
+    /// Users who are no administrators go on to do with their own as they like.
+    fn takes_the_right(&self) -> bool {
+        use Change::{DeleteSelf, EndOwnSessions, OwnPassword};
+        self.taking != Taking::Demote || !matches!(self.change, DeleteSelf | EndOwnSessions | OwnPassword)
+    }
+
+    /// Whether anything but tokens comes of it.
+    fn leaves_a_trace(&self) -> bool {
+        !matches!(self.change, Change::Rotate | Change::LogIn)
+    }
+
+    /// Tokens that were given out before are of no use.
+    fn expect_worthless(&mut self, reply: &Reply, case: &str) {
+        if self.leaves_a_trace() {
+            return;
+        }
+        let body = reply.json();
+        for (method, path, token) in
+            [("GET", "/user/me", &body["access_token"]), ("POST", "/refresh", &body["refresh_token"])]
+        {
+            let reply = self.client.call(method, path, token.as_str(), None);
+            assert!(is_revoked(&reply), "{method} {path}: {reply:?} after {case}");
+        }
+    }
+
+    fn expect_refusal(&self, reply: &Reply, case: &str) {
+        let is_as_expected = match (self.taking, self.change) {
+            (_, Change::LogIn) => reply.status == 401 && reply.json()["message"] == "Invalid credentials",
+            (Taking::Demote, _) => reply.status == 403,
+            // The present password is another one by then, and the session over a moment later.
+            (Taking::NewPassword, Change::OwnPassword) => reply.status == 401,
+            _ => is_revoked(reply),
+        };
+        assert!(is_as_expected, "{case}");
+    }
+
+    fn take(&mut self, scene: &Scene) -> Reply {
+        let path = format!("/user/{}", scene.actor_id);
+        match self.taking {
+            Taking::Demote => self.as_root("PATCH", &path, Some(&json!({ "role": "user" }))),
+            Taking::Disable => self.as_root("PATCH", &path, Some(&json!({ "disabled": true }))),
+            Taking::LogOut => self.client.call("POST", "/logout", Some(&scene.session.access), None),
+            Taking::EndSessions => self.as_root("DELETE", &format!("{path}/sessions"), None),
+            Taking::Delete => self.as_root("DELETE", &path, None),
+            Taking::NewPassword => {
+                let body = json!({ "new_password": TAKEN_PASSWORD });
+                self.as_root("POST", &format!("{path}/password"), Some(&body))
+            }
+        }
+    }
+
+    /// Whether the change can be seen, by root.
+    fn has_effect(&mut self, scene: &Scene) -> bool {
+        match self.change {
+            Change::Create => self.listed(&scene.made).is_some(),
+            Change::Promote => self.listed(&scene.victim).unwrap()["role"] == "admin",
+            Change::Disable => self.listed(&scene.victim).unwrap()["disabled"] == true,
+            Change::Delete => self.listed(&scene.victim).is_none(),
+            Change::ResetPassword | Change::EndSessions => self.is_over(&scene.victim_session),
+            Change::OwnPassword if self.taking == Taking::Disable => self.hash(scene) != scene.hash,
+            Change::OwnPassword => {
+                self.client.post("/login", &credentials(&scene.actor, OTHER_PASSWORD)).status == 200
+            }
+            Change::DeleteSelf => self.listed(&scene.actor).is_none(),
+            Change::EndOwnSessions => self.is_over(&scene.other_session),
+            Change::Rotate | Change::LogIn => false,
+        }
+    }
+
+    /// A user as they stand in the list.
+    fn listed(&mut self, name: &str) -> Option<Value> {
+        let reply = self.as_root("GET", &format!("/user?after={}", self.marker), None);
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let list = reply.json();
+        list.as_array().unwrap().iter().find(|user| user["username"] == name).cloned()
+    }
+
+    fn is_over(&mut self, session: &Tokens) -> bool {
+        is_revoked(&self.client.call("GET", "/user/me", Some(&session.access), None))
+    }
+
+    /// The actor's hash, where nothing else tells whether they have another password.
+    fn hash(&mut self, scene: &Scene) -> Option<Value> {
+        if (self.change, self.taking) != (Change::OwnPassword, Taking::Disable) {
+            return None;
+        }
+        let (status, body) = self.server.console("GET", &format!("/export?after={}", self.marker), None);
+        assert_eq!(status, 200, "{body}");
+        let users = body["users"].as_array().unwrap();
+        let user = users.iter().find(|user| user["username"] == *scene.actor);
+        user.map(|user| user["password_hash"].clone())
+    }
+}
+
+/// Asks for the change.
+fn ask(client: &mut Client, change: Change, scene: &Scene) -> Reply {
+    let token = Some(&*scene.session.access);
+    let victim = format!("/user/{}", scene.victim_id);
+    match change {
+        Change::Create => {
+            let body = json!({ "username": scene.made, "password": PASSWORD, "role": "admin" });
+            client.call("POST", "/user", token, Some(&body))
+        }
+        Change::Promote => client.call("PATCH", &victim, token, Some(&json!({ "role": "admin" }))),
+        Change::Disable => client.call("PATCH", &victim, token, Some(&json!({ "disabled": true }))),
+        Change::Delete => client.call("DELETE", &victim, token, None),
+        Change::ResetPassword => {
+            let body = json!({ "new_password": OTHER_PASSWORD });
+            client.call("POST", &format!("{victim}/password"), token, Some(&body))
+        }
+        Change::EndSessions => client.call("DELETE", &format!("{victim}/sessions"), token, None),
+        Change::OwnPassword => {
+            let body = json!({ "current_password": PASSWORD, "new_password": OTHER_PASSWORD });
+            client.call("POST", "/user/me/password", token, Some(&body))
+        }
+        Change::DeleteSelf => client.call("DELETE", "/user/me", token, None),
+        Change::EndOwnSessions => client.call("DELETE", "/user/me/sessions", token, None),
+        Change::Rotate => client.call("POST", "/refresh", Some(&scene.session.refresh), None),
+        Change::LogIn => client.post("/login", &credentials(&scene.actor, PASSWORD)),
+    }
+}
+
+fn is_revoked(reply: &Reply) -> bool {
+    reply.status == 401 && reply.json()["error"] == "token_revoked"
+}
