@@ -39,6 +39,7 @@ pub mod session;
 pub mod settings;
 pub mod signals;
 pub mod store;
+pub mod text;
 pub mod throttle;
 pub mod token;
 pub mod user;

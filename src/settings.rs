@@ -4,9 +4,11 @@
 //! A flag beats its variable, which beats the default.
 
 mod environment;
+mod stray;
 
 use std::env::VarError;
 use std::ffi::OsString;
+use std::fs::File;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -31,6 +33,7 @@ use crate::command::verify::VerifyArgs;
 use crate::http::{CorsOrigins, TrustedProxies};
 use crate::logging::{Filter, Format};
 use crate::password::{Cost, Policy};
+use crate::text;
 use crate::throttle::Allowance;
 
 const EXAMPLES: &str = "\
@@ -297,17 +300,21 @@ impl Settings {
     /// # Errors
     /// A file that cannot be read, or a password that is no text.
     pub fn admin_password(&self) -> Result<Zeroizing<String>, String> {
-        let text = match &self.admin_password_file {
-            Some(path) => std::fs::read_to_string(path)
-                .map_err(|error| format!("{}: {error}", self.admin_password_source()))?,
-            None => std::env::var(ADMIN_PASSWORD).map_err(|error| match error {
-                VarError::NotPresent => format!("{ADMIN_PASSWORD} is not set"),
-                VarError::NotUnicode(_) => format!("{ADMIN_PASSWORD} is not UTF-8"),
-            })?,
+        let source = self.admin_password_source();
+        let bytes = match &self.admin_password_file {
+            Some(path) => {
+                let read = File::open(path).and_then(|file| text::read(file, ADMIN_PASSWORD_MAX));
+                let bytes = read.map_err(|error| format!("{source}: {error}"))?;
+                bytes.ok_or_else(|| format!("{source}: the file is longer than any password"))?
+            }
+            None => match std::env::var(ADMIN_PASSWORD) {
+                Ok(text) => Zeroizing::new(text.into_bytes()),
+                Err(VarError::NotPresent) => return Err(format!("{ADMIN_PASSWORD} is not set")),
+                Err(VarError::NotUnicode(_)) => return Err(format!("{ADMIN_PASSWORD} is not UTF-8")),
+            },
         };
-        let text = Zeroizing::new(text);
-        // A file ends with the end of its line; a password does not.
-        Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+        let text = text::of(&bytes).map_err(|error| format!("{source}: the password is {error}"))?;
+        Ok(Zeroizing::new(text::without_line_end(text).to_owned()))
     }
 
     /// Whether that password can be had once only, as through a pipe: the start needs it.
@@ -346,11 +353,16 @@ const LEAST_CHARS: usize = 8;
 /// The variable that has no flag.
 pub(crate) const ADMIN_PASSWORD: &str = "GATELET_ADMIN_PASSWORD";
 
+/// The longest file that is read as a password, in bytes; what is too long to be one is refused further on.
+const ADMIN_PASSWORD_MAX: usize = 64 * 1024;
+
 /// Reads the process's arguments and environment.
 ///
 /// # Errors
 /// What is wrong or unknown; help and version where they are asked for.
 pub fn from_process() -> Result<Command, clap::Error> {
+    stray::refuse_strays(std::env::args_os(), std::env::vars_os())
+        .map_err(|problem| Cli::command().error(ErrorKind::ValueValidation, problem))?;
     parse(std::env::args_os(), std::env::vars_os())
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -12,13 +12,14 @@ use super::output::{OutputArgs, pretty};
 use super::{CommandError, finish, print, say};
 use crate::clock::{Clock, Timestamp};
 use crate::exit::Exit;
+use crate::text::{self, NotText};
 use crate::token::offline::{self, Explained, MalformedKeys, PublicKeys, Purpose, Signature};
 
 /// The longest token that is read, in bytes: as long as all headers of a request together may be.
-const TOKEN_MAX: u64 = 16 * 1024;
+const TOKEN_MAX: usize = 16 * 1024;
 
 /// The longest file of keys, in bytes: some 4,000 keys, where a hundred are many.
-const KEYS_MAX: u64 = 1024 * 1024;
+const KEYS_MAX: usize = 1024 * 1024;
 
 /// What to do with a token.
 #[derive(Debug, Subcommand)]
@@ -55,8 +56,12 @@ pub(super) enum UsageError {
     TooLong,
     /// Standard input cannot be read.
     Input(io::Error),
+    /// Standard input is no text.
+    NoText(NotText),
     /// The file of keys cannot be read.
     Unreadable(PathBuf, io::Error),
+    /// The file of keys is no text.
+    NoTextInKeys(PathBuf, NotText),
     /// The file of keys holds something else.
     Keys(PathBuf, MalformedKeys),
 }
@@ -67,6 +72,10 @@ impl fmt::Display for UsageError {
             Self::NoInput => f.write_str("no token on standard input: `gatelet token … < FILE`"),
             Self::TooLong => f.write_str("standard input is longer than any token"),
             Self::Input(error) => write!(f, "standard input cannot be read: {error}"),
+            Self::NoText(error) => write!(f, "standard input is {error}"),
+            Self::NoTextInKeys(path, error) => {
+                write!(f, "the file of keys {} is {error} (--keys)", path.display())
+            }
             Self::Unreadable(path, error) => {
                 write!(f, "the keys in {} cannot be read: {error} (--keys)", path.display())
             }
@@ -190,34 +199,27 @@ fn at(moment: Timestamp, now: Timestamp) -> String {
     format!("{moment} ({})", offline::distance(moment, now))
 }
 
-/// The token without what people copy along with it. Bytes that are no text are no token either.
+/// The token without what people copy along with it.
 fn read_token() -> Result<String, UsageError> {
     if io::stdin().is_terminal() {
         say("the token, and Ctrl-D on a line of its own:");
     }
-    let bytes = read_up_to(io::stdin().lock(), TOKEN_MAX).map_err(UsageError::Input)?;
-    let text = String::from_utf8_lossy(&bytes.ok_or(UsageError::TooLong)?).trim().to_owned();
+    let bytes = text::read(io::stdin().lock(), TOKEN_MAX).map_err(UsageError::Input)?;
+    let bytes = bytes.ok_or(UsageError::TooLong)?;
+    let text = text::of(&bytes).map_err(UsageError::NoText)?.trim();
     let token = match text.split_at_checked("bearer ".len()) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer ") => token.trim_start(),
-        _ => &text,
+        _ => text,
     };
     if token.is_empty() { Err(UsageError::NoInput) } else { Ok(token.to_owned()) }
 }
 
 pub(super) fn read_keys(path: &Path) -> Result<PublicKeys, UsageError> {
     let bytes = File::open(path)
-        .and_then(|file| read_up_to(file, KEYS_MAX))
+        .and_then(|file| text::read(file, KEYS_MAX))
         .map_err(|error| UsageError::Unreadable(path.into(), error))?;
-    bytes
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .ok_or(MalformedKeys::Format)
-        .and_then(|text| text.parse())
-        .map_err(|error| UsageError::Keys(path.into(), error))
-}
-
-/// All there is to read, or nothing where that is more than `max` bytes.
-fn read_up_to(source: impl Read, max: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    let read = source.take(max + 1).read_to_end(&mut bytes)?;
-    Ok((read as u64 <= max).then_some(bytes))
+    let keys = |error| UsageError::Keys(path.into(), error);
+    let bytes = bytes.ok_or_else(|| keys(MalformedKeys::Format))?;
+    let text = text::of(&bytes).map_err(|error| UsageError::NoTextInKeys(path.into(), error))?;
+    text.parse().map_err(keys)
 }

@@ -22,6 +22,7 @@ use crate::exit::Exit;
 use crate::password::Password;
 use crate::settings::{DataDirArgs, Settings};
 use crate::store::Store;
+use crate::text;
 use crate::user::{Role, UnknownRole, UserId, Username};
 use crate::visible::{self, Visible, quoted};
 
@@ -380,7 +381,7 @@ fn confirm(question: &str) -> Result<(), CommandError> {
     }
     let mut prompt = anstream::stderr();
     write!(prompt, "{question} [y/N] ").and_then(|()| prompt.flush())?;
-    match read_line()?.to_ascii_lowercase().as_slice() {
+    match read_line()?.to_ascii_lowercase().trim_ascii() {
         b"y" | b"yes" => Ok(()),
         _ => Err(CommandError::NotConfirmed),
     }
@@ -398,21 +399,16 @@ fn read_password() -> Result<Zeroizing<String>, CommandError> {
     } else {
         read_line()?
     };
-    match std::str::from_utf8(&line) {
+    match text::of(&line).map(text::without_line_end) {
         Ok("") => Err(input("no password on standard input")),
         Ok(line) => Ok(Zeroizing::new(line.to_owned())),
-        Err(_) => Err(input("the password on standard input is not UTF-8")),
+        Err(error) => Err(CommandError::Input(format!("the password on standard input is {error}"))),
     }
 }
 
-/// The next line of standard input, without its end.
+/// The next line of standard input, with its end.
 fn read_line() -> Result<Zeroizing<Vec<u8>>, CommandError> {
     let mut line = Zeroizing::new(Vec::with_capacity(LINE_MAX));
     io::stdin().lock().take(LINE_MAX as u64).read_until(b'\n', &mut line)?;
-    for end in [b'\n', b'\r'] {
-        if line.last() == Some(&end) {
-            line.pop();
-        }
-    }
     Ok(line)
 }

@@ -30,6 +30,7 @@ mod start;
 mod stop;
 mod store;
 mod terminal;
+mod text_files;
 mod token_command;
 mod upgrade;
 mod user_command;

@@ -40,7 +40,7 @@ fn desk(args: &[&str]) -> Desk {
 }
 
 /// The only signing key's id and its public half.
-fn public_key(dir: &Path) -> (String, String) {
+pub(crate) fn public_key(dir: &Path) -> (String, String) {
     let mut files = fs::read_dir(dir.join("keys")).unwrap().map(|entry| entry.unwrap());
     let file = files.find(|file| file.file_name().to_string_lossy().starts_with("k4.pid.")).unwrap();
     let secret = fs::read_to_string(file.path()).unwrap();
