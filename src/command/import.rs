@@ -84,14 +84,17 @@ fn import(args: &ImportArgs, report: &mut Report) -> Result<(), CommandError> {
         let mut batch = Vec::with_capacity(MOVED_AT_ONCE);
         let (mut rows_read, mut lines_done) = (0, 0);
         let ended = loop {
-            let Row { line, user } = match rows.next() {
+            let Row { line, last_line, user } = match rows.next() {
                 Some(Ok(row)) => row,
                 Some(Err(error)) => break Err(unreadable(&error)),
                 None => break Ok(()),
             };
-            report.lines = line;
+            report.lines = last_line;
             match user {
-                Err(problem) => report.refuse(line, Refused::Problem(problem)),
+                Err(problem) => {
+                    report.refuse(line, Refused::Problem(problem));
+                    report.goes_on_until(last_line);
+                }
                 Ok(user) if user.role == Role::Admin && !args.allow_admins => {
                     report.refuse(line, Refused::Admin);
                 }
@@ -103,8 +106,8 @@ fn import(args: &ImportArgs, report: &mut Report) -> Result<(), CommandError> {
             rows_read += 1;
             if rows_read % MOVED_AT_ONCE == 0 {
                 report.settle(console, &mut batch)?;
-                progress.advance(line - lines_done);
-                lines_done = line;
+                progress.advance(last_line - lines_done);
+                lines_done = last_line;
             }
         };
         report.settle(console, &mut batch)?;
@@ -207,6 +210,9 @@ struct Arrivals {
 #[derive(Serialize)]
 struct Line {
     line: u64,
+    /// Where it goes on in further lines: the last of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_line: Option<u64>,
     problem: Refused,
 }
 
@@ -254,7 +260,14 @@ impl Report {
             | Refused::TooLarge
             | Refused::TooSlow => self.refused += 1,
         }
-        self.problems.push(Line { line, problem });
+        self.problems.push(Line { line, last_line: None, problem });
+    }
+
+    /// What was refused last goes on in further lines.
+    fn goes_on_until(&mut self, last_line: u64) {
+        if let Some(problem) = self.problems.last_mut().filter(|problem| problem.line < last_line) {
+            problem.last_line = Some(last_line);
+        }
     }
 
     /// Sends a batch and counts what became of it.
@@ -310,8 +323,11 @@ impl fmt::Display for Report {
             let columns: Vec<_> = self.ignored_columns.iter().map(|name| cell(name)).collect();
             write!(f, "\ncolumns that are not looked at: {}", columns.join(", "))?;
         }
-        for Line { line, problem } in self.problems.iter().take(LISTED) {
-            write!(f, "\nline {line}: {problem}")?;
+        for Line { line, last_line, problem } in self.problems.iter().take(LISTED) {
+            match last_line {
+                None => write!(f, "\nline {line}: {problem}")?,
+                Some(last_line) => write!(f, "\nlines {line} to {last_line}: {problem}")?,
+            }
         }
         match self.problems.len().saturating_sub(LISTED) {
             0 => {}

@@ -91,10 +91,7 @@ mod tests {
             (&["user", "list\r"], &[], "of argument 2"),
         ] {
             let error = refused(args, variables).unwrap_err();
-            assert!(
-                error.contains(named) && !error.contains("v4lue"),
-                "{error}"
-            );
+            assert!(error.contains(named) && !error.contains("v4lue"), "{error}");
         }
     }
 

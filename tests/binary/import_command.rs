@@ -231,7 +231,10 @@ fn every_refusal_is_told_by_its_line_and_keeps_nobody_else_out() {
         (format!("boss,{PBKDF2},admin,,"), "an administrator: --allow-admins adds these too"),
         (format!("root,{PBKDF2},root,,"), "role: neither user nor admin"),
         (format!("perhaps,{PBKDF2},,maybe,"), "disabled: neither true nor false"),
-        (format!("short,{PBKDF2}"), "5 columns are expected, 2 found"),
+        (
+            format!("short,{PBKDF2}"),
+            "5 columns are expected, 2 found: the separator is a comma, as in the first line",
+        ),
         (format!("{},{PBKDF2},,,", "x".repeat(70_000)), "longer than 64 KiB"),
     ] {
         expected.push(json!({ "line": 4 + expected.len(), "problem": problem }));

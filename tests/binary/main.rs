@@ -15,6 +15,7 @@ mod first_admin;
 mod healthcheck;
 mod hostile_socket;
 mod import_command;
+mod import_files;
 mod import_hashes;
 mod key_command;
 mod keys;
