@@ -131,15 +131,10 @@ const REST: Duration = Duration::from_millis(2);
 /// How often the log says that lines are being lost while standard error takes some, but not all.
 const SAY_LOST: Duration = Duration::from_secs(1);
 
-/// What `log` calls: picks the lines and writes them into the queue. Others speak from warnings up only, whatever the
-/// filter says: below them warp prints the paths that it is asked for. sled does not speak at all: it prints the records
-/// that it handles, with names and hashes, and its errors in the form that Rust has for programmers; the store says what
-/// they mean.
-struct Logger {
-    filter: env_filter::Filter,
-    format: Format,
-    queue: Arc<Queue>,
-}
+/// Lets others speak from warnings up only, whatever the filter says: below them warp prints the paths that it is asked
+/// for. sled does not speak at all: it prints the records that it handles, with names and hashes, and its errors in the
+/// form that Rust has for programmers; the store says what they mean.
+struct Logger(env_logger::Logger);
 
 impl Logger {
     fn allows(metadata: &log::Metadata<'_>) -> bool {
@@ -155,26 +150,30 @@ thread_local! {
 
 impl log::Log for Logger {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        Self::allows(metadata) && self.filter.enabled(metadata)
+        Self::allows(metadata) && self.0.enabled(metadata)
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        if !Self::allows(record.metadata()) || !self.filter.matches(record) {
-            return;
-        }
-        let mut line = LINE.try_with(Cell::take).unwrap_or_default(); // a thread that ends has none
-        line.clear();
-        match self.format {
-            Format::Text => text::write(&mut line, record),
-            Format::Json => json::write(&mut line, record),
-        }
-        self.queue.push(Kind::of(record), line.as_bytes());
-        if line.capacity() <= 2 * LINE_MAX {
-            let _ = LINE.try_with(|kept| kept.set(line));
+        if Self::allows(record.metadata()) {
+            self.0.log(record);
         }
     }
 
     fn flush(&self) {}
+}
+
+/// Puts a record's line into the queue.
+fn queue_line(queue: &Queue, format: Format, record: &log::Record<'_>) {
+    let mut line = LINE.try_with(Cell::take).unwrap_or_default(); // a thread that ends has none
+    line.clear();
+    match format {
+        Format::Text => text::write(&mut line, record),
+        Format::Json => json::write(&mut line, record),
+    }
+    queue.push(Kind::of(record), line.as_bytes());
+    if line.capacity() <= 2 * LINE_MAX {
+        let _ = LINE.try_with(|kept| kept.set(line));
+    }
 }
 
 impl Logging {
@@ -192,11 +191,18 @@ impl Logging {
             write_lines(&source, format);
             drop(running);
         })?;
-        let filter = env_filter::Builder::new().parse(&filter.over(base)).build();
-        let level = filter.filter();
-        let logger = Logger { filter, format, queue: Arc::clone(&queue) };
-        log::set_boxed_logger(Box::new(logger)).map_err(io::Error::other)?;
-        log::set_max_level(level);
+        let lines = Arc::clone(&queue);
+        let logger = env_logger::Builder::new()
+            .parse_filters(&filter.over(base))
+            .format(move |_, record| {
+                queue_line(&lines, format, record);
+                Ok(())
+            })
+            // Lines go to the queue by their kind, which a target does not see.
+            .target(env_logger::Target::Pipe(Box::new(io::sink())))
+            .build();
+        log::set_max_level(logger.filter());
+        log::set_boxed_logger(Box::new(Logger(logger))).map_err(io::Error::other)?;
         let _ = QUEUE.set(Arc::clone(&queue));
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map_or_else(String::new, |at| format!(" at {at}"));
