@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, OpenOptions};
 use std::ops::Bound;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -585,6 +585,51 @@ fn a_damaged_store_is_refused_or_whole() {
         }
     }
     println!("{DAMAGES} damages: {harmless} harmless, refused as {refusals:?}");
+}
+
+/// Reads what lies in a folder, but for what a start has set aside there or left as a mark.
+fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.filter(|path| path.is_file());
+    files.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+#[test]
+fn a_refused_start_leaves_the_store_as_it_was() {
+    const FLIPS: usize = 48;
+    let mut random = Random::begin("flips");
+    let (_kept, model, images) = populated();
+    let names: Vec<_> = (0..POPULATION).map(name_of).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (mut refused, mut worse) = (0, Vec::new());
+    for n in 0..FLIPS {
+        let dir = copy_of(images[n % images.len()].path());
+        let (log, store) = (log_file(dir.path()), dir.path().join("store"));
+        let used = fs::read(&log).unwrap().iter().rposition(|&byte| byte != 0).unwrap() + 1;
+        let (place, bit) = (random.below(used) as u64, 1 << random.below(8));
+        let flip = || {
+            let file = OpenOptions::new().read(true).write(true).open(&log).unwrap();
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, place).unwrap();
+            file.write_all_at(&[byte[0] ^ bit], place).unwrap();
+        };
+        flip();
+        let before = content(&store);
+        let Err(error) = open(dir.path()) else { continue };
+        refused += 1;
+        let as_before = content(&store) == before && !store.join("aside").exists();
+        flip();
+        match open(dir.path()) {
+            Ok(store) if as_before => {
+                runtime.block_on(model.compare(&store, names.iter().cloned()));
+                store.close().unwrap();
+            }
+            again => worse.push((place, used, error, as_before, again.err())),
+        }
+    }
+    println!("{FLIPS} flips: {refused} refused");
+    assert!(worse.is_empty(), "{worse:?}");
+    assert!(refused >= 10, "{refused}");
 }
 
 /// Users of the store that is damaged; every tenth is deleted again.

@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +17,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::StoreError;
+use super::files::{Extent, Survey};
 use super::ledger::Ledger;
+use super::open_error::OpenError;
 use super::seal::Acknowledged;
 use super::snapshot::reason;
 use super::space::Space;
@@ -28,6 +31,9 @@ const BATCH: usize = 512;
 
 /// How long it is quiet about pages that cannot be read once it has said so: clients may ask for them all the time.
 const QUIET: Duration = Duration::from_secs(10);
+
+/// How long it may take to read what the mark of a clean stop is made of: a supervisor waits.
+const MARKING: Duration = Duration::from_millis(700);
 
 /// A change: decides and writes, and leaves behind what tells its requester once that is on stable storage.
 /// The error is that of the whole store.
@@ -174,6 +180,8 @@ pub(super) struct Committer {
     pub(super) ledger: Ledger,
     pub(super) acknowledged: Acknowledged,
     pub(super) measured: Commits,
+    /// Where the mark of a clean stop is left.
+    pub(super) store: PathBuf,
 }
 
 impl Committer {
@@ -182,7 +190,10 @@ impl Committer {
         let progress = Arc::clone(&self.progress);
         let ended = catch_unwind(AssertUnwindSafe(|| self.serve(orders)));
         match ended {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => {
+                self.leave_mark();
+                return;
+            }
             Ok(Err(error)) => log::error!("the store failed: {error}"),
             Err(_) => log::error!("the store failed: a write panicked"),
         }
@@ -206,6 +217,20 @@ impl Committer {
             self.ledger.keep_time()?;
         }
         self.sync()
+    }
+
+    /// Leaves the mark of a clean stop, if that does not take long. Without it the next start makes sure by itself.
+    fn leave_mark(&self) {
+        let marked =
+            Survey::take(&self.store, Extent::Replayed(Instant::now() + MARKING)).and_then(|survey| {
+                let closed = self.ledger.closed(&survey);
+                closed.write(&self.store).map_err(|error| OpenError::Io(self.store.clone(), error))
+            });
+        if let Err(error) = marked {
+            log::info!(
+                "the store was closed without a mark, and the next start takes a little longer: {error}"
+            );
+        }
     }
 
     fn commit(&mut self, batch: Vec<Change>) -> Result<(), sled::Error> {

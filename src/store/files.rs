@@ -1,86 +1,227 @@
-//! sled's files as files: read through before sled opens them.
+//! sled's files as files: surveyed before sled opens them.
 //!
 //! While sled opens, it takes any error of reading its log for the torn end that a crash leaves, and overwrites the
 //! segment: one error that the next try would not have met destroys the store. So all of its files are read here first,
 //! with every error told. That also warms the cache from which sled reads.
 
-use std::fs::{self, OpenOptions};
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::fs::OFlags;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::open_error::OpenError;
+
+/// The name of sled's log.
+pub(super) const LOG: &str = "db";
 
 /// Bytes of a segment of sled's log: what it allocates, frees and overwrites.
 pub(super) const SEGMENT: usize = 512 << 10;
 
-/// Reads every file of the store at `store` to its end.
-pub(super) fn read_through(store: &Path) -> Result<(), OpenError> {
-    for path in list(store)? {
-        read_pieces(&path, |_, _| Ok(())).map_err(|error| OpenError::Io(path, error))?;
-    }
-    Ok(())
+/// sled's files as they lie on the disk.
+#[derive(Debug)]
+pub(super) struct Survey {
+    /// All but the log, by their names below the store's folder.
+    pub(super) files: BTreeMap<String, Sum>,
+    /// The log's segments, in the order of the file; only those that were read.
+    pub(super) segments: Vec<Segment>,
+    pub(super) log_length: u64,
 }
 
-/// All files of the store, except for beginnings of snapshots: those are removed unread.
-fn list(store: &Path) -> Result<Vec<PathBuf>, OpenError> {
-    let mut files = Vec::new();
-    let mut folders = vec![store.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let io = |error| OpenError::Io(folder.clone(), error);
-        for entry in fs::read_dir(&folder).map_err(io)? {
-            let path = entry.map_err(io)?.path();
-            let there = fs::metadata(&path).map_err(|error| OpenError::Io(path.clone(), error))?;
-            if there.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_none_or(|extension| extension != "generating") {
-                files.push(path);
+/// How long something is, and its CRC-32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Sum {
+    pub(super) length: u64,
+    pub(super) crc: u32,
+}
+
+/// A segment of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Segment {
+    /// Where it begins.
+    pub(super) at: u64,
+    pub(super) sum: Sum,
+    /// sled replays it when it opens, or may have to: what it does not like there it overwrites.
+    pub(super) is_replayed: bool,
+}
+
+/// What is read.
+#[derive(Clone, Copy)]
+pub(super) enum Extent {
+    All,
+    /// Only what sled replays, and only until then.
+    Replayed(Instant),
+}
+
+impl Survey {
+    /// Reads the files of the store at `store`. Every error is told, with the file's name.
+    pub(super) fn take(store: &Path, extent: Extent) -> Result<Self, OpenError> {
+        let mut files = BTreeMap::new();
+        for name in names(store)? {
+            let path = store.join(&name);
+            let sum = sum(&path).map_err(|error| OpenError::Io(path, error))?;
+            files.insert(name, sum);
+        }
+        let replayed_from = replayed_from(&files);
+        let log = store.join(LOG);
+        let read = segments(&log, replayed_from, extent);
+        let (segments, log_length) = read.map_err(|error| OpenError::Io(log, error))?;
+        Ok(Self { files, segments, log_length })
+    }
+
+    /// One number for all that sled goes by when it opens.
+    pub(super) fn checksum(&self) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        for (name, sum) in &self.files {
+            hasher.update(format!("{name} {} {:08x}\n", sum.length, sum.crc).as_bytes());
+        }
+        for Segment { at, sum, .. } in self.segments.iter().filter(|segment| segment.is_replayed) {
+            hasher.update(format!("{at} {} {:08x}\n", sum.length, sum.crc).as_bytes());
+        }
+        hasher.update(format!("{}\n", self.log_length).as_bytes());
+        hasher.finalize()
+    }
+
+    /// The snapshot that sled begins with.
+    pub(super) fn snapshot(&self) -> Option<(&str, Sum)> {
+        self.files.iter().rev().find(|(name, _)| name.starts_with("snap.")).map(|(name, sum)| (&**name, *sum))
+    }
+}
+
+/// The names of all files of sled's but the log. Beginnings of snapshots are left out: they are removed unread.
+fn names(store: &Path) -> Result<Vec<String>, OpenError> {
+    let mut names = Vec::new();
+    for (folder, prefix) in [(store.to_owned(), ""), (store.join("blobs"), "blobs/")] {
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !prefix.is_empty() => continue,
+            entries => entries.map_err(|error| OpenError::Io(folder.clone(), error))?,
+        };
+        for entry in entries {
+            let name = entry.map_err(|error| OpenError::Io(folder.clone(), error))?.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let is_sleds = name == "conf" || name.starts_with("snap.") || !prefix.is_empty();
+            if is_sleds && !name.ends_with(".generating") {
+                names.push(format!("{prefix}{name}"));
             }
         }
     }
-    Ok(files)
+    Ok(names)
 }
 
-/// Shows `take` all of a file in pieces of at most a segment, each with its place.
-pub(super) fn read_pieces(
-    path: &Path,
-    mut take: impl FnMut(u64, &[u8]) -> io::Result<()>,
-) -> io::Result<u64> {
+/// From which place in the log's history sled replays it: the one that its snapshot is named after, or the beginning of
+/// that one's segment.
+fn replayed_from(files: &BTreeMap<String, Sum>) -> i64 {
+    let snapshots = files.iter().filter(|(_, sum)| sum.length > 0);
+    let last = snapshots.filter_map(|(name, _)| name.strip_prefix("snap.")).next_back();
+    let place = last.and_then(|place| i64::from_str_radix(place, 16).ok()).unwrap_or(0);
+    place - place % SEGMENT as i64
+}
+
+/// The log's segments, and how long it is.
+fn segments(log: &Path, replayed_from: i64, extent: Extent) -> io::Result<(Vec<Segment>, u64)> {
+    let file = open(log)?;
+    let log_length = file.metadata()?.len();
+    let mut segments = Vec::new();
+    let mut bytes = vec![0; SEGMENT];
+    let mut at = 0;
+    while at < log_length {
+        let length = (log_length - at).min(SEGMENT as u64);
+        let mut is_wanted = true;
+        if let Extent::Replayed(until) = extent {
+            if Instant::now() > until {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let header = HEADER.min(usize::try_from(length).unwrap_or(HEADER));
+            read_exact_at(&file, &mut bytes[..header], at)?;
+            is_wanted = is_replayed(&bytes[..header], replayed_from);
+        }
+        if is_wanted {
+            let bytes = &mut bytes[..usize::try_from(length).unwrap_or(SEGMENT)];
+            read_exact_at(&file, bytes, at)?;
+            let sum = Sum { length, crc: crc32fast::hash(bytes) };
+            segments.push(Segment { at, sum, is_replayed: is_replayed(bytes, replayed_from) });
+        }
+        at += length;
+    }
+    Ok((segments, log_length))
+}
+
+/// Bytes of a segment's header: a checksum, the segment's place in the log's history, how far that is stable.
+const HEADER: usize = 20;
+
+/// Whether sled replays a segment that begins so. It passes over one whose header is damaged, and may overwrite it.
+fn is_replayed(segment: &[u8], replayed_from: i64) -> bool {
+    let Some((crc, rest)) = segment.get(..HEADER).and_then(|header| header.split_first_chunk::<4>()) else {
+        return true;
+    };
+    let is_free = segment[..HEADER].iter().all(|&byte| byte == 0);
+    let is_good = u32::from_le_bytes(*crc) ^ u32::MAX == crc32fast::hash(rest);
+    let place = rest.first_chunk().map_or(i64::MAX, |place| i64::from_le_bytes(*place) ^ i64::MAX);
+    !is_free && (!is_good || place >= replayed_from)
+}
+
+/// Opens a file to read it; refuses what is none.
+pub(super) fn open(path: &Path) -> io::Result<File> {
     let no_wait = OFlags::NONBLOCK.bits().cast_signed(); // for a pipe in the place of a file
     let file = OpenOptions::new().read(true).custom_flags(no_wait).open(path)?;
-    let there = file.metadata()?;
-    if !there.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    if file.metadata()?.is_file() {
+        return Ok(file);
     }
-    let mut piece = vec![0; SEGMENT];
-    let mut at = 0;
-    loop {
-        let filled = fill(&file, &mut piece, at)?;
-        if filled == 0 {
-            break;
-        }
-        take(at, &piece[..filled])?;
-        at += filled as u64;
-    }
-    if at < there.len() {
-        let text = format!("only {at} of its {} bytes can be read", there.len());
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
-    }
-    Ok(at)
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
 }
 
-/// Reads until `piece` is full or the file ends.
-fn fill(file: &fs::File, piece: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < piece.len() {
-        match file.read_at(&mut piece[filled..], at + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+/// Reads a file to its end.
+fn sum(path: &Path) -> io::Result<Sum> {
+    let file = open(path)?;
+    let length = file.metadata()?.len();
+    let mut hasher = crc32fast::Hasher::new();
+    let mut piece = vec![0; SEGMENT.min(usize::try_from(length).unwrap_or(SEGMENT))];
+    let mut at = 0;
+    while at < length {
+        let piece = &mut piece[..usize::try_from(length - at).unwrap_or(SEGMENT).min(SEGMENT)];
+        read_exact_at(&file, piece, at)?;
+        hasher.update(piece);
+        at += piece.len() as u64;
     }
-    Ok(filled)
+    Ok(Sum { length, crc: hasher.finalize() })
+}
+
+/// Reads on after an interruption and after a short read; a file that ends before its length is an error.
+pub(super) fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+    file.read_exact_at(bytes, at).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            io::Error::new(io::ErrorKind::UnexpectedEof, "it ends before its length")
+        }
+        _ => error,
+    })
+}
+
+/// A record as a line of text that tells whether it is whole.
+pub(super) fn to_line(record: &impl Serialize) -> io::Result<Vec<u8>> {
+    let text = serde_json::to_string(record)?;
+    Ok(format!("{:08x} {text}\n", crc32fast::hash(text.as_bytes())).into_bytes())
+}
+
+/// Reads such a line, where there is a whole one.
+pub(super) fn from_line<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        bytes => bytes?,
+    };
+    let read = || {
+        let (crc, text) = std::str::from_utf8(&bytes).ok()?.strip_suffix('\n')?.split_once(' ')?;
+        let is_whole = u32::from_str_radix(crc, 16) == Ok(crc32fast::hash(text.as_bytes()));
+        if is_whole { serde_json::from_str(text).ok() } else { None }
+    };
+    Ok(read())
+}
+
+/// Everything below the store's folder that sled goes by, named; for copies.
+pub(super) fn all(store: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    Ok(names(store)?.into_iter().chain([LOG.to_owned()]).map(PathBuf::from).collect())
 }

@@ -10,7 +10,9 @@ use sled::Transactional;
 use sled::transaction::{TransactionError, TransactionalTree};
 use uuid::Uuid;
 
+use super::closed::Closed;
 use super::commit::Progress;
+use super::files::Survey;
 use super::seal::Seal;
 use super::snapshot::{Overlay, Snapshot};
 use super::{StoreError, meta};
@@ -216,6 +218,17 @@ impl Ledger {
     /// Whether anything has been written in this batch.
     pub(super) fn has_changed(&self) -> bool {
         self.has_changed
+    }
+
+    /// The mark of a clean stop now, when the files are as in `survey`.
+    pub(super) fn closed(&self, survey: &Survey) -> Closed {
+        let found = Found {
+            admins: self.admins.clone(),
+            last_id: self.last_id,
+            users: self.progress.users.load(Ordering::Relaxed),
+            ended_sessions: self.progress.ended_sessions.load(Ordering::Relaxed),
+        };
+        Closed::new(self.store_id, self.seal, &found, survey)
     }
 
     /// How many changes there have been in the store's life.

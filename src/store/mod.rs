@@ -9,8 +9,10 @@
 //! Reads run on the calling task: a point read takes microseconds. Writes go to the committer's thread.
 
 mod authority;
+mod aside;
 mod changes;
 mod clock_mark;
+mod closed;
 mod commit;
 mod files;
 mod inspect;
@@ -281,6 +283,7 @@ impl Store {
             ledger,
             acknowledged: opened.acknowledged,
             measured: commits.clone(),
+            store: dir.join("store"),
         };
         let committer = spawn(committer, orders).map_err(|error| OpenError::Io(dir.to_owned(), error))?;
         Ok(Self {

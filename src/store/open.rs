@@ -28,14 +28,17 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use uuid::Uuid;
 
+use super::aside::Scope;
 use super::changes::user_id;
+use super::closed::Closed;
+use super::files::{Extent, Survey};
 use super::ledger::{Edits, Found, In, Trees};
-use super::open_error::OpenError;
+use super::open_error::{OpenError, is_full};
 use super::record;
 use super::restore::RESTORING;
 use super::seal::{Acknowledged, Seal};
 use super::space::Space;
-use super::{StoreOptions, files, meta};
+use super::{StoreOptions, aside, meta};
 use crate::durable_file;
 use crate::key::KeyRecord;
 use crate::random;
@@ -46,6 +49,9 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(4);
 
 /// Bytes of log that are worth a second more: all of it is read, and an SD card is slow.
 const BYTES_PER_SECOND: u64 = 16 << 20;
+
+/// How much longer than reading a store copying it may take.
+const COPYING: u32 = 8;
 
 /// The layout that this version writes, and the newest that it reads. Layout 1 knew no rotating refresh tokens and
 /// kept the ids of all keys in one record.
@@ -98,11 +104,12 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
         (None, false) if exists(&store)? => return Err(OpenError::Vanished(store)),
         (None, false) => {
             let (dir, options) = (dir.to_owned(), options.clone());
-            within_deadline(&store, move || make(&dir, &options, |_| Ok(Seal::default())).map(drop))?;
+            let made = move || make(&dir, &options, |_| Ok(Seal::default())).map(drop);
+            within_deadline(&store, DEADLINE, made)?;
         }
         (_, true) => {}
     }
-    wait_until_released(&log_path).map_err(|error| OpenError::Io(log_path.clone(), error))?;
+    wait_until_released(&log_path, DEADLINE).map_err(|error| OpenError::Io(log_path.clone(), error))?;
 
     // Everything is read before anything is written: the witness beside the store, and all that sled is going to read.
     let commits = dir.join("commits");
@@ -113,12 +120,30 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
             commits.display()
         );
     }
-    let path = store.clone();
-    within_deadline(&store, move || files::read_through(&path))?;
+    let changes = noted.unwrap_or(0);
+    let broken = |error| OpenError::Io(store.clone(), error);
+    if aside::put_back(&store, changes).map_err(broken)? {
+        log::warn!("put back the files of {}: the start before this one was cut short", store.display());
+    }
+    let closed = if complete { look_before(&store, space, changes)? } else { None };
     heal(&store)?;
-    let expected = Expected { marker, changes: noted.unwrap_or(0) };
-    let (path, options) = (store.clone(), options.clone());
-    let engine = within_deadline(&store, move || open_whole(&path, &options, expected))?;
+    let expected = Expected { marker, changes };
+    let (path, whole) = (store.clone(), options.clone());
+    let patience = DEADLINE + time_to_read(&store);
+    let opened = within_deadline(&store, patience, move || {
+        let engine = open_whole(&path, &whole, expected)?;
+        match closed {
+            Some((closed, survey))
+                if closed != Closed::new(engine.id, engine.seal, &engine.found, &survey) =>
+            {
+                Err(OpenError::Damaged(path, "it is not what it was when it was closed".into()))
+            }
+            _ => Ok(engine),
+        }
+    });
+    let engine = opened.inspect_err(|_| undo(&store, &log_path, changes))?;
+    // Before the first change: what is older than that must never come back.
+    aside::forget(&store).and_then(|()| Closed::remove(&store)).map_err(broken)?;
     let acknowledged = Acknowledged::open(&commits).map_err(|error| OpenError::Io(commits, error))?;
     if marker.is_none() {
         complete_first_start(dir, &store, &engine)?;
@@ -126,6 +151,58 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
     let log =
         OpenOptions::new().write(true).open(&log_path).map_err(|error| OpenError::Io(log_path, error))?;
     Ok(Opened { engine, acknowledged, log, lock, dir: dir.into() })
+}
+
+/// Reads all of the store's files, and sets aside what sled may overwrite. Answers the mark of a clean stop and what was
+/// read, where they fit each other.
+fn look_before(store: &Path, space: &Space, changes: u64) -> Result<Option<(Closed, Survey)>, OpenError> {
+    let io = |error| OpenError::Io(store.into(), error);
+    let path = store.to_owned();
+    let read = time_to_read(store);
+    let survey = within_deadline(store, DEADLINE + read, move || Survey::take(&path, Extent::All))?;
+    let closed = Closed::read(store).map_err(io)?.filter(|closed| closed.fits(&survey));
+    let scope = Scope::of(&survey, closed.is_some(), space.free().map_err(io)?);
+    if scope == Scope::None {
+        if closed.is_none() {
+            say_no_room(store, &survey);
+        }
+        return Ok(closed.map(|closed| (closed, survey)));
+    }
+    if closed.is_none() {
+        let mib = scope.bytes(&survey).div_ceil(1 << 20);
+        log::info!("the store was not closed properly: {mib} MiB of it are copied before it is opened");
+    }
+    let path = store.to_owned();
+    within_deadline(store, DEADLINE + read * COPYING, move || {
+        match aside::set_aside(&path, &survey, scope, changes) {
+            Err(error) if is_full(&error) => say_no_room(&path, &survey),
+            made => made.map_err(|error| OpenError::Io(path, error))?,
+        }
+        Ok(closed.map(|closed| (closed, survey)))
+    })
+}
+
+fn say_no_room(store: &Path, survey: &Survey) {
+    log::warn!(
+        "there is no room for a copy of {} ({} MiB), which was not closed properly: it is opened without, and if it \
+         turns out to be damaged, that cannot be undone",
+        store.display(),
+        Scope::Replayed.bytes(survey).div_ceil(1 << 20)
+    );
+}
+
+/// Puts back what was set aside before a store was opened that is refused.
+fn undo(store: &Path, log: &Path, changes: u64) {
+    // Where opening hangs or has panicked, it may be held for ever.
+    let _ = wait_until_released(log, DEADLINE / 8);
+    match aside::put_back(store, changes) {
+        Ok(true) => log::warn!("the files in {} are as they were before this start", store.display()),
+        Ok(false) => {}
+        Err(error) => log::error!(
+            "the files in {} could not be put back: {error}; they are in its folder aside, and the next start tries again",
+            store.display()
+        ),
+    }
 }
 
 /// What the files beside the store say about it.
@@ -257,7 +334,7 @@ pub(super) fn make<E: From<OpenError>>(
         db.flush().map_err(broken)?;
         seal
     };
-    wait_until_released(&unfinished.join("db")).map_err(io)?;
+    wait_until_released(&unfinished.join("db"), DEADLINE).map_err(io)?;
     for entry in fs::read_dir(&unfinished).map_err(io)? {
         // Opening a folder to sync it is the same call.
         durable_file::sync_dir(&entry.map_err(io)?.path()).map_err(io)?;
@@ -271,13 +348,13 @@ pub(super) fn make<E: From<OpenError>>(
 
 /// Waits until sled has let go of its log: a thread of its own may hold it for a moment after the last handle is
 /// gone. Nobody else can: the directory is locked.
-fn wait_until_released(log: &Path) -> io::Result<()> {
+fn wait_until_released(log: &Path, patience: Duration) -> io::Result<()> {
     let log = File::open(log)?;
     let begun = std::time::Instant::now();
     loop {
         match log.try_lock() {
             Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) if begun.elapsed() < DEADLINE => {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < patience => {
                 thread::sleep(Duration::from_millis(1));
             }
             Err(error) => return Err(error.into()),
@@ -338,15 +415,14 @@ pub(super) fn time_to_read(store: &Path) -> Duration {
 /// Does `work`, which opens sled, on a thread of its own: a damaged log may panic or never come back.
 fn within_deadline<T: Send + 'static>(
     store: &Path,
+    deadline: Duration,
     work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
 ) -> Result<T, OpenError> {
-    let deadline = DEADLINE + time_to_read(store);
     let (done, wait) = mpsc::channel();
     let path = store.to_owned();
     let opening = move || {
-        let unreadable = || OpenError::Damaged(path, "its log cannot be read".into());
         let opened = catch_unwind(AssertUnwindSafe(work));
-        let _ = done.send(opened.unwrap_or_else(|_| Err(unreadable())));
+        let _ = done.send(opened.unwrap_or_else(|panic| Err(OpenError::from_panic(&path, &*panic))));
     };
     thread::Builder::new()
         .name("open".into())

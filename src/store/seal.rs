@@ -29,6 +29,10 @@ pub(super) struct Seal {
 impl Seal {
     const LENGTH: usize = 16;
 
+    pub(super) fn sum(self) -> u64 {
+        self.sum
+    }
+
     /// The seal after one more change.
     #[must_use]
     pub(super) fn next(self) -> Self {
@@ -150,8 +154,8 @@ impl Acknowledged {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             read => read?,
         }
-        let number = u128::from_be_bytes(bytes);
-        let (changes, complement) = ((number >> 64) as u64, number as u64);
+        let [changes, complement] =
+            [0, 8].map(|from| u64::from_be_bytes(std::array::from_fn(|byte| bytes[from + byte])));
         Ok((changes == !complement).then_some(changes))
     }
 
