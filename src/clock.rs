@@ -108,7 +108,7 @@ impl fmt::Display for ClockBehind {
         write!(
             f,
             "the system clock says {}, but {} has been seen before: set the clock right, or, if the clock ran \
-             ahead earlier and is right now, restart once with `gatelet serve --accept-clock`",
+             ahead earlier and is right now, restart once with `gatelet serve --accept-clock`, or with GATELET_ACCEPT_CLOCK=1 in a container",
             self.system, self.mark
         )
     }

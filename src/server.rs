@@ -56,8 +56,12 @@ impl StartError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Store(error) => match error {
-                OpenError::InUse(..) | OpenError::NotOurs(..) | OpenError::Io(..) => Exit::Unavailable,
+                OpenError::InUse(..)
+                | OpenError::NotOurs(..)
+                | OpenError::Io(..)
+                | OpenError::NoScratch(..) => Exit::Unavailable,
                 OpenError::Damaged(..)
+                | OpenError::Behind(..)
                 | OpenError::TimedOut(_)
                 | OpenError::Vanished(_)
                 | OpenError::Foreign(_)
@@ -130,6 +134,13 @@ pub struct MetricsListener {
     pub logs: Logs,
 }
 
+/// Which store a server works on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Works {
+    OnStore,
+    OnCopy,
+}
+
 /// A server that is ready to run.
 pub struct Server {
     app: Arc<App>,
@@ -143,12 +154,16 @@ impl Server {
     /// # Errors
     /// [`StartError`]; nothing is running then.
     pub async fn open(settings: &Settings, clock: Arc<Clock>) -> Result<Self, StartError> {
+        Self::open_as(Works::OnStore, settings, clock).await
+    }
+
+    async fn open_as(works: Works, settings: &Settings, clock: Arc<Clock>) -> Result<Self, StartError> {
         // Looked at before anything is made, and once: a password may come through a pipe.
         let admin = if Store::is_in(settings.data_dir()) { None } else { first_admin(settings)? };
-        let store = open_store(settings, Arc::clone(&clock)).await?;
+        let store = open_store(works, settings, Arc::clone(&clock)).await?;
         let lifetimes = lifetimes(settings);
         let key_dir = settings.data_dir().join("keys");
-        let keys = match open_keys(settings, &store, &key_dir, lifetimes, &clock).await {
+        let keys = match open_keys(works, settings, &store, &key_dir, lifetimes, &clock).await {
             Ok(keys) => keys,
             Err(error) => return Err(error.leaving(store)),
         };
@@ -164,13 +179,18 @@ impl Server {
             refresh_rotation: settings.refresh_rotation,
             open_doors: settings.dev,
         };
-        let copies = open_copies(settings, store.id(), &clock).await?;
+        let copies = match works {
+            Works::OnStore => open_copies(settings, store.id(), &clock).await?,
+            Works::OnCopy => None,
+        };
         let service = Service::new(
             Parts { store, tokens, key_dir, hashes, throttle, known_networks, copies, clock },
             rules,
         );
         let policy = settings.password_policy();
-        if let Err(error) = ensure_admin(settings, &service, admin).await {
+        if works == Works::OnStore
+            && let Err(error) = ensure_admin(settings, &service, admin).await
+        {
             return Err(error.leaving(service));
         }
         let wanted = u64::from(settings.max_connections.get());
@@ -198,11 +218,32 @@ impl Server {
         settings: &Settings,
         clock: Arc<Clock>,
     ) -> Result<Self, StartError> {
+        Self::open_patiently(Works::OnStore, patience, settings, clock).await
+    }
+
+    /// Like `open_within`, but on a copy of the store: of the store and the keys nothing is changed.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn look_within(
+        patience: Duration,
+        settings: &Settings,
+        clock: Arc<Clock>,
+    ) -> Result<Self, StartError> {
+        Self::open_patiently(Works::OnCopy, patience, settings, clock).await
+    }
+
+    async fn open_patiently(
+        works: Works,
+        patience: Duration,
+        settings: &Settings,
+        clock: Arc<Clock>,
+    ) -> Result<Self, StartError> {
         let began = Instant::now();
         let mut said = false;
         loop {
             let is_served = console::connect(settings.data_dir()).await.is_ok();
-            match Self::open(settings, Arc::clone(&clock)).await {
+            match Self::open_as(works, settings, Arc::clone(&clock)).await {
                 Err(StartError::Store(OpenError::InUse(dir, pid)))
                     if !is_served && began.elapsed() < patience =>
                 {
@@ -382,10 +423,14 @@ fn demand_apart(copies: &Path, data: &Path) -> io::Result<()> {
     Ok(())
 }
 
-async fn open_store(settings: &Settings, clock: Arc<Clock>) -> Result<Store, StartError> {
+async fn open_store(works: Works, settings: &Settings, clock: Arc<Clock>) -> Result<Store, StartError> {
     let dir = settings.data_dir().to_owned();
     let options = store_options(settings);
-    spawn_blocking(move || Store::open(&dir, &options, clock))
+    let open = match works {
+        Works::OnStore => Store::open,
+        Works::OnCopy => Store::look,
+    };
+    spawn_blocking(move || open(&dir, &options, clock))
         .await
         .map_err(|_| StartError::StoreBroken(StoreError::Failed))?
         .map_err(StartError::Store)
@@ -393,6 +438,7 @@ async fn open_store(settings: &Settings, clock: Arc<Clock>) -> Result<Store, Sta
 
 /// The keys that the store remembers; new ones where nobody's session depends on them, or on request.
 async fn open_keys(
+    works: Works,
     settings: &Settings,
     store: &Store,
     dir: &Path,
@@ -401,7 +447,8 @@ async fn open_keys(
 ) -> Result<KeyRing, StartError> {
     let remembered = store.keys().await.map_err(StartError::StoreBroken)?;
     let has_users = store.has_users().await.map_err(StartError::StoreBroken)?;
-    let lost = if settings.replace_keys || !has_users { LostKeys::Replace } else { LostKeys::Refuse };
+    let may_replace = works == Works::OnStore && (settings.replace_keys || !has_users);
+    let lost = if may_replace { LostKeys::Replace } else { LostKeys::Refuse };
     let now = clock.now_or_mark();
     let keys = {
         let dir = dir.to_owned();

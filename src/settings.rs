@@ -241,8 +241,8 @@ pub struct Settings {
     )]
     pub log_format: Format,
 
-    /// Believe the system clock once, though the store has seen a later time
-    #[arg(long)]
+    /// Believe the system clock once, though the store has seen a later time; take the variable away again
+    #[arg(long, env = "GATELET_ACCEPT_CLOCK", value_parser = BoolishValueParser::new())]
     pub accept_clock: bool,
 
     /// Make new keys once in place of lost or damaged ones; tokens made with those are refused

@@ -8,7 +8,7 @@ use clap::Args;
 use super::output::{OutputArgs, demand_file, path_cell, users};
 use super::progress::Progress;
 use super::restore::described;
-use super::{CommandError, WhereNone, finish, say, with_console};
+use super::{Access, CommandError, finish, say, with_console};
 use crate::backup::{Checked, Checker, Flaw, LINE_MAX, NewFile, compressed};
 use crate::exit::Exit;
 use crate::server::min_free;
@@ -81,7 +81,7 @@ fn summary(checked: &Checked) -> String {
 /// Writes the server's backup to `out` and checks it on the way: nothing is called a backup that could not be restored.
 fn download(settings: &Settings, out: &mut impl Write, path: &Path) -> Result<Checked, CommandError> {
     let mut lines = Lines { checker: Checker::new(None), rest: Vec::new(), progress: None };
-    with_console(settings, WhereNone::Refuse, |console| {
+    with_console(settings, Access::Look, |console| {
         console.download("/backup", |part| {
             lines.take(part).map_err(damaged)?;
             out.write_all(part).map_err(|error| CommandError::File(path.to_owned(), error))

@@ -22,10 +22,14 @@ use crate::settings::{Settings, absolute};
 use crate::store::{OpenError, Store, demand_ours};
 use crate::visible::Visible;
 
-/// What to do where there is no store.
+/// What is wanted of a store.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WhereNone {
-    Refuse,
+pub(crate) enum Access {
+    /// To look at it: where no server runs, in a copy, so that nothing of it changes.
+    Look,
+    /// To change it.
+    Change,
+    /// To change it, or make one where there is none.
     Make,
 }
 
@@ -36,7 +40,7 @@ const IN_BETWEEN: Duration = Duration::from_secs(10);
 /// A console that can be asked.
 pub(crate) struct Console<'a> {
     settings: &'a Settings,
-    none: WhereNone,
+    access: Access,
     runtime: Runtime,
     /// Where no server runs: one that serves nobody but us. Never dropped: sled's destructors would write again, and
     /// panic where the disk does not let them.
@@ -46,13 +50,13 @@ pub(crate) struct Console<'a> {
 /// Does `work` with the console of the data directory, and closes what was opened for it.
 pub(crate) fn with_console<T>(
     settings: &Settings,
-    none: WhereNone,
+    access: Access,
     work: impl FnOnce(&mut Console<'_>) -> Result<T, CommandError>,
 ) -> Result<T, CommandError> {
     // Nobody else would keep the audit log's lines of changes that are made here.
     let logging = Logging::start("warn,gatelet::audit=info", &settings.log, settings.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut console = Console { settings, none, runtime, own: None };
+    let mut console = Console { settings, access, runtime, own: None };
     let done = work(&mut console);
     let closed = console.close();
     logging.finish();
@@ -62,12 +66,12 @@ pub(crate) fn with_console<T>(
 /// Asks the console of the data directory one thing.
 pub(crate) fn call<T: DeserializeOwned>(
     settings: &Settings,
-    none: WhereNone,
+    access: Access,
     method: Method,
     path: &str,
     body: Option<&Value>,
 ) -> Result<T, CommandError> {
-    with_console(settings, none, |console| console.ask(method, path, body))
+    with_console(settings, access, |console| console.ask(method, path, body))
 }
 
 impl Console<'_> {
@@ -171,11 +175,15 @@ impl Console<'_> {
         let is_new = !Store::is_in(dir);
         // What is no directory at all, opening calls by its name.
         let is_file = std::fs::metadata(dir).is_ok_and(|there| there.is_file());
-        if self.none == WhereNone::Refuse && is_new && !is_file {
+        if self.access != Access::Make && is_new && !is_file {
             return Err(CommandError::NoStore(absolute(dir)));
         }
         let clock = Arc::new(Clock::system());
-        let opened = self.runtime.block_on(Server::open_within(IN_BETWEEN, self.settings, clock));
+        let opened = if self.access == Access::Look {
+            self.runtime.block_on(Server::look_within(IN_BETWEEN, self.settings, clock))
+        } else {
+            self.runtime.block_on(Server::open_within(IN_BETWEEN, self.settings, clock))
+        };
         self.own = Some(ManuallyDrop::new(Arc::new(opened.map_err(CommandError::Start)?)));
         if is_new {
             say(format_args!("made a new store in {}", absolute(dir).display()));

@@ -11,7 +11,7 @@ use super::console::{Console, not_understood, with_console};
 use super::output::{demand_file, path_cell, users};
 use super::progress::Progress;
 use super::user_files::{COLUMNS, Format};
-use super::{CommandError, WhereNone, finish, print};
+use super::{Access, CommandError, finish, print};
 use crate::durable_file::Draft;
 use crate::exit::Exit;
 use crate::settings::{DataDirArgs, Settings};
@@ -46,7 +46,7 @@ fn export(args: &ExportArgs) -> Result<(), CommandError> {
     }
     let file = file.filter(|path| *path != Path::new("-"));
     file.map_or(Ok(()), demand_file)?;
-    with_console(&settings, WhereNone::Refuse, |console| match file {
+    with_console(&settings, Access::Look, |console| match file {
         None => write_users(console, format, &mut io::stdout().lock()).map(drop),
         Some(path) => {
             let of_file = |error| CommandError::File(path.to_owned(), error);

@@ -16,7 +16,7 @@ use super::console::{Console, not_understood, with_console};
 use super::output::{OutputArgs, Table, cell, path_cell};
 use super::progress::Progress;
 use super::user_files::{Format, Problem, Row, Rows};
-use super::{CommandError, WhereNone, finish};
+use super::{Access, CommandError, finish};
 use crate::exit::Exit;
 use crate::http::console::{MOVED_AT_ONCE, import_body};
 use crate::password::IMPORTED_MAX;
@@ -73,8 +73,8 @@ fn import(args: &ImportArgs, report: &mut Report) -> Result<(), CommandError> {
     let (input, lines) = open(file).map_err(|error| unreadable(&error))?;
     let format = args.format.or_else(|| Format::of_file(file?));
     let mut rows = Rows::read(input, format).map_err(|error| unreadable(&error))?;
-    let none = if args.apply { WhereNone::Make } else { WhereNone::Refuse };
-    with_console(&settings, none, |console| {
+    let access = if args.apply { Access::Make } else { Access::Look };
+    with_console(&settings, access, |console| {
         if io::stderr().is_terminal() {
             // A line of the audit log for each user would bury all else; the report has their number.
             log::set_max_level(log::LevelFilter::Warn.min(log::max_level()));

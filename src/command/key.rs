@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::output::{OutputArgs, Table, pretty};
-use super::{CommandError, WhereNone, call, finish, print};
+use super::{Access, CommandError, call, finish, print};
 use crate::exit::Exit;
 use crate::settings::{DataDirArgs, Settings};
 use crate::visible::Visible;
@@ -110,7 +110,8 @@ fn ask<T: DeserializeOwned>(
     path: &str,
     body: Option<&Value>,
 ) -> Result<T, CommandError> {
-    call(&Settings::from_environment(data)?, WhereNone::Refuse, method, path, body)
+    let access = if method == Method::GET { Access::Look } else { Access::Change };
+    call(&Settings::from_environment(data)?, access, method, path, body)
 }
 
 fn removed(Removed { removed }: &Removed) -> String {

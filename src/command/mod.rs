@@ -31,7 +31,7 @@ use http::StatusCode;
 use crate::exit::Exit;
 use crate::http::console::ConsoleError;
 use crate::server::StartError;
-pub(crate) use console::{WhereNone, call, with_console};
+pub(crate) use console::{Access, call, with_console};
 pub(crate) use output::{print, say};
 
 /// A command that did not do what it was told.

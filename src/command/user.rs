@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::console::{Console, not_understood};
 use super::output::{OutputArgs, Table};
 use super::prompt::unseen;
-use super::{CommandError, WhereNone, finish, print, say, with_console};
+use super::{Access, CommandError, finish, print, say, with_console};
 use crate::exit::Exit;
 use crate::password::Password;
 use crate::settings::{DataDirArgs, Settings};
@@ -174,7 +174,7 @@ fn add(name: String, admin: bool, data: &DataDirArgs, output: OutputArgs) -> Res
     }
     let role = if admin { Role::Admin } else { Role::User };
     let body = json!({ "username": name, "password": *password, "role": role });
-    let user = with_console(&settings, WhereNone::Make, |console| {
+    let user = with_console(&settings, Access::Make, |console| {
         console.ask::<IgnoredAny>(Method::POST, "/user", Some(&body))?;
         Who::Name(name).find(console)
     })?;
@@ -197,7 +197,7 @@ fn list(
 ) -> Result<(), CommandError> {
     let settings = Settings::from_environment(data)?;
     let is_wanted = |user: &&Found| role.is_none_or(|role| user.role == role) && (!disabled || user.disabled);
-    with_console(&settings, WhereNone::Refuse, |console| {
+    with_console(&settings, Access::Look, |console| {
         let mut table = Table::new(["NAME", "ID", "ROLE", "STATE", "CREATED"]);
         let (mut next, mut is_empty) = ("/user".to_owned(), true);
         let mut last = None;
@@ -283,7 +283,7 @@ impl UserArgs {
         act: impl FnOnce(&mut Console<'_>) -> Result<(String, Found), CommandError>,
     ) -> Result<(), CommandError> {
         let settings = Settings::from_environment(&self.data)?;
-        let (said, user) = with_console(&settings, WhereNone::Refuse, |console| {
+        let (said, user) = with_console(&settings, Access::Change, |console| {
             let (said, found) = act(console)?;
             if !self.output.json {
                 return Ok((said, found));

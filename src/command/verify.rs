@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::output::{OutputArgs, Table, users};
 use super::progress::Waiting;
 use super::restore::{OpenBackup, known_keys, signed};
-use super::{CommandError, WhereNone, finish, say, with_console};
+use super::{Access, CommandError, finish, say, with_console};
 use crate::exit::Exit;
 use crate::service::Verdict;
 use crate::settings::{DataDirArgs, Settings, lifetime};
@@ -81,8 +81,7 @@ fn check_store(args: &VerifyArgs) -> Result<Checks, CommandError> {
     let settings = Settings::from_environment(&args.data)?;
     let deadline = args.deadline.unwrap_or_else(|| time_to_inspect(settings.data_dir()));
     let waiting = Waiting::begin("checking");
-    let checked =
-        with_console(&settings, WhereNone::Refuse, |console| console.ask_within(deadline, "/verify"));
+    let checked = with_console(&settings, Access::Look, |console| console.ask_within(deadline, "/verify"));
     drop(waiting);
     match checked {
         // Opening looks at the same things, and stops at the first that is wrong.

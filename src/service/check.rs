@@ -78,11 +78,19 @@ impl Service {
             }
             Err(_) => return Err(Refusal::Internal(Fault::new("reading the store panicked".into()))),
         };
-        Ok(checks(&found, &keys))
+        let clock = match self.clock.now() {
+            Ok(now) => good(now.to_string()),
+            Err(behind) => warning(format!("every login and every token is refused: {behind}")),
+        };
+        Ok(checks(&found, clock, &keys))
     }
 }
 
-fn checks(found: &Findings, (wrong_keys, strange): &(Vec<KeyError>, Vec<String>)) -> Vec<Check> {
+fn checks(
+    found: &Findings,
+    clock: Judged,
+    (wrong_keys, strange): &(Vec<KeyError>, Vec<String>),
+) -> Vec<Check> {
     let check = |check, (verdict, found)| Check { check, verdict, found };
     let mut checks = vec![
         check("marker", marker(found)),
@@ -106,6 +114,8 @@ fn checks(found: &Findings, (wrong_keys, strange): &(Vec<KeyError>, Vec<String>)
         check("key files", key_files(wrong_keys)),
         check("free space", free_space(found)),
         check("directory", directory(found)),
+        check("permissions", permissions(found)),
+        check("clock", clock),
     ]);
     if !strange.is_empty() {
         checks
@@ -132,7 +142,9 @@ fn marker(found: &Findings) -> Judged {
     let id = found.store;
     match &found.marker {
         Ok(Some(marker)) if *marker == id => good(format!("store {id}")),
-        Ok(_) => wrong(format!("the file store-id does not name this store: make it with the one line {id}")),
+        Ok(_) => wrong(format!(
+            "the file store-id does not name this store: if this is the right one, make it with the one line {id}"
+        )),
         Err(why) => wrong(why.clone()),
     }
 }
@@ -216,6 +228,33 @@ fn free_space(found: &Findings) -> Judged {
         return good(text);
     }
     warning(format!("{text}: nothing is written until there is room"))
+}
+
+fn permissions(found: &Findings) -> Judged {
+    let exposed = match &found.readable {
+        Ok(exposed) => exposed,
+        Err(why) => return wrong(why.clone()),
+    };
+    let Some(first) = exposed.first() else {
+        return good("hashes and keys are for their owner alone");
+    };
+    let more = match exposed.len() - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let (path, mode) = (first.path.display(), first.mode);
+    let text = format!(
+        "{path} (mode {mode:04o}){more} can be used by others than the owner: run `chmod -R go=` on the folders store and \
+         keys of the data directory"
+    );
+    if first.is_for_everybody() {
+        return wrong(format!(
+            "{text}; if somebody may have read them, `gatelet key rotate --revoke` makes new keys, and passwords should \
+             be changed"
+        ));
+    }
+    // A group may be meant to, as where a volume is lent by its group.
+    warning(text)
 }
 
 fn directory(found: &Findings) -> Judged {

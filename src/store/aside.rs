@@ -257,11 +257,18 @@ mod tests {
     }
 
     fn content(store: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-        files::all(store)
-            .unwrap()
-            .into_iter()
-            .map(|name| (name.clone(), fs::read(store.join(name)).unwrap()))
-            .collect()
+        let mut content = BTreeMap::new();
+        for folder in [store.to_owned(), store.join("blobs")] {
+            for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                if entry.file_type().unwrap().is_file() {
+                    content.insert(
+                        entry.path().strip_prefix(store).unwrap().to_owned(),
+                        fs::read(entry.path()).unwrap(),
+                    );
+                }
+            }
+        }
+        content
     }
 
     fn survey(store: &Path) -> Survey {

@@ -33,7 +33,7 @@ const BATCH: usize = 512;
 const QUIET: Duration = Duration::from_secs(10);
 
 /// How long it may take to read what the mark of a clean stop is made of: a supervisor waits.
-const MARKING: Duration = Duration::from_millis(700);
+const MARKING: Duration = Duration::from_millis(400);
 
 /// A change: decides and writes, and leaves behind what tells its requester once that is on stable storage.
 /// The error is that of the whole store.
@@ -181,7 +181,7 @@ pub(super) struct Committer {
     pub(super) acknowledged: Acknowledged,
     pub(super) measured: Commits,
     /// Where the mark of a clean stop is left.
-    pub(super) store: PathBuf,
+    pub(super) marked: Option<PathBuf>,
 }
 
 impl Committer {
@@ -221,11 +221,14 @@ impl Committer {
 
     /// Leaves the mark of a clean stop, if that does not take long. Without it the next start makes sure by itself.
     fn leave_mark(&self) {
-        let marked =
-            Survey::take(&self.store, Extent::Replayed(Instant::now() + MARKING)).and_then(|survey| {
-                let closed = self.ledger.closed(&survey);
-                closed.write(&self.store).map_err(|error| OpenError::Io(self.store.clone(), error))
-            });
+        let Some(store) = &self.marked else {
+            return;
+        };
+        let until = Instant::now() + MARKING;
+        let marked = Survey::take(store, Extent::Replayed(until)).and_then(|survey| {
+            let written = self.ledger.closed(&survey).write(store);
+            written.map_err(|error| OpenError::Io(store.clone(), error))
+        });
         if let Err(error) = marked {
             log::info!(
                 "the store was closed without a mark, and the next start takes a little longer: {error}"

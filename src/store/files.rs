@@ -5,10 +5,10 @@
 //! with every error told. That also warms the cache from which sled reads.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::time::Instant;
 
 use rustix::fs::OFlags;
@@ -221,7 +221,36 @@ pub(super) fn from_line<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T
     Ok(read())
 }
 
-/// Everything below the store's folder that sled goes by, named; for copies.
-pub(super) fn all(store: &Path) -> Result<Vec<PathBuf>, OpenError> {
-    Ok(names(store)?.into_iter().chain([LOG.to_owned()]).map(PathBuf::from).collect())
+/// Copies a folder with all that is in it. An error names the file that it is about.
+pub(super) fn copy(from: &Path, to: &Path) -> Result<(), OpenError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |error| OpenError::Io(path, error)
+    };
+    DirBuilder::new().mode(0o700).create(to).map_err(io(to))?;
+    for entry in fs::read_dir(from).map_err(io(from))? {
+        let entry = entry.map_err(io(from))?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if fs::metadata(&from).map_err(io(&from))?.is_dir() {
+            copy(&from, &to)?;
+            continue;
+        }
+        let source = open(&from).map_err(io(&from))?;
+        let length = source.metadata().map_err(io(&from))?.len();
+        let target =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&to).map_err(io(&to))?;
+        let mut bytes = vec![0; SEGMENT];
+        let mut at = 0;
+        while at < length {
+            let piece = &mut bytes[..usize::try_from(length - at).unwrap_or(SEGMENT).min(SEGMENT)];
+            read_exact_at(&source, piece, at).map_err(io(&from))?;
+            // What is zero stays a hole: a copy of a copy that was made in part is not longer.
+            if piece.iter().any(|&byte| byte != 0) {
+                target.write_all_at(piece, at).map_err(io(&to))?;
+            }
+            at += piece.len() as u64;
+        }
+        target.set_len(length).map_err(io(&to))?;
+    }
+    Ok(())
 }

@@ -16,7 +16,7 @@ use super::record;
 use super::seal::{Acknowledged, digest};
 use super::snapshot::{Snapshot, SnapshotError};
 use super::space::Space;
-use super::{FileId, Store, StoreError};
+use super::{Exposed, FileId, Store, StoreError, exposure};
 use crate::clock::Timestamp;
 use crate::password::PasswordHash;
 use crate::session::SessionId;
@@ -77,6 +77,8 @@ pub struct Findings {
     pub min_free: u64,
     /// The data directory, where others than its owner may write to it.
     pub exposed: Option<PathBuf>,
+    /// What holds hashes or keys and is open to more than its owner.
+    pub readable: Look<Vec<Exposed>>,
 }
 
 /// How long an inspection of the store in `dir` may take before something must be wrong.
@@ -140,6 +142,7 @@ impl Inspection {
             free: space.free().map_err(|error| unseen(dir, &error)),
             min_free: space.least(),
             exposed: (mode & 0o022 != 0).then(|| dir.to_owned()),
+            readable: readable(dir),
         };
         let (mut by_user, mut by_name) = (0_u64, 0_u64);
         loop {
@@ -210,6 +213,14 @@ fn user(key: &IVec, value: &IVec) -> Result<(u64, PasswordHash), StoreError> {
 
 fn session(key: &IVec) -> Option<SessionId> {
     (**key).try_into().ok().map(SessionId::from_bytes)
+}
+
+/// What holds hashes or keys and is open to others. A key file that everybody may read is found where keys are checked.
+fn readable(dir: &Path) -> Look<Vec<Exposed>> {
+    let keys = dir.join("keys");
+    let mut found = exposure::exposed(dir, &["store", "keys"]).map_err(|error| unseen(dir, &error))?;
+    found.retain(|exposed| !exposed.is_for_everybody() || exposed.path.parent() != Some(&*keys));
+    Ok(found)
 }
 
 /// Whether that file is at `path`.

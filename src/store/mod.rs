@@ -8,15 +8,17 @@
 //!
 //! Reads run on the calling task: a point read takes microseconds. Writes go to the committer's thread.
 
-mod authority;
 mod aside;
+mod authority;
 mod changes;
 mod clock_mark;
 mod closed;
 mod commit;
+mod exposure;
 mod files;
 mod inspect;
 mod ledger;
+mod look;
 mod open;
 mod open_error;
 mod record;
@@ -26,7 +28,7 @@ mod snapshot;
 mod space;
 
 use std::fmt;
-use std::fs::Metadata;
+use std::fs::{self, Metadata};
 use std::ops::Bound;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -51,10 +53,11 @@ use authority::Need;
 pub use authority::{Authority, ChangeError, Denied};
 use clock_mark::Forgotten;
 use commit::{Committer, Order, Progress};
+pub use exposure::Exposed;
 pub use inspect::{Findings, Inspection, Look, Records, time_to_inspect};
 use ledger::{Ledger, Stop, Trees};
-use open::Engine;
 pub(crate) use open::demand_ours;
+use open::{Engine, Opened};
 pub use open_error::OpenError;
 pub use restore::{Filling, Restoration};
 pub use snapshot::{Abandon, Snapshot, SnapshotError};
@@ -262,14 +265,37 @@ impl Store {
     /// # Errors
     /// [`OpenError`], whose text tells the operator what to do.
     pub fn open(dir: &Path, options: &StoreOptions, clock: Arc<Clock>) -> Result<Self, OpenError> {
-        let mut space = Space::new(dir, options.min_free);
+        let space = Space::new(dir, options.min_free);
         let opened = open::open(dir, options, &space)?;
+        Self::begin(opened, space, Some(dir.join("store")), options, clock)
+    }
+
+    /// Opens a copy of the store in `dir`, of which nothing is changed. Changes of the copy are gone when the process
+    /// ends.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn look(dir: &Path, options: &StoreOptions, clock: Arc<Clock>) -> Result<Self, OpenError> {
+        let (opened, space) = look::look(dir, options)?;
+        Self::begin(opened, space, None, options, clock)
+    }
+
+    /// `marked`: where the mark of a clean stop is left.
+    fn begin(
+        opened: Opened,
+        mut space: Space,
+        marked: Option<PathBuf>,
+        options: &StoreOptions,
+        clock: Arc<Clock>,
+    ) -> Result<Self, OpenError> {
+        let dir = opened.dir.as_path();
         let progress = Arc::new(Progress::new());
         let resumed = opened.resume_clock(&clock, options.accept_clock)?;
         // Said at the start rather than at the first write.
         let _ = space.check();
 
-        let log = opened.log.metadata().map_err(|error| OpenError::Io(dir.to_owned(), error))?;
+        let log =
+            fs::metadata(&opened.log_path).map_err(|error| OpenError::Io(opened.log_path.clone(), error))?;
         let (queue, orders) = mpsc::channel();
         let Engine { config, db, trees, id, seal, found } = opened.engine;
         let ledger =
@@ -283,7 +309,7 @@ impl Store {
             ledger,
             acknowledged: opened.acknowledged,
             measured: commits.clone(),
-            store: dir.join("store"),
+            marked,
         };
         let committer = spawn(committer, orders).map_err(|error| OpenError::Io(dir.to_owned(), error))?;
         Ok(Self {

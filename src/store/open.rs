@@ -31,14 +31,14 @@ use uuid::Uuid;
 use super::aside::Scope;
 use super::changes::user_id;
 use super::closed::Closed;
-use super::files::{Extent, Survey};
+use super::files::{Extent, LOG, Survey};
 use super::ledger::{Edits, Found, In, Trees};
 use super::open_error::{OpenError, is_full};
 use super::record;
 use super::restore::RESTORING;
 use super::seal::{Acknowledged, Seal};
 use super::space::Space;
-use super::{StoreOptions, aside, meta};
+use super::{StoreOptions, aside, exposure, look, meta};
 use crate::durable_file;
 use crate::key::KeyRecord;
 use crate::random;
@@ -76,6 +76,8 @@ pub(super) struct Opened {
     pub(super) log: File,
     pub(super) lock: File,
     pub(super) dir: PathBuf,
+    /// Where a start looks for sled's log.
+    pub(super) log_path: PathBuf,
 }
 
 pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<Opened, OpenError> {
@@ -93,10 +95,11 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
         return Err(OpenError::HalfRestored(dir.into()));
     }
     warn_if_others_can_write(dir);
+    exposure::warn(dir);
     space.make_room().map_err(|error| OpenError::Io(dir.into(), error))?;
 
     let marker = read_marker(dir)?;
-    let log_path = store.join("db");
+    let log_path = store.join(LOG);
     let complete = exists(&log_path)?;
     match (&marker, complete) {
         (Some(_), false) => return Err(OpenError::Vanished(store)),
@@ -120,6 +123,9 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
             commits.display()
         );
     }
+    if let Err(error) = look::clear(dir) {
+        log::warn!("the copy of a command that was killed cannot be removed from {}: {error}", dir.display());
+    }
     let changes = noted.unwrap_or(0);
     let broken = |error| OpenError::Io(store.clone(), error);
     if aside::put_back(&store, changes).map_err(broken)? {
@@ -130,27 +136,31 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
     let expected = Expected { marker, changes };
     let (path, whole) = (store.clone(), options.clone());
     let patience = DEADLINE + time_to_read(&store);
-    let opened = within_deadline(&store, patience, move || {
-        let engine = open_whole(&path, &whole, expected)?;
-        match closed {
-            Some((closed, survey))
-                if closed != Closed::new(engine.id, engine.seal, &engine.found, &survey) =>
-            {
-                Err(OpenError::Damaged(path, "it is not what it was when it was closed".into()))
-            }
-            _ => Ok(engine),
-        }
-    });
+    let opened =
+        within_deadline(&store, patience, move || open_whole(&path, &path, &whole, expected, closed));
     let engine = opened.inspect_err(|_| undo(&store, &log_path, changes))?;
-    // Before the first change: what is older than that must never come back.
-    aside::forget(&store).and_then(|()| Closed::remove(&store)).map_err(broken)?;
-    let acknowledged = Acknowledged::open(&commits).map_err(|error| OpenError::Io(commits, error))?;
-    if marker.is_none() {
-        complete_first_start(dir, &store, &engine)?;
+    match take_over(dir, &store, &engine) {
+        Ok((acknowledged, log)) => Ok(Opened { engine, acknowledged, log, lock, dir: dir.into(), log_path }),
+        Err(error) => {
+            std::mem::forget(engine); // its destructors would write again, and panic where the disk does not let them
+            Err(error)
+        }
     }
-    let log =
-        OpenOptions::new().write(true).open(&log_path).map_err(|error| OpenError::Io(log_path, error))?;
-    Ok(Opened { engine, acknowledged, log, lock, dir: dir.into() })
+}
+
+/// What has to be done beside a store that is whole before its first change. Answers the file of the number of changes,
+/// and sled's log a second time.
+fn take_over(dir: &Path, store: &Path, engine: &Engine) -> Result<(Acknowledged, File), OpenError> {
+    // What is older than the first change must never come back.
+    let forgotten = aside::forget(store).and_then(|()| Closed::remove(store));
+    forgotten.map_err(|error| OpenError::Io(store.into(), error))?;
+    let (commits, log) = (dir.join("commits"), store.join(LOG));
+    let acknowledged = Acknowledged::open(&commits).map_err(|error| OpenError::Io(commits, error))?;
+    if read_marker(dir)?.is_none() {
+        complete_first_start(dir, store, engine)?;
+    }
+    let log = OpenOptions::new().write(true).open(&log).map_err(|error| OpenError::Io(log, error))?;
+    Ok((acknowledged, log))
 }
 
 /// Reads all of the store's files, and sets aside what sled may overwrite. Answers the mark of a clean stop and what was
@@ -207,9 +217,9 @@ fn undo(store: &Path, log: &Path, changes: u64) {
 
 /// What the files beside the store say about it.
 #[derive(Clone, Copy)]
-struct Expected {
-    marker: Option<Uuid>,
-    changes: u64,
+pub(super) struct Expected {
+    pub(super) marker: Option<Uuid>,
+    pub(super) changes: u64,
 }
 
 pub(super) fn create_data_dir(dir: &Path) -> Result<(), OpenError> {
@@ -223,6 +233,10 @@ pub(super) fn create_data_dir(dir: &Path) -> Result<(), OpenError> {
     for level in missing.into_iter().rev() {
         durable_file::create_dir(level).map_err(|error| OpenError::Io(level.into(), error))?;
     }
+    demand_dir(dir)
+}
+
+pub(super) fn demand_dir(dir: &Path) -> Result<(), OpenError> {
     let there = fs::metadata(dir).map_err(|error| OpenError::Io(dir.into(), error))?;
     if there.is_dir() { Ok(()) } else { Err(OpenError::Io(dir.into(), io::ErrorKind::NotADirectory.into())) }
 }
@@ -348,7 +362,7 @@ pub(super) fn make<E: From<OpenError>>(
 
 /// Waits until sled has let go of its log: a thread of its own may hold it for a moment after the last handle is
 /// gone. Nobody else can: the directory is locked.
-fn wait_until_released(log: &Path, patience: Duration) -> io::Result<()> {
+pub(super) fn wait_until_released(log: &Path, patience: Duration) -> io::Result<()> {
     let log = File::open(log)?;
     let begun = std::time::Instant::now();
     loop {
@@ -408,12 +422,12 @@ fn open_sled(path: &Path, options: &StoreOptions) -> Result<(sled::Config, sled:
 
 /// What reading all of a store may take on a slow disk.
 pub(super) fn time_to_read(store: &Path) -> Duration {
-    let log_bytes = fs::metadata(store.join("db")).map_or(0, |meta| meta.len());
+    let log_bytes = fs::metadata(store.join(LOG)).map_or(0, |meta| meta.len());
     Duration::from_secs(log_bytes / BYTES_PER_SECOND)
 }
 
 /// Does `work`, which opens sled, on a thread of its own: a damaged log may panic or never come back.
-fn within_deadline<T: Send + 'static>(
+pub(super) fn within_deadline<T: Send + 'static>(
     store: &Path,
     deadline: Duration,
     work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
@@ -431,15 +445,22 @@ fn within_deadline<T: Send + 'static>(
     wait.recv_timeout(deadline).unwrap_or_else(|_| Err(OpenError::TimedOut(store.into())))
 }
 
-/// Opens sled and makes sure that it is the store that belongs here, and that nothing is missing from it.
-fn open_whole(store: &Path, options: &StoreOptions, expected: Expected) -> Result<Engine, OpenError> {
+/// Opens sled on the files in `path` and makes sure that it is the store that belongs at `store`, that nothing is missing
+/// from it, and that it holds what it held when it was `closed`, if it was.
+pub(super) fn open_whole(
+    path: &Path,
+    store: &Path,
+    options: &StoreOptions,
+    expected: Expected,
+    closed: Option<(Closed, Survey)>,
+) -> Result<Engine, OpenError> {
     let broken = |error| OpenError::from_sled(store, error);
     let damaged = |what: &str| OpenError::Damaged(store.into(), what.into());
     // A snapshot may be made of what a killed process has written and nobody has synced.
-    File::open(store.join("db"))
+    File::open(path.join(LOG))
         .and_then(|log| log.sync_all())
         .map_err(|error| OpenError::Io(store.into(), error))?;
-    let (config, db, trees) = open_sled(store, options).map_err(broken)?;
+    let (config, db, trees) = open_sled(path, options).map_err(broken)?;
     let outdated = match trees.meta.get(meta::FORMAT).map_err(broken)? {
         Some(format) if *format == *FORMAT => false,
         Some(format) if *format == [1] => true,
@@ -455,10 +476,7 @@ fn open_whole(store: &Path, options: &StoreOptions, expected: Expected) -> Resul
     let mut seal =
         seal.and_then(|bytes| Seal::from_bytes(&bytes)).ok_or_else(|| damaged("its seal is missing"))?;
     if seal.changes < expected.changes {
-        let lost = expected.changes - seal.changes;
-        return Err(damaged(&format!(
-            "its last {lost} changes are missing; if an older copy was put there on purpose, remove the file commits"
-        )));
+        return Err(OpenError::Behind(store.into(), expected.changes - seal.changes));
     }
     let mut found = Found::default();
     let mut unreadable = 0_u64;
@@ -484,6 +502,11 @@ fn open_whole(store: &Path, options: &StoreOptions, expected: Expected) -> Resul
     }
     if unreadable > 0 {
         return Err(damaged(&format!("{unreadable} of its users cannot be read")));
+    }
+    if let Some((closed, survey)) = closed
+        && closed != Closed::new(id, seal, &found, &survey)
+    {
+        return Err(damaged("it does not hold what it held when it was closed"));
     }
     if outdated {
         seal = upgrade(store, &trees, seal)?;

@@ -19,6 +19,8 @@ pub enum OpenError {
     Io(PathBuf, io::Error),
     /// The store's files do not make sense.
     Damaged(PathBuf, String),
+    /// So many changes that were acknowledged are missing at the store's end.
+    Behind(PathBuf, u64),
     /// Opening did not end.
     TimedOut(PathBuf),
     /// There has been a store here, but its files are gone.
@@ -35,12 +37,15 @@ pub enum OpenError {
     HalfRestored(PathBuf),
     /// A backup has been restored into the directory, and the disk did not confirm the very last step.
     Unconfirmed(PathBuf, io::Error),
+    /// There is no place of so many bytes for a copy to look at.
+    NoScratch(PathBuf, u64, io::Error),
 }
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const NEXT: &str = "restore the data directory from a backup (`gatelet restore`, into an empty directory), or \
-                            give --data-dir an empty directory to begin anew";
+        const NEXT: &str = "copy the data directory to another disk before anything else; then restore the data directory \
+                            from a backup (`gatelet restore`, into an empty directory), or give --data-dir an empty \
+                            directory to begin anew";
         match self {
             Self::InUse(dir, pid) => write!(
                 f,
@@ -77,9 +82,16 @@ impl fmt::Display for OpenError {
             Self::Damaged(path, what) => {
                 write!(f, "the store in {} is damaged ({what}): {NEXT}", path.display())
             }
+            Self::Behind(path, lost) => write!(
+                f,
+                "the store in {} is damaged (its last {lost} changes are missing): {NEXT}. Only where an older copy was \
+                 put there on purpose: without the file commits it starts, and these changes are given up for good",
+                path.display()
+            ),
             Self::TimedOut(path) => write!(
                 f,
-                "the store in {} did not open in time, which points to damage: {NEXT}",
+                "the store in {} did not open in time: the disk is slow or does not answer, or the store is damaged: look \
+                 for the cause in the system's log (`dmesg`) and start again; if it stays so, {NEXT}",
                 path.display()
             ),
             Self::Vanished(path) => write!(
@@ -96,7 +108,7 @@ impl fmt::Display for OpenError {
             Self::Unmarked(path, Some(id)) => write!(
                 f,
                 "there is no file store-id beside the store {}, so it may have come from elsewhere: restore that \
-                 file, or, if this is the right store, make it with the one line {id}",
+                 file; only if you know that this is the right store, make it with the one line {id}",
                 path.display()
             ),
             Self::Unmarked(path, None) => write!(
@@ -122,6 +134,13 @@ impl fmt::Display for OpenError {
                  ({error}): look for the cause in the system's log (`dmesg`), run `gatelet verify`, and start the server; \
                  if that asks for another `gatelet restore`, run it",
                 path.display()
+            ),
+            Self::NoScratch(folder, bytes, error) => write!(
+                f,
+                "a stopped store is looked at in a copy, and there is no room for one in the data directory nor in {} \
+                 ({error}): set TMPDIR to a directory of this user's with {} MiB to spare",
+                folder.display(),
+                bytes.div_ceil(1 << 20)
             ),
             Self::HalfRestored(path) => write!(
                 f,

@@ -26,6 +26,7 @@ pub(super) struct Space {
     dir: PathBuf,
     min_free: u64,
     low: bool,
+    keeps_ballast: bool,
 }
 
 /// Too little space is free to write.
@@ -35,7 +36,12 @@ pub(super) struct SpaceLow;
 impl Space {
     /// `min_free`: the bytes below which nothing is written any more.
     pub(super) fn new(dir: &Path, min_free: u64) -> Self {
-        Self { dir: dir.to_owned(), min_free, low: false }
+        Self { dir: dir.to_owned(), min_free, low: false, keeps_ballast: true }
+    }
+
+    /// The file system where something temporary lies: nothing is reserved there.
+    pub(super) fn without_ballast(dir: &Path) -> Self {
+        Self { keeps_ballast: false, ..Self::new(dir, 0) }
     }
 
     fn ballast(&self) -> PathBuf {
@@ -49,7 +55,7 @@ impl Space {
 
     /// What cannot be looked at may be there: it is not taken up a second time.
     fn is_ballast_missing(&self) -> bool {
-        self.ballast().try_exists().is_ok_and(|is_there| !is_there)
+        self.keeps_ballast && self.ballast().try_exists().is_ok_and(|is_there| !is_there)
     }
 
     /// Bytes that must be free for anything to be written, room for the ballast included.

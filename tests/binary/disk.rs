@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::backup_command::{backup, fails, restore, succeeds};
 use crate::support::fill::filled;
-use crate::support::{Process, Reply, credentials, mounts, serve, temporary};
+use crate::support::{Process, Reply, credentials, gatelet, mounts, serve, temporary};
 use crate::{PASSWORD, does_not_start, get, log_in, post, refused, register, run, stop_well, try_register};
 
 /// More than any disk has free, in MiB.
@@ -251,6 +251,31 @@ fn a_read_only_disk_is_named() {
     disk.mount(&["-o", "remount,ro"]);
     let text = does_not_start(&disk.data(), 73);
     assert!(text.contains(disk.data().to_str().unwrap()) && text.contains("Read-only"), "{text}");
+}
+
+#[test]
+#[ignore = "needs root: mounts a tmpfs"]
+fn users_are_rescued_from_a_disk_that_has_gone_read_only() {
+    let (disk, out) = (Disk::new("64m"), temporary());
+    let server = Process::start(&disk.data(), &[]);
+    register(&server, "anna");
+    server.kill();
+    disk.mount(&["-o", "remount,ro"]);
+    let backup = out.path().join("backup");
+    for command in
+        [gatelet().arg("verify"), gatelet().args(["user", "list"]), gatelet().arg("backup").arg(&backup)]
+    {
+        let output = run(command.arg("--data-dir").arg(disk.data()).env("TMPDIR", out.path()));
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    let restored = out.path().join("restored");
+    let output = run(gatelet().arg("restore").arg(&backup).arg("--data-dir").arg(&restored));
+    assert!(output.status.success(), "{output:?}");
+    let server = Process::start(&restored, &[]);
+    log_in(&server, "anna");
+    stop_well(server);
+    let left = fs::read_dir(out.path()).unwrap().count();
+    assert_eq!(left, 2, "the copies are gone");
 }
 
 #[test]

@@ -104,7 +104,6 @@ fn unknown_variables_are_refused_unless_they_are_somebody_elses() {
     for (name, value) in [
         ("GATELET_ACESS_TTL", "1"),
         ("GATELET_REPLACE_KEYS", "1"),
-        ("GATELET_ACCEPT_CLOCK", "1"),
         ("GATELET_LISTEN_FILE", "1"),
         // As in the names of a service's variables, but not in their values.
         ("GATELET_PORT", "5000"),

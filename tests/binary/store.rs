@@ -1,14 +1,17 @@
 //! A store that is damaged, gone, or not the one that belongs here.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{FileExt, symlink};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
+use std::sync::Arc;
 
+use gatelet::clock::{Clock, Timestamp};
+use gatelet::store::{Store, StoreOptions};
 use tempfile::TempDir;
 
-use crate::support::{Process, Tokens, log_file, serve, temporary};
+use crate::support::{Process, Tokens, gatelet, log_file, serve, temporary};
 use crate::{does_not_start, get, log_in, post, refused, register, run, stop_well};
 
 const USERS: usize = 40;
@@ -322,9 +325,137 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         let path = entry.unwrap().path();
         if path.is_dir() {
             files.append(&mut self::files(&path));
-        } else {
+        } else if path.is_file() {
             files.insert(path.clone(), fs::read(&path).unwrap());
         }
     }
     files
+}
+
+/// All that lies in the data directory, but for the lock, in which a process writes its id.
+fn everything(data: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = files(data);
+    all.remove(&data.join("lock"));
+    all
+}
+
+/// The commands that only look at a store, and what each exits with.
+fn look(data: &Path, code: i32) {
+    let out = temporary();
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    for args in [
+        &["verify"][..],
+        &["user", "list"],
+        &["key", "list"],
+        &["key", "export", "--public"],
+        &["export", "-"],
+        &["backup", &path(&out.path().join("backup"))],
+    ] {
+        let output = run(gatelet().args(args).arg("--data-dir").arg(data));
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {output:?}");
+    }
+}
+
+#[test]
+fn a_command_that_only_looks_at_a_stopped_store_changes_no_byte_of_it() {
+    let data = Data::new();
+    look_at(&data);
+    let server = Process::start(data.path(), &[]);
+    register(&server, "latecomer");
+    server.kill();
+    look_at(&data);
+    let server = Process::start(data.path(), &[]);
+    data.assert_whole(&server);
+    log_in(&server, "latecomer");
+    stop_well(server);
+}
+
+fn look_at(data: &Data) {
+    let before = everything(data.path());
+    look(data.path(), 0);
+    assert!(everything(data.path()) == before);
+}
+
+#[test]
+fn a_diagnosis_of_a_damaged_store_changes_no_byte_of_it_either() {
+    let data = Data::new();
+    let log = OpenOptions::new().read(true).write(true).open(log_file(data.path())).unwrap();
+    let used = used(&log_file(data.path())) as u64;
+    log.write_all_at(&[0xff; 64], used - 4000).unwrap();
+    let before = everything(data.path());
+    look(data.path(), 65);
+    assert!(everything(data.path()) == before);
+    does_not_start(data.path(), 65);
+    let (mut after, mut before) = (everything(data.path()), before);
+    for all in [&mut after, &mut before] {
+        all.remove(&data.path().join("ballast"));
+    }
+    assert!(after == before, "a refused start");
+}
+
+#[test]
+fn what_others_may_read_is_told_at_the_start_and_by_verify() {
+    let data = Data::new();
+    let verify = || run(gatelet().args(["verify", "--data-dir"]).arg(data.path()));
+    let found = |output: &Output| {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().find(|line| line.starts_with("permissions")).unwrap().to_owned()
+    };
+    assert_eq!(verify().status.code(), Some(0), "{:?}", verify());
+    let chmod = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    let store = data.path().join("store");
+    for (path, open, private) in [(log_file(data.path()), 0o644, 0o600), (store.clone(), 0o755, 0o700)] {
+        chmod(&path, open);
+        let output = verify();
+        assert_eq!(output.status.code(), Some(65), "{output:?}");
+        assert!(found(&output).contains(path.to_str().unwrap()), "{output:?}");
+        let log = stop_well(Process::start(data.path(), &[]));
+        assert!(log.contains("chmod -R go=") && log.contains(path.to_str().unwrap()), "{log}");
+        chmod(&path, private);
+    }
+    let key = fs::read_dir(data.path().join("keys")).unwrap().next().unwrap().unwrap().path();
+    chmod(&key, 0o640);
+    let output = verify();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(found(&output).contains("mode 0640"), "{output:?}");
+    chmod(&key, 0o600);
+    let log = stop_well(Process::start(data.path(), &[]));
+    assert!(!log.contains("chmod"), "{log}");
+}
+
+#[test]
+fn a_start_after_a_clean_stop_finds_the_store_as_it_was_closed() {
+    let data = Data::new();
+    let mark = data.path().join("store/closed");
+    assert!(mark.exists());
+    let server = Process::start(data.path(), &[]);
+    assert!(!mark.exists() && !data.path().join("store/aside").exists());
+    let log = stop_well(server);
+    assert!(!log.contains("not closed properly"), "{log}");
+    Process::start(data.path(), &[]).kill();
+    let log = stop_well(Process::start(data.path(), &[]));
+    assert!(log.contains("not closed properly"), "{log}");
+}
+
+#[test]
+fn verify_says_that_the_clock_ran_ahead_and_a_variable_accepts_the_right_one() {
+    let data = Data::new();
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077)); // as the executable has it
+    let options = StoreOptions { cache: 1 << 20, min_free: 0, accept_clock: false };
+    let ahead = Arc::new(Clock::manual(Timestamp::from_unix_secs(4_000_000_000)));
+    let store = Store::open(data.path(), &options, ahead).unwrap();
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(store.keep_time()).unwrap();
+    store.close().unwrap();
+    drop(store);
+
+    let output = run(gatelet().args(["verify", "--data-dir"]).arg(data.path()));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let clock = text.lines().find(|line| line.starts_with("clock")).unwrap();
+    assert!(clock.contains("warning") && clock.contains("GATELET_ACCEPT_CLOCK"), "{clock}");
+
+    let server = Process::spawn(serve(data.path(), &[]).env("GATELET_ACCEPT_CLOCK", "1")).unwrap();
+    log_in(&server, "user 2");
+    stop_well(server);
+    assert_eq!(run(gatelet().args(["verify", "--data-dir"]).arg(data.path())).status.code(), Some(0));
 }

@@ -25,6 +25,30 @@ fn a_first_start_may_be_killed_at_any_moment() {
 }
 
 #[test]
+fn a_start_after_a_kill_may_be_killed_at_any_moment() {
+    let dir = temporary();
+    let mut random = Random::begin("start after a kill, killed");
+    let process = Process::start(dir.path(), &[]);
+    for user in 0..50 {
+        let user = credentials(&format!("user {user}"), "correct horse");
+        assert_eq!(process.client().post("/register", &user).status, 201);
+    }
+    process.kill();
+    for _ in 0..ROUNDS {
+        let mut child = serve(dir.path(), &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        thread::sleep(moment(&mut random));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let process = Process::start(dir.path(), &[]);
+    for user in 0..50 {
+        let user = credentials(&format!("user {user}"), "correct horse");
+        assert_eq!(process.client().post("/login", &user).status, 200);
+    }
+    assert!(!dir.path().join("store/aside").exists());
+}
+
+#[test]
 #[ignore = "needs root: mounts a loop device"]
 fn the_power_may_go_at_any_moment_of_a_first_start() {
     let disk = Disk::make();

@@ -1,0 +1,130 @@
+//! A stopped store looked at: sled opens a copy, and every byte of the store stays as it is.
+//!
+//! Opening writes, and on a failing disk or a damaged log it destroys. A command that only looks has no business doing
+//! that; on a disk that is mounted read-only it could not.
+
+use std::env;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::files::{Extent, LOG, Survey};
+use super::open::{
+    DEADLINE, Expected, Opened, demand_dir, demand_ours, exists, lock, open_whole, read_marker, time_to_read,
+    wait_until_released, within_deadline,
+};
+use super::open_error::OpenError;
+use super::restore::RESTORING;
+use super::seal::Acknowledged;
+use super::space::{self, Space};
+use super::{StoreOptions, aside, files};
+use crate::random;
+
+/// What the names of copies in a data directory begin with.
+const LOOK: &str = "look.";
+
+/// A copy's folder. Removed when dropped; sled needs it only while it opens.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Opens a copy of the store in `dir`. What is written to it is gone when the process ends.
+pub(super) fn look(dir: &Path, options: &StoreOptions) -> Result<(Opened, Space), OpenError> {
+    demand_dir(dir)?;
+    demand_ours(dir)?;
+    let lock = lock_to_look(dir)?;
+    if exists(&dir.join(RESTORING))? {
+        return Err(OpenError::HalfRestored(dir.into()));
+    }
+    let (store, marker) = (dir.join("store"), read_marker(dir)?);
+    let log_path = store.join(LOG);
+    if !exists(&log_path)? {
+        return Err(OpenError::Vanished(store));
+    }
+    let released = wait_until_released(&log_path, DEADLINE);
+    released.map_err(|error| OpenError::Io(log_path.clone(), error))?;
+    let commits = dir.join("commits");
+    let changes = Acknowledged::read(&commits).map_err(|error| OpenError::Io(commits, error))?.unwrap_or(0);
+
+    let (path, read) = (store.clone(), time_to_read(&store));
+    let survey = within_deadline(&store, DEADLINE + read, move || Survey::take(&path, Extent::All))?;
+    let bytes = survey.log_length + survey.files.values().map(|sum| sum.length).sum::<u64>();
+    let scratch = scratch(dir, bytes.saturating_mul(2), options.min_free)?;
+    let copy = scratch.0.join("store");
+    let (from, to) = (store.clone(), copy.clone());
+    within_deadline(&store, DEADLINE + read * COPYING, move || {
+        files::copy(&from, &to)?;
+        // Of a start that was cut short.
+        aside::put_back(&to, changes).map_err(|error| OpenError::Io(to, error))?;
+        Ok(())
+    })?;
+    let (path, of, options) = (copy.clone(), store.clone(), options.clone());
+    let expected = Expected { marker, changes };
+    let opened =
+        within_deadline(&store, DEADLINE + read, move || open_whole(&path, &of, &options, expected, None));
+    let engine = opened?;
+    if marker.is_none() && engine.found.users > 0 {
+        return Err(OpenError::Unmarked(store, Some(engine.id)));
+    }
+    let io = |error| OpenError::Io(scratch.0.clone(), error);
+    let acknowledged = Acknowledged::open(&scratch.0.join("commits")).map_err(io)?;
+    let log = File::options().write(true).open(copy.join(LOG)).map_err(io)?;
+    let space = Space::without_ballast(scratch.0.parent().unwrap_or(dir));
+    Ok((Opened { engine, acknowledged, log, lock, dir: dir.into(), log_path }, space))
+}
+
+/// How much longer than reading a store copying it may take.
+const COPYING: u32 = 8;
+
+/// Keeps others out. On a disk that is mounted read-only there are none, and only a lock of our own can be seen.
+fn lock_to_look(dir: &Path) -> Result<File, OpenError> {
+    match lock(dir) {
+        Err(OpenError::Io(path, error)) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            File::open(dir).map_err(|_| OpenError::Io(path, error))
+        }
+        Err(OpenError::Io(path, error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            File::open(dir).map_err(|_| OpenError::Io(path, error))
+        }
+        locked => locked,
+    }
+}
+
+/// A folder with so much room: in the data directory, where that takes nothing that the server needs, or where
+/// temporary files go.
+fn scratch(dir: &Path, bytes: u64, min_free: u64) -> Result<Scratch, OpenError> {
+    let least = bytes.saturating_add(min_free).saturating_add(space::BALLAST);
+    if space::free(dir).is_ok_and(|free| free >= least)
+        && let Ok(scratch) = make(dir)
+    {
+        return Ok(scratch);
+    }
+    let folder = env::temp_dir();
+    let io = |error| OpenError::NoScratch(folder.clone(), bytes, error);
+    if space::free(&folder).map_err(io)? < bytes {
+        return Err(io(io::ErrorKind::StorageFull.into()));
+    }
+    make(&folder).map_err(io)
+}
+
+fn make(folder: &Path) -> io::Result<Scratch> {
+    let number = u64::from_be_bytes(random::bytes().map_err(|error| io::Error::other(error.to_string()))?);
+    let path = folder.join(format!("{LOOK}{number:016x}"));
+    DirBuilder::new().mode(0o700).create(&path)?;
+    Ok(Scratch(path))
+}
+
+/// Removes copies of commands that were killed. Only for whoever holds the lock.
+pub(super) fn clear(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(LOOK) && entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
