@@ -377,7 +377,7 @@ mod tests {
                 }
             }
             while running.len() < SLOTS as usize
-                && let Some(ticket) = queue.take(SLOTS - running.len() as u32, now)
+                && let Some(ticket) = queue.take(SLOTS - u32::try_from(running.len()).unwrap(), now)
             {
                 running.push((millis + HASH, ticket));
             }
@@ -389,7 +389,8 @@ mod tests {
     fn a_victim_is_served_beside_floods_from_one_network_and_from_a_hundred() {
         let of_one_account = |number| client(number, Some(user(1)));
         let of_many_accounts = |number| client(number, Some(user(1000 + u128::from(number))));
-        let floods: [(&str, u16, &dyn Fn(u16) -> Requester); 5] = [
+        type Flooder<'a> = &'a dyn Fn(u16) -> Requester;
+        let floods: [(&str, u16, Flooder<'_>); 5] = [
             ("one network, one account", 1, &of_one_account),
             ("one network, many accounts or wrong passwords", 1, &stranger),
             ("a hundred networks, one account", 100, &of_one_account),

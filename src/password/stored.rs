@@ -289,8 +289,14 @@ impl Function {
         match self {
             Self::Scrypt(cost) => scrypt::scrypt(&key(text), salt, &cost.params(), out).map_err(drop),
             Self::Argon2(_, argon2) => argon2.hash_password_into(typed, salt, out).map_err(drop),
-            Self::Pbkdf2(Digest::Sha256, rounds) => Ok(pbkdf2_hmac::<Sha256>(typed, salt, *rounds, out)),
-            Self::Pbkdf2(Digest::Sha512, rounds) => Ok(pbkdf2_hmac::<Sha512>(typed, salt, *rounds, out)),
+            Self::Pbkdf2(Digest::Sha256, rounds) => {
+                pbkdf2_hmac::<Sha256>(typed, salt, *rounds, out);
+                Ok(())
+            }
+            Self::Pbkdf2(Digest::Sha512, rounds) => {
+                pbkdf2_hmac::<Sha512>(typed, salt, *rounds, out);
+                Ok(())
+            }
         }
         .map_err(|()| HashError::Malformed)?; // not after they have been looked at
         Ok(computed)

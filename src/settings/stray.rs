@@ -38,10 +38,11 @@ pub(super) fn refuse_strays(
             ));
         }
         // Line ends behind the password are no part of it, in a variable as in a file.
-        if is_ours(&name) && name != super::ADMIN_PASSWORD {
-            if let Some(stray) = stray(&value) {
-                return Err(complaint(&name, stray, "the file that it comes from"));
-            }
+        if is_ours(&name)
+            && name != super::ADMIN_PASSWORD
+            && let Some(stray) = stray(&value)
+        {
+            return Err(complaint(&name, stray, "the file that it comes from"));
         }
     }
     Ok(())

@@ -248,7 +248,8 @@ mod tests {
     fn store() -> TempDir {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("blobs")).unwrap();
-        let log: Vec<u8> = (0..SEGMENT * 3 + 77).map(|at| (at / 1000 + 1) as u8).collect();
+        let log: Vec<u8> =
+            (0..SEGMENT * 3 + 77).map(|at| u8::try_from(at / 1000 % 251 + 1).unwrap()).collect();
         for (name, content) in [("conf", &b"conf"[..]), ("blobs/4", b"blob"), ("snap.0", b"old"), (LOG, &log)]
         {
             fs::write(dir.path().join(name), content).unwrap();

@@ -119,7 +119,7 @@ fn replayed_from(files: &BTreeMap<String, Sum>) -> i64 {
     let snapshots = files.iter().filter(|(_, sum)| sum.length > 0);
     let last = snapshots.filter_map(|(name, _)| name.strip_prefix("snap.")).next_back();
     let place = last.and_then(|place| i64::from_str_radix(place, 16).ok()).unwrap_or(0);
-    place - place % SEGMENT as i64
+    i64::try_from(SEGMENT).map_or(0, |segment| place - place % segment)
 }
 
 /// The log's segments, and how long it is.

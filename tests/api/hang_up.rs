@@ -57,7 +57,7 @@ fn expect_lifted(
             assert_eq!(client.receive(false).unwrap().status, 200);
             span = (span + began.elapsed()) / 2;
         } else {
-            let offset = span.mul_f64(random.below(1_200) as f64 / 1_000.0);
+            let offset = span * u32::try_from(random.below(1_200)).unwrap() / 1_000;
             while began.elapsed() < offset {
                 std::thread::yield_now();
             }

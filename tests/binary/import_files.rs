@@ -117,7 +117,7 @@ fn what_is_the_matter_with_a_file_is_said() {
             2,
             "line 2: a quote is opened that nothing closes",
         ),
-        (format!("[{{\"username\":\"anna\",\n"), 2, "line 1: an object is opened that nothing closes"),
+        ("[{\"username\":\"anna\",\n".to_owned(), 2, "line 1: an object is opened that nothing closes"),
         ("[]".to_owned(), 2, "there are no users in the input"),
     ] {
         let said = import(dir.path(), &[], &users);

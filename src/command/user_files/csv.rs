@@ -179,10 +179,10 @@ pub(super) enum Separator {
 }
 
 pub(super) fn separator(line: &[u8]) -> Separator {
-    if let [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', said] = line.trim_ascii_end() {
-        if SEPARATORS.contains(said) {
-            return Separator::Said(*said);
-        }
+    if let [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', said] = line.trim_ascii_end()
+        && SEPARATORS.contains(said)
+    {
+        return Separator::Said(*said);
     }
     if line.trim_ascii() == b"sep=" {
         return Separator::Said(b'\t');
