@@ -46,6 +46,10 @@ impl fmt::Display for OpenError {
         const NEXT: &str = "copy the data directory to another disk before anything else; then restore the data directory \
                             from a backup (`gatelet restore`, into an empty directory), or give --data-dir an empty \
                             directory to begin anew";
+        const DAMAGED: &str = "copy the data directory to another disk before anything else, then start once more, \
+                               since an error of the disk that has passed can look the same; if it stays so, restore the \
+                               data directory from a backup (`gatelet restore`, into an empty directory), or give \
+                               --data-dir an empty directory to begin anew";
         match self {
             Self::InUse(dir, pid) => write!(
                 f,
@@ -80,11 +84,11 @@ impl fmt::Display for OpenError {
                 path.display()
             ),
             Self::Damaged(path, what) => {
-                write!(f, "the store in {} is damaged ({what}): {NEXT}", path.display())
+                write!(f, "the store in {} is damaged ({what}): {DAMAGED}", path.display())
             }
             Self::Behind(path, lost) => write!(
                 f,
-                "the store in {} is damaged (its last {lost} changes are missing): {NEXT}. Only where an older copy was \
+                "the store in {} is damaged (its last {lost} changes are missing): {DAMAGED}. Only where an older copy was \
                  put there on purpose: without the file commits it starts, and these changes are given up for good",
                 path.display()
             ),
