@@ -17,7 +17,7 @@ use crate::network::Network;
 use crate::session::SessionId;
 use crate::throttle;
 use crate::token::TokenRefusal;
-use crate::user::{User, UserId};
+use crate::user::{User, UserId, Username};
 use crate::visible::quoted;
 
 /// The log target.
@@ -143,6 +143,8 @@ pub enum Event<'a> {
     Updated(By, &'a User),
     /// A user was deleted.
     Deleted(By, UserId),
+    /// A name that a deleted user had may be another's from now on.
+    NameFreed(By, &'a Username),
     /// All users were listed, with the hashes of their passwords.
     Exported(By),
     /// New keys were made for tokens.
@@ -196,6 +198,7 @@ impl<'a> Event<'a> {
                 ("updated", vec![user(&now.id), role(now), ("disabled", now.disabled.into()), by(who)])
             }
             Self::Deleted(who, whom) => ("deleted", vec![user(whom), by(who)]),
+            Self::NameFreed(who, name) => ("name_freed", vec![("name", Value::from(name.as_str())), by(who)]),
             Self::Exported(who) => ("users_exported", vec![by(who)]),
             Self::BackedUp(who, users) => ("backed_up", vec![("users", (*users).into()), by(who)]),
             Self::KeysRotated(who) => ("keys_rotated", vec![by(who)]),
@@ -232,6 +235,7 @@ impl Event<'_> {
             | Self::PasswordChanged(..)
             | Self::Updated(..)
             | Self::Deleted(..)
+            | Self::NameFreed(..)
             | Self::Exported(_)
             | Self::KeysRotated(_)
             | Self::KeysRemoved(..)
@@ -298,6 +302,7 @@ impl Audit {
             Event::PasswordChanged(..) => changes.count("password_changed"),
             Event::Updated(..) => changes.count("updated"),
             Event::Deleted(..) => changes.count("deleted"),
+            Event::NameFreed(..) => changes.count("name_freed"),
             Event::Exported(_) => changes.count("users_exported"),
             Event::BackedUp(..) => changes.count("backed_up"),
             Event::KeysRotated(_) => changes.count("keys_rotated"),

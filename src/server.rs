@@ -26,7 +26,7 @@ use crate::settings::Settings;
 use crate::store::{OpenError, Store, StoreError, StoreOptions};
 use crate::throttle::{self, KnownFile, Throttle};
 use crate::token::{KeyError, KeyRing, Lifetimes, LostKeys, Tokens, key_files};
-use crate::user::Username;
+use crate::user::NewName;
 
 /// Why the server does not start. The text tells the operator what to do.
 #[derive(Debug)]
@@ -176,6 +176,7 @@ impl Server {
         let throttle = open_throttle(settings, &known_networks, clock.now_or_mark()).await?;
         let rules = Rules {
             open_registration: settings.open_registration,
+            usernames: settings.usernames,
             refresh_rotation: settings.refresh_rotation,
             open_doors: settings.dev,
         };
@@ -489,12 +490,14 @@ async fn open_throttle(
 ///
 /// # Errors
 /// [`StartError::FirstAdmin`]: nobody can have that name or that password.
-pub(crate) fn first_admin(settings: &Settings) -> Result<Option<(Username, Password)>, StartError> {
+pub(crate) fn first_admin(settings: &Settings) -> Result<Option<(NewName, Password)>, StartError> {
     let Some(name) = &settings.admin_username else {
         return Ok(None);
     };
     let refuse = |why| StartError::FirstAdmin(why);
-    let name: Username = name.parse().map_err(|error| refuse(format!("--admin-username: {error}")))?;
+    let name = settings.usernames.new_name(name);
+    let name =
+        name.map_err(|error| refuse(format!("--admin-username: {error} (the name {})", error.reason())))?;
     let password = Password::typed(&settings.admin_password().map_err(refuse)?);
     let checked = settings.password_policy().check(&password, Some(&name));
     checked.map_err(|error| refuse(format!("{}: {error}", settings.admin_password_source())))?;
@@ -505,11 +508,14 @@ pub(crate) fn first_admin(settings: &Settings) -> Result<Option<(Username, Passw
 async fn ensure_admin(
     settings: &Settings,
     service: &Service,
-    admin: Option<(Username, Password)>,
+    admin: Option<(NewName, Password)>,
 ) -> Result<(), StartError> {
-    let failed = |refusal| match refusal {
+    let failed = |refusal| {
+        match refusal {
         Refusal::NameTaken => StartError::FirstAdmin(
-            "--admin-username: a user of that name exists and is no administrator".into(),
+            "--admin-username: a user of that name exists and is no administrator, or was deleted in the last 30 days \
+             (`gatelet user free` frees the name)"
+                .into(),
         ),
         Refusal::Unavailable(Unavailable::DiskFull) => StartError::StoreBroken(StoreError::DiskFull),
         Refusal::Unavailable(Unavailable::StoreFailed) => StartError::StoreBroken(StoreError::Failed),
@@ -526,6 +532,7 @@ async fn ensure_admin(
         | Refusal::RegistrationClosed
         | Refusal::LastAdmin
         | Refusal::Throttled(_) => StartError::FirstAdminFailed("refused".into()),
+    }
     };
     if settings.admin_username.is_none() || service.has_admin().await.map_err(failed)? {
         return Ok(());

@@ -35,6 +35,7 @@ use crate::logging::{Filter, Format};
 use crate::password::{Cost, Policy};
 use crate::text;
 use crate::throttle::Allowance;
+use crate::user::Usernames;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -162,6 +163,10 @@ pub struct Settings {
     /// Who may register: open for everybody, closed if administrators create the users
     #[arg(long = "registration", env = "GATELET_REGISTRATION", default_value = "open", value_name = "open|closed", hide_possible_values = true, value_parser = either("open", "closed"), action = ArgAction::Set)]
     pub open_registration: bool,
+
+    /// When names are the same: folded, whatever their case and what cannot be seen; or exact, only letter by letter
+    #[arg(long, env = "GATELET_USERNAMES", default_value = "folded", value_name = "folded|exact", hide_possible_values = true, value_parser = usernames(), action = ArgAction::Set)]
+    pub usernames: Usernames,
 
     /// Replace the refresh token at every refresh, and end the session when an old one comes back: on or off
     #[arg(long, env = "GATELET_REFRESH_ROTATION", default_value = "off", value_name = "on|off", hide_possible_values = true, value_parser = either("on", "off"), action = ArgAction::Set)]
@@ -495,6 +500,10 @@ fn either(yes: &'static str, no: &'static str) -> impl TypedValueParser<Value = 
     PossibleValuesParser::new([yes, no]).map(move |word| word == yes)
 }
 
+fn usernames() -> impl TypedValueParser<Value = Usernames> {
+    either("folded", "exact").map(|folded| if folded { Usernames::Folded } else { Usernames::Exact })
+}
+
 fn issuer(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > 256 || text.chars().any(char::is_control) {
         return Err("must have 1 to 256 bytes and no control characters".into());
@@ -549,6 +558,7 @@ mod tests {
             (&["--metrics-listen", "9100"], "--metrics-listen"),
             (&["--password-blocklist", "no"], "--password-blocklist"),
             (&["--registration", "off"], "--registration"),
+            (&["--usernames", "fold"], "--usernames"),
             (&["--refresh-rotation", "yes"], "--refresh-rotation"),
             (&["--account-limit", "40"], "--account-limit"),
             (&["--trusted-proxies", "proxy"], "--trusted-proxies"),

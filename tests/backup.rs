@@ -13,14 +13,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
-use gatelet::backup::{Backup, BackupFile, Checked, Checker, CopyName, Flaw, NewFile, ReadError, compressed};
+use gatelet::backup::{
+    Backup, BackupFile, Checked, Checker, CopyName, Flaw, NewFile, ReadError, Restored, compressed,
+};
 use gatelet::clock::Clock;
 use gatelet::password::PasswordHash;
 use gatelet::session::{Era, Sessions};
-use gatelet::store::{Authority, NewUser, Store, StoreOptions, UserChange};
+use gatelet::store::{Authority, NewUser, Outcome, Store, StoreOptions, UserChange};
 use gatelet::token::offline::PublicKeys;
 use gatelet::token::{KeyRing, Lifetimes, LostKeys, Tokens};
-use gatelet::user::{Role, User};
+use gatelet::user::{Role, User, Usernames};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -30,6 +32,9 @@ const LIFETIMES: Lifetimes =
     Lifetimes { access: Duration::from_secs(900), refresh: Duration::from_secs(3600) };
 
 const NAMES: [&str; 6] = ["anna", "bert \"the quick\"", "名前", "👩‍🚀\\n", "{\"users\":", " "];
+
+/// The name of a user who was deleted.
+const GONE: &str = "{\"kept_name\":";
 
 /// A store, its keys, and a backup of it.
 struct Bench {
@@ -60,15 +65,20 @@ impl Bench {
                 PasswordHash::from_stored(format!("$scrypt$ln=1,r=8,p=1$aaaaaaaaaaaaaaaaaaaaaA${n:042}A"));
             let role = if n == 1 { Role::Admin } else { Role::User };
             let created_at = start().after(Duration::from_millis(n as u64 * 1234));
-            let new = NewUser::new(name.parse().unwrap(), role, hash.clone(), created_at).unwrap();
-            users.push((
-                runtime.block_on(store.create_user(Authority::standing(), new)).unwrap().unwrap(),
-                hash,
-            ));
+            let name = Usernames::Exact.new_name(name).unwrap();
+            let new = NewUser::new(name, role, hash.clone(), created_at).unwrap();
+            let made = runtime.block_on(store.create_user(Authority::standing(), new));
+            users.push((made.unwrap().unwrap(), hash));
         }
         let disable = UserChange { role: None, disabled: Some(true) };
         runtime.block_on(store.update_user(Authority::standing(), users[2].0.id, disable)).unwrap();
         users[2].0.disabled = true;
+        let new = NewUser::new(GONE.parse().unwrap(), Role::User, users[0].1.clone(), start()).unwrap();
+        let gone = runtime.block_on(store.create_user(Authority::standing(), new)).unwrap().unwrap();
+        assert_eq!(
+            runtime.block_on(store.delete_user(Authority::standing(), gone.id)),
+            Ok(Outcome::Done(()))
+        );
         Self { keys: ring(dir.path()), dir, users, store, runtime }
     }
 
@@ -83,9 +93,12 @@ impl Bench {
     fn read(&self, bytes: &[u8], known: Option<&PublicKeys>) -> Result<Checked, Flaw> {
         let path = self.dir.path().join("backup");
         fs::write(&path, bytes).unwrap();
-        let mut users = Vec::new();
-        let read = BackupFile::open(&path).unwrap().read(known, |_, user, hash| {
-            users.push((user, hash));
+        let (mut users, mut kept) = (Vec::new(), Vec::new());
+        let read = BackupFile::open(&path).unwrap().read(known, |_, read| {
+            match read {
+                Restored::User(user, hash) => users.push((user, hash)),
+                Restored::KeptName(name, until) => kept.push((name, until)),
+            }
             Ok(())
         });
         match read {
@@ -96,6 +109,8 @@ impl Bench {
                     // Sessions are no part of it.
                     assert_eq!(*user, User { sessions: Sessions::default(), ..other.clone() });
                 }
+                let until = start().after(Duration::from_secs(30 * 24 * 3600));
+                assert_eq!(kept, [(GONE.parse().unwrap(), until)]);
                 Ok(checked)
             }
             Err(ReadError::Flaw(flaw)) => Err(flaw),
@@ -214,11 +229,11 @@ fn every_kind_of_wrong_line_is_named() {
         lines[line] = lines[line].replace(from, to);
         bench.read_lines(&lines).unwrap_err()
     };
-    assert_eq!(changed(0, "\"gatelet_backup\":1", "\"gatelet_backup\":2"), Flaw::Newer(2));
-    assert_eq!(changed(0, "\"gatelet_backup\":1", "\"gatelet_backup\":0"), Flaw::NoBackup);
+    assert_eq!(changed(0, "\"gatelet_backup\":2", "\"gatelet_backup\":3"), Flaw::Newer(3));
+    assert_eq!(changed(0, "\"gatelet_backup\":2", "\"gatelet_backup\":0"), Flaw::NoBackup);
     assert_eq!(changed(0, "\"users\":6", "\"users\":7"), Flaw::Count);
-    assert_eq!(changed(7, "\"users\":6", "\"users\":7"), Flaw::Count);
-    assert_eq!(changed(7, "\"sha256\":\"", "\"sha256\":\"0"), Flaw::Checksum);
+    assert_eq!(changed(8, "\"users\":6", "\"users\":7"), Flaw::Count);
+    assert_eq!(changed(8, "\"sha256\":\"", "\"sha256\":\"0"), Flaw::Checksum);
     assert_eq!(changed(1, "\"username\":\"anna\"", "\"username\":\"hanna\""), Flaw::Checksum);
     assert_eq!(changed(1, "\"role\":\"user\"", "\"role\":\"admin\""), Flaw::Checksum);
     for (from, to, what) in [
@@ -248,6 +263,20 @@ fn every_kind_of_wrong_line_is_named() {
     }
     let next = good[2][7..43].to_owned();
     assert_eq!(changed(2, &next, &id), Flaw::Line(3, "the user's id is not after the one before"));
+    for (from, to, what) in [
+        (":1769", ":999991769", "the time until which the name is kept is none"),
+        ("\"until_millis\":", "\"more\":1,\"until_millis\":", "no name of a deleted user"),
+        ("\"{\\\"", "\"\\u0000{\\\"", "the name is none that a user may have"),
+        ("\"{\\\"", "\"e\u{308}{\\\"", "the name is not in its normal form"),
+    ] {
+        assert_eq!(changed(7, from, to), Flaw::Line(8, what), "{to}");
+    }
+    let kept = "{\"kept_name\":\"anna\",\"until_millis\":1}";
+    assert_eq!(changed(7, &good[7], kept), Flaw::Line(8, "the name was there before"));
+    assert_eq!(changed(2, &good[2], &good[7]), Flaw::Line(4, "a user follows the names of deleted users"));
+    let mut first_format = good.clone();
+    first_format[0] = first_format[0].replace("\"gatelet_backup\":2", "\"gatelet_backup\":1");
+    assert_eq!(bench.read_lines(&first_format), Err(Flaw::Count), "which knew no such names");
     let name = "\"username\":\"名前\"";
     assert_eq!(changed(3, name, anna), Flaw::Line(4, "the user's name was there before"));
 }
@@ -291,12 +320,12 @@ fn only_the_keys_signature_of_this_very_content_is_believed() {
         Err(Flaw::UnknownKey(Some(other.signer().id)))
     );
     let signature = |lines: &[String]| {
-        let trailer: serde_json::Value = serde_json::from_str(&lines[7]).unwrap();
+        let trailer: serde_json::Value = serde_json::from_str(&lines[8]).unwrap();
         trailer["signature"].as_str().unwrap().to_owned()
     };
     let signed = |text: &str| {
         let mut lines = good.clone();
-        lines[7] = lines[7].replace(&signature(&good), text);
+        lines[8] = lines[8].replace(&signature(&good), text);
         packed(&(lines.join("\n") + "\n"))
     };
     let tokens = Tokens::new(
@@ -330,7 +359,7 @@ fn only_the_keys_signature_of_this_very_content_is_believed() {
 fn a_checker_that_has_not_seen_the_end_says_so() {
     let bench = Bench::new();
     let mut checker = Checker::new(None);
-    for line in &lines(&bench.backup(&bench.keys))[..7] {
+    for line in &lines(&bench.backup(&bench.keys))[..8] {
         checker.line(line.as_bytes()).unwrap();
     }
     assert_eq!(checker.users(), 6);

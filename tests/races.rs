@@ -13,7 +13,7 @@ use std::thread;
 
 use gatelet::clock::Clock;
 use gatelet::store::{Store, StoreOptions};
-use gatelet::user::User;
+use gatelet::user::{User, Usernames};
 use serde_json::json;
 
 use support::{Client, Process, Reply, Tokens, credentials, serve, temporary};
@@ -184,12 +184,15 @@ fn names_and_users_agree_after_many_have_come_and_gone_under_the_same_names() {
 
     thread::scope(|scope| {
         for racer in 0..RACERS {
-            let (process, lives) = (&process, &lives);
+            let (process, lives, dir) = (&process, &lives, dir.path());
             scope.spawn(move || {
                 let mut client = process.client();
                 for cycle in 0..CYCLES {
                     let name = format!("name {}", cycle % NAMES);
                     let lived = live_and_die(&mut client, &name, &format!("password of racer {racer}"));
+                    if lived {
+                        free(dir, &name);
+                    }
                     lives.fetch_add(lived.into(), Ordering::Relaxed);
                 }
             });
@@ -226,6 +229,17 @@ fn live_and_die(client: &mut Client, name: &str, password: &str) -> bool {
     assert_eq!(client.post("/login", &body).status, 401);
     assert_refused(client, &tokens);
     true
+}
+
+/// Frees the name of a user who was deleted, as an administrator does.
+fn free(dir: &Path, name: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let reply = runtime.block_on(async {
+        let stream = gatelet::http::console::connect(dir).await.unwrap();
+        let path = format!("/names?username={}", name.replace(' ', "+"));
+        gatelet::http::console::ask(stream, "DELETE".parse().unwrap(), &path, None).await.unwrap()
+    });
+    assert_eq!(reply.body, json!({ "freed": [name] }));
 }
 
 #[test]
@@ -536,7 +550,7 @@ fn users_in(dir: &Path) -> Vec<User> {
     let users = runtime.block_on(async {
         let users = store.users_after(None, usize::MAX).await.unwrap();
         for user in &users {
-            assert_eq!(store.user_named(&user.name).await.unwrap().unwrap().0, *user);
+            assert_eq!(store.user_named(&user.name, Usernames::Folded).await.unwrap().unwrap().0, *user);
         }
         users
     });

@@ -20,7 +20,7 @@ use gatelet::session::{Era, SessionId, Sessions, TokenId};
 use gatelet::store::{
     Authority, NewUser, OpenError, Outcome, Replaced, Rotation, Store, StoreOptions, Successor, UserChange,
 };
-use gatelet::user::{Role, User, UserId, Username};
+use gatelet::user::{Role, User, UserId, Username, Usernames};
 use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -40,6 +40,8 @@ struct Model {
     ended: HashSet<SessionId>,
     rotations: HashMap<SessionId, Rotated>,
     keys: BTreeMap<KeyId, KeyRecord>,
+    /// Names of deleted users.
+    kept: HashSet<Username>,
     /// All that have ever been.
     ids: Vec<UserId>,
     sessions: Vec<Begun>,
@@ -66,7 +68,12 @@ struct Rotated {
 
 impl Model {
     fn holder(&self, name: &Username) -> Option<&(User, PasswordHash)> {
-        self.users.values().find(|(user, _)| user.name == *name)
+        let folded = folded(name);
+        self.users.values().find(|(user, _)| self::folded(&user.name) == folded)
+    }
+
+    fn is_taken(&self, name: &Username) -> bool {
+        self.holder(name).is_some() || self.kept.iter().any(|kept| folded(kept) == folded(name))
     }
 
     fn has_admin_besides(&self, id: Option<UserId>) -> bool {
@@ -132,7 +139,13 @@ impl Model {
             assert_eq!(store.user(*id).await, Ok(expected));
         }
         for name in names {
-            assert_eq!(store.user_named(&name).await, Ok(self.holder(&name).cloned()), "{name:?}");
+            let free = store.is_taken(&name.as_str().parse().unwrap(), start()).await.map(|taken| !taken);
+            assert_eq!(free, Ok(!self.is_taken(&name)), "{name:?}");
+            assert_eq!(
+                store.user_named(&name, Usernames::Folded).await,
+                Ok(self.holder(&name).cloned()),
+                "{name:?}"
+            );
         }
         for session in &self.sessions {
             self.compare_session(store, session).await;
@@ -181,6 +194,7 @@ enum Operation {
     Create { name: usize, role: Role, after_millis: u64 },
     Update { user: usize, role: Option<Role>, disabled: Option<bool> },
     Delete { user: usize },
+    Free { name: usize },
     RenewHash { user: usize, knows_the_old_one: bool },
     SetPassword { user: usize, since: Since, spares: bool },
     EndSessions { user: usize },
@@ -226,6 +240,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         8 => (any::<usize>(), prop::option::of(role()), prop::option::of(any::<bool>()))
             .prop_map(|(user, role, disabled)| Operation::Update { user, role, disabled }),
         3 => any::<usize>().prop_map(|user| Operation::Delete { user }),
+        2 => (0..NAMES).prop_map(|name| Operation::Free { name }),
         2 => (any::<usize>(), any::<bool>())
             .prop_map(|(user, knows_the_old_one)| Operation::RenewHash { user, knows_the_old_one }),
         4 => (any::<usize>(), since, any::<bool>())
@@ -283,6 +298,7 @@ impl Bench {
                 self.update(self.some_id(user), UserChange { role, disabled });
             }
             Operation::Delete { user } => self.delete(self.some_id(user)),
+            Operation::Free { name } => self.free(name_of(name)),
             Operation::RenewHash { user, knows_the_old_one } => {
                 self.renew_hash(self.some_id(user), knows_the_old_one);
             }
@@ -336,9 +352,9 @@ impl Bench {
         // Earlier than others now and then: a clock that stands still or a request that was overtaken.
         let created_at = start().after(Duration::from_millis(after_millis));
         let hash = self.new_hash();
-        let new = NewUser::new(name.clone(), role, hash.clone(), created_at).unwrap();
+        let new = NewUser::new(name.as_str().parse().unwrap(), role, hash.clone(), created_at).unwrap();
         let created = self.runtime.block_on(self.store().create_user(Authority::standing(), new)).unwrap();
-        assert_eq!(created.is_some(), self.model.holder(&name).is_none());
+        assert_eq!(created.is_some(), !self.model.is_taken(&name));
         let Some(user) = created else {
             return;
         };
@@ -383,10 +399,22 @@ impl Bench {
         );
     }
 
+    fn free(&mut self, name: Username) {
+        let freed = self
+            .runtime
+            .block_on(self.store().free_name(Authority::standing(), name.clone(), Usernames::Folded))
+            .unwrap();
+        let (expected, kept): (HashSet<_>, _) =
+            self.model.kept.drain().partition(|kept| folded(kept) == folded(&name));
+        self.model.kept = kept;
+        assert_eq!(freed.into_iter().collect::<HashSet<_>>(), expected);
+    }
+
     fn delete(&mut self, id: UserId) {
         let expected = if self.model.is_last_admin(id) {
             Outcome::LastAdmin
-        } else if self.model.users.remove(&id).is_some() {
+        } else if let Some((user, _)) = self.model.users.remove(&id) {
+            self.model.kept.insert(user.name);
             Outcome::Done(())
         } else {
             Outcome::Missing
@@ -534,7 +562,7 @@ proptest! {
 #[test]
 fn a_disabled_administrator_does_not_count_as_the_last_one_after_a_restart() {
     let mut bench = Bench::new();
-    for name in 0..2 {
+    for name in NAMES..NAMES + 2 {
         bench.create(name, Role::Admin, 0);
     }
     let [enabled, disabled] = bench.model.ids[..] else { panic!("{:?}", bench.model.ids) };
@@ -554,7 +582,7 @@ fn a_damaged_store_is_refused_or_whole() {
     const DAMAGES: usize = 60;
     let mut random = Random::begin("damage");
     let (_kept, model, images) = populated();
-    let names: Vec<_> = (0..POPULATION).map(name_of).collect();
+    let names: Vec<_> = (NAMES..NAMES + POPULATION).map(name_of).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut refusals: BTreeMap<String, usize> = BTreeMap::new();
     let mut harmless = 0;
@@ -641,7 +669,7 @@ fn populated() -> (TempDir, Model, [TempDir; 2]) {
     bench.run(&Operation::KeepKeys { keys: (0..4).map(|n| (n, (900, None))).collect() });
     for n in 0..POPULATION {
         let role = if n % 50 == 7 { Role::Admin } else { Role::User };
-        bench.create(n, role, n as u64 / 3);
+        bench.create(NAMES + n, role, n as u64 / 3);
         let id = *bench.model.ids.last().unwrap();
         bench.begin(id, n as u64);
         let newest = bench.model.sessions.len() - 1;
@@ -735,7 +763,18 @@ fn copy_files(from: &Path, to: &Path) {
 }
 
 fn name_of(n: usize) -> Username {
-    format!("name {n}").parse().unwrap()
+    // The first few are three names, each spelled in two ways.
+    let name = match n {
+        0..NAMES if n.is_multiple_of(2) => format!("name {}", n / 2),
+        0..NAMES => format!("NAME {}", n / 2),
+        _ => format!("name {n}"),
+    };
+    name.parse().unwrap()
+}
+
+/// What the fold of these names is: they have nothing but case.
+fn folded(name: &Username) -> String {
+    name.as_str().to_ascii_lowercase()
 }
 
 fn secs_after_start(secs: u64) -> Timestamp {

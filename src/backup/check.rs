@@ -7,7 +7,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::write::hex;
-use super::{FORMAT, Header, Summary, TRAILER, Trailer, UserLine};
+use super::{FORMAT, FORMAT_MIN, Header, KEPT, KeptLine, Summary, TRAILER, Trailer, UserLine};
 use crate::clock::Timestamp;
 use crate::key::KeyId;
 use crate::password::PasswordHash;
@@ -85,6 +85,8 @@ pub struct Checker<'a> {
     users: u64,
     last: Option<UserId>,
     names: Option<HashSet<NameHash>>,
+    /// A name of a deleted user has been read; no users follow.
+    kept: bool,
     ended: bool,
 }
 
@@ -102,6 +104,7 @@ impl<'a> Checker<'a> {
             users: 0,
             last: None,
             names: Some(HashSet::new()),
+            kept: false,
             ended: false,
         }
     }
@@ -122,11 +125,11 @@ impl<'a> Checker<'a> {
         self.users
     }
 
-    /// Takes the next line, without its end. Answers the user in it, if it holds one.
+    /// Takes the next line, without its end. Answers the user or the name in it, if it holds one.
     ///
     /// # Errors
     /// [`Flaw`]: this is no good backup, whatever follows.
-    pub fn line(&mut self, line: &[u8]) -> Result<Option<(User, PasswordHash)>, Flaw> {
+    pub fn line(&mut self, line: &[u8]) -> Result<Option<Restored>, Flaw> {
         self.lines += 1;
         let flaw = |what| Flaw::Line(self.lines, what);
         if self.ended {
@@ -143,6 +146,18 @@ impl<'a> Checker<'a> {
             self.end(header, &trailer)?;
             return Ok(None);
         }
+        if line.starts_with(KEPT) && header.format >= 2 {
+            let (name, until) = kept_name(line).map_err(flaw)?;
+            if self.names.as_mut().is_some_and(|names| !names.insert(name_hash(&name))) {
+                return Err(flaw("the name was there before"));
+            }
+            self.kept = true;
+            self.add(line);
+            return Ok(Some(Restored::KeptName(name, until)));
+        }
+        if self.kept {
+            return Err(flaw("a user follows the names of deleted users"));
+        }
         if self.users == header.users {
             return Err(Flaw::Count);
         }
@@ -156,7 +171,7 @@ impl<'a> Checker<'a> {
         self.last = Some(user.id);
         self.users += 1;
         self.add(line);
-        Ok(Some((user, hash)))
+        Ok(Some(Restored::User(user, hash)))
     }
 
     fn add(&mut self, line: &[u8]) {
@@ -204,7 +219,7 @@ fn header(line: &[u8]) -> Result<Header, Flaw> {
         gatelet_backup: u64,
     }
     match serde_json::from_slice::<Format>(line) {
-        Ok(Format { gatelet_backup: FORMAT }) => {
+        Ok(Format { gatelet_backup: FORMAT_MIN..=FORMAT }) => {
             serde_json::from_slice(line).map_err(|_| Flaw::Line(1, "no header of a backup"))
         }
         Ok(Format { gatelet_backup: newer }) if newer > FORMAT => Err(Flaw::Newer(newer)),
@@ -212,15 +227,35 @@ fn header(line: &[u8]) -> Result<Header, Flaw> {
     }
 }
 
+/// 9999-12-31T23:59:59.999Z
+const LAST: u64 = 253_402_300_799_999;
+
+/// What a line of a backup puts into a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Restored {
+    /// A user, and the hash of their password.
+    User(User, PasswordHash),
+    /// A name that a deleted user had, and until when nobody else may have it.
+    KeptName(Username, Timestamp),
+}
+
+fn normal_name(text: &str) -> Result<Username, &'static str> {
+    let name: Username = text.parse().map_err(|_| "the name is none that a user may have")?;
+    if name.as_str() == text { Ok(name) } else { Err("the name is not in its normal form") }
+}
+
+fn kept_name(line: &[u8]) -> Result<(Username, Timestamp), &'static str> {
+    let line: KeptLine<'_> = serde_json::from_slice(line).map_err(|_| "no name of a deleted user")?;
+    if line.until_millis > LAST {
+        return Err("the time until which the name is kept is none");
+    }
+    Ok((normal_name(&line.kept_name)?, Timestamp::from_unix_millis(line.until_millis)))
+}
+
 fn user(line: &[u8]) -> Result<(User, PasswordHash), &'static str> {
-    /// 9999-12-31T23:59:59.999Z
-    const LAST: u64 = 253_402_300_799_999;
     let line: UserLine<'_> = serde_json::from_slice(line).map_err(|_| "no user")?;
     let id = line.id.parse::<UserId>().ok().filter(|id| id.is_v7_until(Timestamp::from_unix_millis(LAST)));
-    let name: Username = line.username.parse().map_err(|_| "the name is none that a user may have")?;
-    if name.as_str() != line.username {
-        return Err("the name is not in its normal form");
-    }
+    let name = normal_name(&line.username)?;
     if line.created_at_millis > LAST {
         return Err("the time of creation is none");
     }

@@ -13,13 +13,11 @@ use rustix::fs::{Mode, OFlags, fstatvfs};
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::{Checked, Checker, Flaw, LINE_MAX};
+use super::{Checked, Checker, Flaw, LINE_MAX, Restored};
 use crate::clock::Timestamp;
 use crate::durable_file::Draft;
-use crate::password::PasswordHash;
 use crate::store::BALLAST;
 use crate::token::offline::PublicKeys;
-use crate::user::User;
 
 /// Bytes that are written at the most before it is looked again whether there is room left.
 const LOOK_FOR_ROOM: u64 = 1 << 20;
@@ -180,15 +178,15 @@ impl BackupFile {
         }
     }
 
-    /// Reads it from its beginning to its end, checks all of it, and shows each user, and how many there are in all, to
-    /// `visit`. With `known`, one of those keys must have signed it.
+    /// Reads it from its beginning to its end, checks all of it, and shows what is in it, and how many users there are
+    /// in all, to `visit`. With `known`, one of those keys must have signed it.
     ///
     /// # Errors
     /// Those of `visit`, or [`ReadError`]: what was shown is then not to be used.
     pub fn read<E: From<ReadError>>(
         &mut self,
         known: Option<&PublicKeys>,
-        visit: impl FnMut(u64, User, PasswordHash) -> Result<(), E>,
+        visit: impl FnMut(u64, Restored) -> Result<(), E>,
     ) -> Result<Checked, E> {
         self.read_by(Checker::new(known), visit)
     }
@@ -198,13 +196,13 @@ impl BackupFile {
     /// # Errors
     /// [`ReadError`].
     pub fn read_back(&mut self) -> Result<Checked, ReadError> {
-        self.read_by(Checker::new(None).without_names(), |_, _, _| Ok(()))
+        self.read_by(Checker::new(None).without_names(), |_, _| Ok(()))
     }
 
     fn read_by<E: From<ReadError>>(
         &mut self,
         mut checker: Checker<'_>,
-        mut visit: impl FnMut(u64, User, PasswordHash) -> Result<(), E>,
+        mut visit: impl FnMut(u64, Restored) -> Result<(), E>,
     ) -> Result<Checked, E> {
         let begun = io::Seek::rewind(&mut self.file);
         begun.map_err(ReadError::Io)?;
@@ -212,10 +210,10 @@ impl BackupFile {
         let mut lines = BufReader::with_capacity(1 << 16, GzDecoder::new(file));
         let mut line = Vec::with_capacity(1024);
         while next_line(&mut lines, &mut line)? {
-            let user = checker.line(&line).map_err(ReadError::Flaw)?;
+            let read = checker.line(&line).map_err(ReadError::Flaw)?;
             let total = checker.header().map_or(0, |header| header.users);
-            if let Some((user, hash)) = user {
-                visit(total, user, hash)?;
+            if let Some(read) = read {
+                visit(total, read)?;
             }
         }
         let mut file = lines.into_inner().into_inner();

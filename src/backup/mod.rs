@@ -1,7 +1,7 @@
 //! Backups: all users in one file that can be checked by itself.
 //!
-//! A file is gzip of JSON, one object a line: a [`Header`], a [`UserLine`] for each user in order of creation, and a
-//! [`Trailer`] with their number, the SHA-256 of every byte before it and a signature over both, by the key that signed
+//! A file is gzip of JSON, one object a line: a [`Header`], a [`UserLine`] for each user in order of creation, since
+//! format 2 a [`KeptLine`] for each name that a deleted user had and nobody else may have yet, and a [`Trailer`] with their number, the SHA-256 of every byte before it and a signature over both, by the key that signed
 //! access tokens when it was made. A file that was cut short has no trailer, and one that was changed has a wrong one.
 //!
 //! It holds no key and no session: whoever steals one can guess at passwords and make no token, and what is restored
@@ -19,13 +19,16 @@ use crate::clock::Timestamp;
 use crate::key::KeyId;
 use crate::user::Role;
 
-pub use check::{Checked, Checker, Flaw};
+pub use check::{Checked, Checker, Flaw, Restored};
 pub use file::{BackupFile, CopyName, NewFile, ReadError, compressed};
 pub use restore::{RestoreError, restore};
 pub use write::{Backup, WriteError};
 
 /// The version of the format that is written, and the newest that is read.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
+
+/// The oldest that is read.
+const FORMAT_MIN: u64 = 1;
 
 /// The longest line in bytes: a stored record has at most 4 KiB, and JSON escapes double few of them.
 pub(crate) const LINE_MAX: usize = 16 * 1024;
@@ -76,6 +79,18 @@ struct UserLine<'a> {
     #[serde(borrow)]
     password_hash: std::borrow::Cow<'a, str>,
 }
+
+/// A name that a deleted user had.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeptLine<'a> {
+    #[serde(borrow)]
+    kept_name: std::borrow::Cow<'a, str>,
+    until_millis: u64,
+}
+
+/// How such a line begins, which no other does.
+const KEPT: &[u8] = br#"{"kept_name":"#;
 
 /// The last line.
 #[derive(Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{BackupFile, Checked, Flaw, ReadError};
+use super::{BackupFile, Checked, Flaw, ReadError, Restored};
 use crate::clock::Timestamp;
 use crate::store::{OpenError, Restoration};
 use crate::token::offline::PublicKeys;
@@ -63,9 +63,15 @@ pub fn restore(
     // Nobody looks at them before the store is there that remembers them.
     key_files::settle(&into.key_dir(), &keys.records()).map_err(RestoreError::Keys)?;
     into.complete(&keys.records(), |store| {
-        let again = backup.read(known, |total, user, hash| {
-            restored(total);
-            store.add(&user, &hash).map_err(RestoreError::Store)
+        let again = backup.read(known, |total, read| {
+            let added = match read {
+                Restored::User(user, hash) => {
+                    restored(total);
+                    store.add(&user, &hash)
+                }
+                Restored::KeptName(name, until) => store.keep_name(&name, until),
+            };
+            added.map_err(RestoreError::Store)
         })?;
         // Between the two the file may have been replaced by another.
         if again == *checked { Ok(()) } else { Err(ReadError::Flaw(Flaw::Checksum).into()) }

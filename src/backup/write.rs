@@ -8,9 +8,9 @@ use ct_codecs::{Encoder, Hex};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{FORMAT, Header, Signer, Summary, Trailer, UserLine};
+use super::{FORMAT, Header, KeptLine, Signer, Summary, Trailer, UserLine};
 use crate::clock::Timestamp;
-use crate::store::{Abandon, Snapshot, SnapshotError};
+use crate::store::{Abandon, Shown, Snapshot, SnapshotError};
 use crate::token::statement::Subject;
 use crate::token::{IssueError, KeyRing};
 
@@ -91,16 +91,24 @@ impl Backup {
         let mut lines = Lines { out, sum: Sha256::new(), line: Vec::with_capacity(1024) };
         lines.write(&header)?;
         let mut users = 0;
-        snapshot.read(|user, hash| {
-            users += 1;
-            lines.write(&UserLine {
-                id: user.id.to_string().into(),
-                username: user.name.as_str().into(),
-                role: user.role,
-                disabled: user.disabled,
-                created_at_millis: user.created_at.unix_millis(),
-                password_hash: hash.as_str().into(),
-            })?;
+        snapshot.read(|shown| {
+            match shown {
+                Shown::User(user, hash) => {
+                    users += 1;
+                    lines.write(&UserLine {
+                        id: user.id.to_string().into(),
+                        username: user.name.as_str().into(),
+                        role: user.role,
+                        disabled: user.disabled,
+                        created_at_millis: user.created_at.unix_millis(),
+                        password_hash: hash.as_str().into(),
+                    })?;
+                }
+                Shown::KeptName(name, until) => lines.write(&KeptLine {
+                    kept_name: name.as_str().into(),
+                    until_millis: until.unix_millis(),
+                })?,
+            }
             Ok::<_, WriteError>(())
         })?;
         let sha256 = hex(lines.sum.clone());

@@ -22,7 +22,8 @@ use crate::http::console::{MOVED_AT_ONCE, import_body};
 use crate::password::IMPORTED_MAX;
 use crate::service::{Arrival, Newcomer};
 use crate::settings::{DataDirArgs, Settings};
-use crate::user::Role;
+use crate::store::Store;
+use crate::user::{Role, UsernameError, Usernames};
 
 /// How many lines with problems a text lists; JSON lists all.
 const LISTED: usize = 20;
@@ -80,7 +81,8 @@ fn import(args: &ImportArgs, report: &mut Report) -> Result<(), CommandError> {
             log::set_max_level(log::LevelFilter::Warn.min(log::max_level()));
         }
         let mut progress = Progress::begin("lines", lines);
-        let mut names = Names::default();
+        report.rule = rule(&settings, console)?;
+        let mut names = Names::of(report.rule);
         let mut batch = Vec::with_capacity(MOVED_AT_ONCE);
         let (mut rows_read, mut lines_done) = (0, 0);
         let ended = loop {
@@ -116,6 +118,21 @@ fn import(args: &ImportArgs, report: &mut Report) -> Result<(), CommandError> {
     })
 }
 
+/// By what rules a server imports.
+#[derive(Deserialize)]
+struct Rules {
+    usernames: Usernames,
+}
+
+/// When the server that will be asked takes two names for the same.
+fn rule(settings: &Settings, console: &mut Console<'_>) -> Result<Usernames, CommandError> {
+    if !Store::is_in(settings.data_dir()) {
+        return Ok(settings.usernames); // the server will be ours
+    }
+    let Rules { usernames } = console.ask(Method::GET, "/import", None)?;
+    Ok(usernames)
+}
+
 /// The input, and how many lines it has if that can be known.
 fn open(file: Option<&Path>) -> io::Result<(Box<dyn BufRead>, Option<u64>)> {
     let Some(path) = file else {
@@ -142,16 +159,23 @@ fn count_lines(file: &mut File) -> io::Result<u64> {
 
 /// Where each name stands, by its hash: a million names take 35 MB. The chance that two of a million different ones are
 /// taken for one is 1 in 37 million; the later is refused then, and another run, with other hashes, adds it.
-#[derive(Default)]
 struct Names {
+    rule: Usernames,
     lines: HashMap<u64, u64>,
     hasher: RandomState,
 }
 
 impl Names {
-    /// Remembers the user's name. If it was there before: in which line.
+    fn of(rule: Usernames) -> Self {
+        Self { rule, lines: HashMap::new(), hasher: RandomState::new() }
+    }
+
+    /// Remembers the user's name. If it was there before, by the server's rule: in which line.
     fn note(&mut self, user: &Newcomer, line: u64) -> Option<u64> {
-        let hash = self.hasher.hash_one(user.name.as_str());
+        let hash = match self.rule {
+            Usernames::Folded => self.hasher.hash_one(user.name.fold()),
+            Usernames::Exact => self.hasher.hash_one(user.name.as_str()),
+        };
         let earlier = self.lines.insert(hash, line);
         if let Some(earlier) = earlier {
             self.lines.insert(hash, earlier);
@@ -170,6 +194,8 @@ enum Refused {
     Altered,
     TooLarge,
     TooSlow,
+    NoName(UsernameError),
+    Kept,
 }
 
 impl fmt::Display for Refused {
@@ -189,6 +215,11 @@ impl fmt::Display for Refused {
                 f,
                 "the hash takes this machine more than {} seconds to check, which is too long for a login",
                 IMPORTED_MAX.as_secs()
+            ),
+            Self::NoName(error) => write!(f, "the name {}", error.reason()),
+            Self::Kept => f.write_str(
+                "a deleted user had the name in the last 30 days (`gatelet user free` frees it), or several users have \
+                 names like it",
             ),
         }
     }
@@ -232,6 +263,8 @@ struct Report {
     /// There is no store yet in which anybody could be.
     #[serde(skip)]
     no_store: bool,
+    #[serde(skip)]
+    rule: Usernames,
 }
 
 impl Report {
@@ -247,6 +280,7 @@ impl Report {
             problems: Vec::new(),
             lines: 0,
             no_store: false,
+            rule: Usernames::default(),
         }
     }
 
@@ -258,7 +292,9 @@ impl Report {
             | Refused::Admin
             | Refused::Repeated(_)
             | Refused::TooLarge
-            | Refused::TooSlow => self.refused += 1,
+            | Refused::TooSlow
+            | Refused::NoName(_)
+            | Refused::Kept => self.refused += 1,
         }
         self.problems.push(Line { line, last_line: None, problem });
     }
@@ -280,18 +316,20 @@ impl Report {
             return Ok(());
         }
         let body = import_body(batch.iter().map(|(_, user)| user), self.applied);
-        let arrivals = match console.ask(Method::POST, "/import", Some(&body)) {
+        let arrivals: Vec<Arrival> = match console.ask(Method::POST, "/import", Some(&body)) {
             Ok(Arrivals { arrivals }) => arrivals,
             Err(CommandError::NoStore(_)) if !self.applied => {
                 self.no_store = true;
-                vec![Arrival::Added; batch.len()]
+                let is_name = |user: &Newcomer| self.rule.new_name(user.name.as_str()).is_ok();
+                let arrival = |user| if is_name(user) { Arrival::Added } else { Arrival::NoName };
+                batch.iter().map(|(_, user)| arrival(user)).collect()
             }
             Err(error) => return Err(error),
         };
         if arrivals.len() != batch.len() {
             return Err(not_understood());
         }
-        for ((line, _), arrival) in batch.drain(..).zip(arrivals) {
+        for ((line, user), arrival) in batch.drain(..).zip(arrivals) {
             match arrival {
                 Arrival::Added => self.added += 1,
                 Arrival::Present => self.present += 1,
@@ -299,6 +337,11 @@ impl Report {
                 Arrival::Altered => self.refuse(line, Refused::Altered),
                 Arrival::TooLarge => self.refuse(line, Refused::TooLarge),
                 Arrival::TooSlow => self.refuse(line, Refused::TooSlow),
+                Arrival::Kept => self.refuse(line, Refused::Kept),
+                Arrival::NoName => match Usernames::Folded.new_name(user.name.as_str()) {
+                    Err(error) => self.refuse(line, Refused::NoName(error)),
+                    Ok(_) => return Err(not_understood()),
+                },
             }
         }
         Ok(())

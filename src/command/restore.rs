@@ -10,7 +10,7 @@ use super::output::{OutputArgs, path_cell, users};
 use super::progress::Progress;
 use super::token::read_keys;
 use super::{CommandError, finish};
-use crate::backup::{BackupFile, Checked, Flaw, Header, ReadError, RestoreError, restore};
+use crate::backup::{BackupFile, Checked, Flaw, Header, ReadError, RestoreError, Restored, restore};
 use crate::clock::Clock;
 use crate::exit::Exit;
 use crate::logging::Logging;
@@ -132,8 +132,10 @@ impl OpenBackup {
     /// Reads all of it.
     pub(super) fn check(&mut self, known: Option<&PublicKeys>) -> Result<Checked, CommandError> {
         let mut progress = None;
-        let read = self.file.read(known, |total, _, _| {
-            progress.get_or_insert_with(|| Progress::begin("users checked", Some(total))).advance(1);
+        let read = self.file.read(known, |total, read| {
+            if let Restored::User(..) = read {
+                progress.get_or_insert_with(|| Progress::begin("users checked", Some(total))).advance(1);
+            }
             Ok(())
         });
         read.map_err(|error| self.unreadable(error))

@@ -23,7 +23,7 @@ use crate::password::Password;
 use crate::settings::{DataDirArgs, Settings};
 use crate::store::Store;
 use crate::text;
-use crate::user::{Role, UnknownRole, UserId, Username};
+use crate::user::{Role, UnknownRole, UserId, UsernameError, Usernames};
 use crate::visible::{self, Visible, quoted};
 
 /// The longest line that is read as a password; what is too long to be one is refused further on.
@@ -99,6 +99,17 @@ pub enum UserCommand {
     },
     /// End all sessions of a user: log them out everywhere
     EndSessions(UserArgs),
+    /// Let new users have the name of a deleted one, before 30 days are over
+    Free {
+        /// Name that the deleted user had
+        name: String,
+        /// Where the store is.
+        #[command(flatten)]
+        data: DataDirArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: OutputArgs,
+    },
 }
 
 /// A user as the console shows them; as JSON in this order.
@@ -163,6 +174,7 @@ pub fn run(command: UserCommand) -> Exit {
             console.ask::<IgnoredAny>(Method::DELETE, &path(found, "/sessions"), None)?;
             Ok(format!("all sessions of {} have ended", described(found)))
         }),
+        UserCommand::Free { name, data, output } => free(&name, &data, output),
     })
 }
 
@@ -175,15 +187,71 @@ fn add(name: String, admin: bool, data: &DataDirArgs, output: OutputArgs) -> Res
     let role = if admin { Role::Admin } else { Role::User };
     let body = json!({ "username": name, "password": *password, "role": role });
     let user = with_console(&settings, Access::Make, |console| {
-        console.ask::<IgnoredAny>(Method::POST, "/user", Some(&body))?;
-        Who::Name(name).find(console)
+        match console.ask::<IgnoredAny>(Method::POST, "/user", Some(&body)) {
+            Ok(IgnoredAny) => Who::Name(name).find(console),
+            Err(error) => Err(explain(error, name, console)),
+        }
     })?;
     output.print(&user, |user| format!("{} added", described(user)))
 }
 
+/// Says to the operator what the answer for clients leaves out.
+fn explain(error: CommandError, name: String, console: &mut Console<'_>) -> CommandError {
+    match error {
+        CommandError::Refused(status @ StatusCode::UNPROCESSABLE_ENTITY, said) => {
+            let why = Usernames::Folded.new_name(&name).err().map(refused_name);
+            CommandError::Refused(status, why.filter(|why| why.starts_with(&*said)).unwrap_or(said))
+        }
+        CommandError::Refused(status @ StatusCode::CONFLICT, said) => match Who::Name(name).find(console) {
+            Err(CommandError::Refused(StatusCode::NOT_FOUND, _)) => {
+                let why = "They were deleted in the last 30 days (`gatelet user free` frees the name), or several users \
+                           have names like it (`gatelet verify` lists them).";
+                CommandError::Refused(status, format!("{said} {why}"))
+            }
+            _ => CommandError::Refused(status, said),
+        },
+        other => other,
+    }
+}
+
+/// Names that new users may have from now on.
+#[derive(Deserialize, Serialize)]
+struct Freed {
+    freed: Vec<Visible>,
+}
+
+fn free(name: &str, data: &DataDirArgs, output: OutputArgs) -> Result<(), CommandError> {
+    let settings = Settings::from_environment(data)?;
+    let freed: Freed = with_console(&settings, Access::Change, |console| {
+        let query = form_urlencoded::Serializer::new(String::new()).append_pair("username", name).finish();
+        console.ask(Method::DELETE, &format!("/names?{query}"), None)
+    })?;
+    if freed.freed.is_empty() {
+        let why = format!("no user was deleted in the last 30 days who was called {}", quoted(name));
+        return Err(CommandError::Refused(StatusCode::NOT_FOUND, why));
+    }
+    let names = freed.freed.iter().map(Visible::quoted).collect::<Vec<_>>().join(", ");
+    output.print(&freed, |_| format!("new users may be called {names} again"))
+}
+
+/// What a server says of a name, and what is wrong with it where that says little.
+fn refused_name(error: UsernameError) -> String {
+    match error {
+        UsernameError::Empty | UsernameError::TooLong | UsernameError::ControlCharacter => {
+            format!("username: {error}")
+        }
+        UsernameError::OuterSpace
+        | UsernameError::Invisible
+        | UsernameError::Unassigned
+        | UsernameError::MixedScripts
+        | UsernameError::Dots => format!("username: {error} The name {}.", error.reason()),
+    }
+}
+
 /// What a new store would say of a new user: one who is refused leaves none behind.
 fn check(settings: &Settings, name: &str, password: &Zeroizing<String>) -> Result<(), CommandError> {
-    let name: Username = name.parse().map_err(|error| CommandError::Input(format!("username: {error}")))?;
+    let name = settings.usernames.new_name(name);
+    let name = name.map_err(|error| CommandError::Input(refused_name(error)))?;
     let checked = settings.password_policy().check(&Password::typed(password), Some(&name));
     checked.map_err(|error| CommandError::Input(format!("password: {error}")))
 }

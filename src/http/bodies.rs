@@ -78,7 +78,8 @@ impl PartialSchema for NewUsername {
     fn schema() -> RefOr<Schema> {
         ObjectBuilder::new()
             .schema_type(Type::String)
-            .description(Some("Any characters but control characters, normalised (NFC); compared exactly."))
+            .description(Some("Normalised (NFC). Letters of one script; spaces, digits, symbols and emoji; nothing that cannot be seen, and no \
+                 space at its ends. The same for all who register, whatever its case; `--usernames exact` asks for less."))
             .min_length(Some(1))
             .max_length(Some(USERNAME_MAX_CHARS))
             .pattern(Some(r"^[^\u0000-\u001f\u007f-\u009f]*$"))

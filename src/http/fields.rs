@@ -4,11 +4,11 @@ use serde_json::Value;
 
 use super::request::Document;
 use crate::password::{Password, Policy};
-use crate::user::{Role, UnknownRole, Username};
+use crate::user::{NewName, Role, UnknownRole, Username, Usernames};
 
 /// `username`: a name for a new user.
-pub(super) fn username(body: &mut Document) -> Option<Username> {
-    match body.text("username")?.parse() {
+pub(super) fn username(body: &mut Document, rule: Usernames) -> Option<NewName> {
+    match rule.new_name(&body.text("username")?) {
         Ok(name) => Some(name),
         Err(error) => {
             body.refuse("username", error.to_string());

@@ -12,9 +12,9 @@ use super::openapi::refusals::{
 use super::request::{Bearer, Document};
 use super::{App, fields};
 use crate::audit::Origin;
-use crate::password::{Password, Policy};
+use crate::password::Password;
 use crate::service::Actor;
-use crate::user::{Role, UserId, Username};
+use crate::user::{NewName, Role, UserId};
 
 /// Register
 #[utoipa::path(
@@ -34,7 +34,7 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     app.service.demand_open_registration()?;
     let mut body = body?;
-    let user = new_user(&mut body, &app.policy);
+    let user = new_user(&mut body, &app);
     let (name, password) = body.finish(user)?;
     let id = app.service.register(&origin, name, password).await?;
     Ok(created(id))
@@ -72,16 +72,16 @@ pub(super) async fn create_for(
 ) -> Result<Response, ApiError> {
     let admin = app.service.fresh_admin(origin, actor)?;
     let mut body = body?;
-    let user = new_user(&mut body, &app.policy);
+    let user = new_user(&mut body, app);
     let role = fields::role(&mut body).unwrap_or(Role::User);
     let (name, password) = body.finish(user)?;
     let id = app.service.create_user(origin, admin, name, password, role).await?;
     Ok(created(id))
 }
 
-fn new_user(body: &mut Document, policy: &Policy) -> Option<(Username, Password)> {
-    let name = fields::username(body);
-    let password = fields::new_password(body, "password", policy, name.as_ref());
+fn new_user(body: &mut Document, app: &App) -> Option<(NewName, Password)> {
+    let name = fields::username(body, app.service.usernames());
+    let password = fields::new_password(body, "password", &app.policy, name.as_deref());
     name.zip(password)
 }
 

@@ -184,7 +184,7 @@ impl Default for Events {
             registrations: Counters::new("outcome", &["ok", "name_taken", "throttled"]),
             token_refusals: Counters::new("reason", &["missing", "invalid", "expired", "revoked", "not_fresh"]),
             changes: Counters::new("change", &[
-                "sessions_ended", "password_changed", "updated", "deleted", "users_exported", "backed_up", "keys_rotated", "keys_removed",
+                "sessions_ended", "password_changed", "updated", "deleted", "name_freed", "users_exported", "backed_up", "keys_rotated", "keys_removed",
             ]),
         }
     }

@@ -8,7 +8,7 @@ use crate::session::{SessionId, Sessions};
 use crate::store::{NewUser, Outcome, Replaced, UserChange};
 use crate::throttle::Registration;
 use crate::token::TokenRefusal;
-use crate::user::{Role, User, UserId, Username};
+use crate::user::{NewName, Role, User, UserId, Username, Usernames};
 
 use super::actor::{FreshTarget, Warrant};
 use super::{Actor, Caller, Console, FreshAdmin, Overview, Refusal, Service, Visitor, requester};
@@ -29,7 +29,7 @@ impl Service {
     pub async fn register(
         &self,
         origin: &Arc<Origin>,
-        name: Username,
+        name: NewName,
         password: Password,
     ) -> Result<UserId, Refusal> {
         self.demand_open_registration()?;
@@ -53,7 +53,7 @@ impl Service {
         &self,
         origin: &Arc<Origin>,
         admin: FreshAdmin,
-        name: Username,
+        name: NewName,
         password: Password,
         role: Role,
     ) -> Result<UserId, Refusal> {
@@ -72,7 +72,7 @@ impl Service {
     ///
     /// # Errors
     /// [`Refusal`]; above all [`Refusal::NameTaken`].
-    pub async fn create_first_admin(&self, name: Username, password: Password) -> Result<(), Refusal> {
+    pub async fn create_first_admin(&self, name: NewName, password: Password) -> Result<(), Refusal> {
         let origin = Arc::new(Origin::local("start"));
         self.make_user(&origin, Warrant::settings(), name, password, Role::Admin, None).await.map(drop)
     }
@@ -82,7 +82,7 @@ impl Service {
         &self,
         origin: &Arc<Origin>,
         Warrant { by, authority }: Warrant,
-        name: Username,
+        name: NewName,
         password: Password,
         role: Role,
         place: Option<Registration>,
@@ -91,7 +91,7 @@ impl Service {
         let taken = name.clone();
         let actor = by.user();
         let new = async {
-            if self.store.user_named(&name).await?.is_some() {
+            if self.store.is_taken(&name, self.clock.now()?).await? {
                 return Err(Refusal::NameTaken);
             }
             let hash = self.hashes.hash(requester(origin, actor, actor.is_some()), password).await?;
@@ -126,7 +126,7 @@ impl Service {
         match (place, &refusal) {
             (None, _) => {}
             // That somebody has the name has been learnt: without a limit all names could be tried.
-            (Some(_), Refusal::NameTaken) => match self.store.user_named(name).await {
+            (Some(_), Refusal::NameTaken) => match self.store.user_named(name, self.rules.usernames).await {
                 Ok(holder) => {
                     let holder = holder.map(|(user, _)| user);
                     self.audit.record(origin, Event::NameTaken(holder.as_ref()));
@@ -155,7 +155,28 @@ impl Service {
     /// # Errors
     /// [`Refusal`].
     pub async fn find_user(&self, _: Console, name: &Username) -> Result<Option<User>, Refusal> {
-        Ok(self.store.user_named(name).await?.map(|(user, _)| user))
+        Ok(self.store.user_named(name, self.rules.usernames).await?.map(|(user, _)| user))
+    }
+
+    /// Frees what deleted users were called that counts as `name`: new users may have it from now on. Answers those names.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn free_name(
+        &self,
+        origin: &Arc<Origin>,
+        console: Console,
+        name: Username,
+    ) -> Result<Vec<Username>, Refusal> {
+        self.see_through(origin, async move |service, origin| {
+            let Warrant { by, authority } = console.warrant();
+            let freed = service.store.free_name(authority, name, service.rules.usernames).await?;
+            for name in &freed {
+                service.audit.record(&origin, Event::NameFreed(by, name));
+            }
+            Ok(freed)
+        })
+        .await
     }
 
     /// How the password of `user` is hashed, without salt and hash.
@@ -168,7 +189,11 @@ impl Service {
 
     /// The hash of the password of `user`, if they are still there.
     async fn hash_of(&self, user: &User) -> Result<Option<PasswordHash>, Refusal> {
-        let found = self.store.user_named(&user.name).await?.filter(|(found, _)| found.id == user.id);
+        let found = self
+            .store
+            .user_named(&user.name, Usernames::Exact)
+            .await?
+            .filter(|(found, _)| found.id == user.id);
         Ok(found.map(|(_, hash)| hash))
     }
 
@@ -225,7 +250,7 @@ impl Service {
 
     /// Lets a user try again who has failed too often. Answers whether they had failed at all.
     fn forgive(&self, user: &User) -> bool {
-        self.throttle.forgive(user.name.as_str(), self.clock.now_or_mark())
+        self.throttle.forgive(&self.rules.usernames.guessed_name(&user.name), self.clock.now_or_mark())
     }
 
     /// Deletes the user `id`, or the caller where it is `None`. That ends all their sessions.
@@ -268,8 +293,8 @@ impl Service {
             return self.noted(origin, Err(TokenRefusal::Revoked));
         };
         let session = Some(caller.access.session);
-        let checked =
-            self.guess(origin, user.name.as_str(), Some(user.id), session, current, Some(hash)).await?;
+        let name = self.rules.usernames.guessed_name(&user.name);
+        let checked = self.guess(origin, &name, Some(user.id), session, current, Some(hash)).await?;
         if let Checked::Wrong = checked {
             self.audit.record(origin, Event::WrongPassword(user));
             return Err(Refusal::InvalidCredentials);

@@ -7,8 +7,9 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use crate::password::PasswordHash;
-use crate::store::{Findings, Records, SnapshotError};
+use crate::store::{Findings, Listed, Records, SnapshotError};
 use crate::token::KeyError;
+use crate::visible::quoted;
 
 use super::{Console, Fault, Refusal, Service};
 
@@ -102,7 +103,7 @@ fn checks(
     if found.unreadable_page.is_none() {
         checks.extend([
             check("users", readable(found.users)),
-            check("names", readable(found.names)),
+            check("names", kept_names(found)),
             check("ended sessions", readable(found.ended)),
             check("rotations", readable(found.rotations)),
             check("keys", readable(found.keys)),
@@ -117,6 +118,15 @@ fn checks(
         check("permissions", permissions(found)),
         check("clock", clock),
     ]);
+    let odd = &found.odd_names;
+    if odd.alike.count > 0 {
+        let what = "count as one name for a new user; each of these users logs in by this very spelling";
+        checks.push(check("names alike", listed(&odd.alike, what)));
+    }
+    if odd.outdated.count > 0 {
+        let what = "are of a form that no new user can have, and go on as they are";
+        checks.push(check("names of before", listed(&odd.outdated, what)));
+    }
     if !strange.is_empty() {
         checks
             .push(check("other key files", (Verdict::Note, format!("nobody needs {}", strange.join(", ")))));
@@ -193,6 +203,24 @@ fn readable(Records { count, unreadable }: Records) -> Judged {
         0 => good(count.to_string()),
         _ => wrong(format!("{unreadable} of {count} cannot be read: {RESTORE}")),
     }
+}
+
+fn kept_names(found: &Findings) -> Judged {
+    match (readable(found.names), found.kept_names) {
+        ((Verdict::Good, count), kept @ 1..) => {
+            good(format!("{count}, and {kept} of deleted users (`gatelet user free`)"))
+        }
+        (judged, _) => judged,
+    }
+}
+
+/// Nothing is wrong with such a store; the application that keys on names should know.
+fn listed(names: &Listed, what: &str) -> Judged {
+    let mut list: Vec<_> = names.first.iter().map(|name| quoted(name)).collect();
+    if names.count > list.len() as u64 {
+        list.push("…".to_owned());
+    }
+    (Verdict::Note, format!("{} {what}: {}", names.count, list.join(", ")))
 }
 
 fn names(found: &Findings) -> Judged {

@@ -23,7 +23,7 @@ use crate::password::{HashPool, Requester};
 use crate::store::{Store, StoreError};
 use crate::throttle::{KnownFile, Throttle};
 use crate::token::{LEEWAY, Tokens};
-use crate::user::UserId;
+use crate::user::{UserId, Usernames};
 use keys::KeyKeeper;
 
 pub use actor::{Actor, Caller, Console, FreshAdmin, Overview, Visitor};
@@ -58,6 +58,8 @@ pub struct Parts {
 pub struct Rules {
     /// Whoever likes may register; otherwise administrators create users.
     pub open_registration: bool,
+    /// When two names are the same.
+    pub usernames: Usernames,
     /// Every refresh replaces the refresh token.
     pub refresh_rotation: bool,
     /// `--dev`: reading, listing and deleting users needs no token.
@@ -115,6 +117,11 @@ impl Service {
         }))
     }
 
+    /// When two names are the same, and what a new one may be.
+    pub fn usernames(&self) -> Usernames {
+        self.rules.usernames
+    }
+
     /// Whether reads and durable writes work now. Writes.
     ///
     /// # Errors
@@ -136,6 +143,7 @@ impl Service {
         let over = now.before(LEEWAY);
         let kept = async {
             self.store.keep_time().await?;
+            self.store.forget_names(now).await?;
             self.store.prune_sessions(over).await
         };
         match kept.await {

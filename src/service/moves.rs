@@ -46,6 +46,18 @@ pub enum Arrival {
     TooLarge,
     /// A check of a password against the hash would take this machine too long for a login.
     TooSlow,
+    /// Nobody has this name, and no new user can have one like it.
+    NoName,
+    /// Nobody has this name, and it is not free: a deleted user had it not long ago, or several users have names of its
+    /// fold.
+    Kept,
+}
+
+/// When users arrive, and whether they are added.
+#[derive(Clone, Copy)]
+enum Moment {
+    Apply(Timestamp),
+    Rehearse(Timestamp),
 }
 
 impl Service {
@@ -61,7 +73,8 @@ impl Service {
         users: Vec<Newcomer>,
         apply: bool,
     ) -> Result<Vec<Arrival>, Refusal> {
-        let applied_at = if apply { Some(self.clock.now()?) } else { None };
+        let moment =
+            if apply { Moment::Apply(self.clock.now()?) } else { Moment::Rehearse(self.clock.now_or_mark()) };
         // A million lines in a minute are more than logs are made for; none of them may get lost.
         logging::room_for(users.len()).await;
         let mut fits = Vec::with_capacity(users.len());
@@ -71,7 +84,7 @@ impl Service {
         self.see_through(origin, async move |service, origin| {
             // At once, so that they share a sync; all to their end, so that each has its line in the audit log.
             let arrivals = users.iter().zip(fits).map(async |(user, fits)| match fits {
-                Fit::Fits => service.arrive(&origin, console.warrant(), user, applied_at).await,
+                Fit::Fits => service.arrive(&origin, console.warrant(), user, moment).await,
                 Fit::TooLarge => Ok(Arrival::TooLarge),
                 Fit::TooSlow => Ok(Arrival::TooSlow),
             });
@@ -97,31 +110,36 @@ impl Service {
         Ok(self.store.users_with_hashes_after(after, limit).await?)
     }
 
+    /// Adds a user unless it is a rehearsal, and answers what became of them, or would.
     async fn arrive(
         &self,
         origin: &Origin,
         Warrant { by, authority }: Warrant,
         user: &Newcomer,
-        applied_at: Option<Timestamp>,
+        moment: Moment,
     ) -> Result<Arrival, Refusal> {
-        loop {
-            if let Some(now) = applied_at {
-                let new = NewUser::new(user.name.clone(), user.role, user.hash.clone(), now)?;
-                if let Some(added) = self.store.create_user(authority, new.disabled(user.disabled)).await? {
-                    self.audit.record(origin, Event::Registered(by, &added));
-                    return Ok(Arrival::Added);
-                }
-            }
-            match self.store.user_named(&user.name).await? {
-                Some((_, hash)) if hash != user.hash => return Ok(Arrival::Taken),
-                Some((found, _)) if (found.role, found.disabled) == (user.role, user.disabled) => {
-                    return Ok(Arrival::Present);
-                }
-                Some(_) => return Ok(Arrival::Altered),
-                None if applied_at.is_none() => return Ok(Arrival::Added),
-                None => {} // deleted meanwhile: the name is free
+        let rule = self.rules.usernames;
+        let name = rule.new_name(user.name.as_str()).ok();
+        if let (Moment::Apply(now), Some(name)) = (moment, &name) {
+            let new = NewUser::new(name.clone(), user.role, user.hash.clone(), now)?;
+            if let Some(added) = self.store.create_user(authority, new.disabled(user.disabled)).await? {
+                self.audit.record(origin, Event::Registered(by, &added));
+                return Ok(Arrival::Added);
             }
         }
+        let is_there = self.store.user_named(&user.name, rule).await?;
+        Ok(match (is_there, name, moment) {
+            (Some((_, hash)), ..) if hash != user.hash => Arrival::Taken,
+            (Some((found, _)), ..) if (found.role, found.disabled) == (user.role, user.disabled) => {
+                Arrival::Present
+            }
+            (Some(_), ..) => Arrival::Altered,
+            (None, None, _) => Arrival::NoName,
+            (None, Some(name), Moment::Rehearse(now)) if !self.store.is_taken(&name, now).await? => {
+                Arrival::Added
+            }
+            (None, Some(_), _) => Arrival::Kept,
+        })
     }
 
     /// How many users there are.

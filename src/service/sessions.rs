@@ -59,7 +59,7 @@ impl Service {
         // A text that can be no name belongs to nobody, like any other unknown name.
         let parsed: Option<Username> = name.parse().ok();
         let found = match &parsed {
-            Some(name) => self.store.user_named(name).await?,
+            Some(name) => self.store.user_named(name, self.rules.usernames).await?,
             None => None,
         };
         // A disabled user's hash is not looked at: to be told from nobody, it would have to be renewed as well.
@@ -67,9 +67,9 @@ impl Service {
         if let Some((user, _)) = &found {
             origin.is_from(user.id);
         }
-        let name = parsed.as_ref().map_or(name, Username::as_str);
+        let name = parsed.map_or(name.to_owned(), |name| self.rules.usernames.guessed_name(&name));
         let account = found.as_ref().map(|(user, _)| user.id);
-        let checked = self.guess(origin, name, account, None, password, hash).await?;
+        let checked = self.guess(origin, &name, account, None, password, hash).await?;
         let (user, hash) = match (found, checked) {
             (None, _) => return Err(self.refuse_login(origin, Event::UnknownUser)),
             (Some((user, _)), _) if user.disabled => {
@@ -101,8 +101,8 @@ impl Service {
         Ok(session)
     }
 
-    /// Checks one guess at the password of `name`, at a login or within a `session`, if there may be one: that is decided
-    /// before anything is hashed.
+    /// Checks one guess at the password of `name`, which stands for all its spellings, at a login or within a `session`, if
+    /// there may be one: that is decided before anything is hashed.
     ///
     /// # Errors
     /// [`Refusal::Throttled`], and whatever keeps hashes from being computed; that costs no guess.
@@ -188,7 +188,7 @@ impl Service {
         refresh: Option<Token>,
     ) -> Result<Renewed, Refusal> {
         let access = self.tokens.continue_session(presented, user.role, now)?;
-        self.throttle.seen(origin.address(), user.name.as_str(), now);
+        self.throttle.seen(origin.address(), &self.rules.usernames.guessed_name(&user.name), now);
         self.audit.record(origin, Event::Refreshed(user.id, presented.session));
         Ok(Renewed { access, refresh })
     }

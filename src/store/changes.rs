@@ -1,20 +1,29 @@
 //! The changes: what each decides, in one atomic step, and which records it writes.
 
+use std::ops::Bound;
 use std::time::Duration;
 
 use sled::IVec;
 
 use super::ledger::{Edits, In, Ledger, Stop};
+use super::names::{self, Entry};
 use super::record::{self, RotationRecord};
 use super::{NewUser, Outcome, Replaced, Rotation, StoreError, Successor, UserChange, meta};
 use crate::clock::Timestamp;
 use crate::key::KeyRecord;
 use crate::password::PasswordHash;
 use crate::session::{SessionId, Sessions, TokenId};
-use crate::user::{User, UserId};
+use crate::user::{User, UserId, Username, Usernames};
 
 /// The most records forgotten at once: reads wait while sled's transaction runs, some 10 µs a key.
 const PRUNE_BATCH: usize = 64;
+
+/// The most names freed at once. By the default rule there is one.
+const FREED_MAX: usize = 64;
+
+/// Names that are looked at in one go, in about a millisecond, for those of users who were deleted long ago. Of a
+/// million names each comes within nine hours, once a minute.
+const NAMES_LOOKED_AT: usize = 2048;
 
 /// How long a refresh token that has been replaced still answers its successor: an answer may be lost, and two
 /// tabs may race. A thief who comes later is noticed.
@@ -34,13 +43,14 @@ struct StoredUser {
 impl Ledger {
     /// `None`: the name is taken.
     pub(super) fn create_user(&mut self, new: NewUser) -> Result<Option<User>, Stop> {
-        let name = new.name.as_str().as_bytes();
-        if self.trees.usernames.contains_key(name)? {
+        if names::is_taken(&self.trees.usernames, &new.name, new.created_at)? {
             return Ok(None);
         }
+        let name = names::key(&new.name);
+        let was_deleted = self.trees.usernames.get(&name)?; // long ago
         let user = User {
             id: UserId::next(self.last_id, new.created_at, new.random),
-            name: new.name.clone(),
+            name: new.name.into_name(),
             role: new.role,
             disabled: new.disabled,
             created_at: new.created_at,
@@ -49,7 +59,7 @@ impl Ledger {
         let id = user.id.as_bytes();
         let mut edits = Edits::default();
         edits.put(In::Users, id, None, record::encode_user(&user, &new.hash)?);
-        edits.put(In::Usernames, name, None, id.to_vec());
+        edits.put(In::Usernames, &name, was_deleted, Entry::User(user.id).encode());
         self.write(&edits)?;
         self.last_id = Some(user.id);
         self.note_admin(&user);
@@ -87,10 +97,53 @@ impl Ledger {
         }
         let mut edits = Edits::default();
         edits.remove(In::Users, id.as_bytes(), before);
-        edits.remove(In::Usernames, user.name.as_str().as_bytes(), id.as_bytes().into());
+        let kept = Entry::deleted_at(self.now_or_mark());
+        edits.put(In::Usernames, &names::key(&user.name), Some(id.as_bytes().into()), kept.encode());
         self.write(&edits)?;
         self.admins.remove(&id);
         Ok(Outcome::Done(()))
+    }
+
+    /// Frees what deleted users were called that is `name` by `rule`.
+    pub(super) fn free_name(&mut self, name: &Username, rule: Usernames) -> Result<Vec<Username>, Stop> {
+        let (mut edits, mut freed) = (Edits::default(), Vec::new());
+        for entry in names::same(&self.trees.usernames, name, rule) {
+            let (key, entry) = entry?;
+            if let (Entry::Deleted(_), Some((_, name))) = (entry, names::parts(&key)) {
+                freed.push(Username::from_stored(name));
+                edits.remove(In::Usernames, &key, entry.encode().into());
+            }
+            if freed.len() == FREED_MAX {
+                break;
+            }
+        }
+        if !edits.is_empty() {
+            self.write(&edits)?;
+        }
+        Ok(freed)
+    }
+
+    /// Forgets names of deleted users that have been free since `moment` or before, among those that come next.
+    pub(super) fn forget_names(&mut self, moment: Timestamp) -> Result<(), Stop> {
+        let begin = self.names_seen.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let range = (begin, Bound::Unbounded);
+        let mut edits = Edits::default();
+        for entry in self.trees.usernames.range::<IVec, _>(range).take(NAMES_LOOKED_AT) {
+            let (key, value) = entry?;
+            if let Entry::Deleted(until) = Entry::decode(&value)?
+                && until <= moment
+            {
+                edits.remove(In::Usernames, &key, value);
+            }
+            self.names_seen = Some(key);
+            if edits.len() == PRUNE_BATCH {
+                break;
+            }
+        }
+        if !edits.is_empty() {
+            self.write(&edits)?;
+        }
+        Ok(())
     }
 
     /// `false`: the user is gone or has another hash than `old`.

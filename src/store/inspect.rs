@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 use super::changes::user_id;
 use super::ledger::In;
+use super::names::{self, Entry};
+use super::odd_names::OddNames;
 use super::open::{DEADLINE, read_marker, time_to_read};
 use super::record;
 use super::seal::{Acknowledged, digest};
@@ -61,6 +63,10 @@ pub struct Findings {
     pub users: Records,
     /// Names of users.
     pub names: Records,
+    /// Names that deleted users had.
+    pub kept_names: u64,
+    /// Names that could pass for others.
+    pub odd_names: OddNames,
     /// Every name belongs to the user of that name, and every user to their name.
     pub names_fit: bool,
     /// Ended sessions.
@@ -134,6 +140,8 @@ impl Inspection {
             adds_up: true,
             users: Records::default(),
             names: Records::default(),
+            kept_names: 0,
+            odd_names: OddNames::default(),
             names_fit: false,
             ended: Records::default(),
             rotations: Records::default(),
@@ -171,10 +179,18 @@ impl Inspection {
                         }
                         Err(_) => false,
                     },
-                    In::Usernames => {
-                        by_name = by_name.wrapping_add(digest(In::Usernames, key, value));
-                        user_id(value).is_ok()
-                    }
+                    In::Usernames => match (Entry::decode(value), names::parts(key)) {
+                        (Ok(Entry::User(_)), Some((fold, name))) => {
+                            by_name = by_name.wrapping_add(digest(In::Usernames, key, value));
+                            found.odd_names.look_at(fold, name);
+                            true
+                        }
+                        (Ok(Entry::Deleted(_)), Some(_)) => {
+                            found.kept_names += 1;
+                            continue; // nobody's name
+                        }
+                        _ => false,
+                    },
                     In::Revoked | In::Rotations => match session(key) {
                         Some(session) => {
                             found.overdue += u64::from(session.ends_at().after(OVERDUE) < now);
@@ -208,7 +224,7 @@ impl Inspection {
 /// What the index of names must hold for a user, as a number, and the user's hash.
 fn user(key: &IVec, value: &IVec) -> Result<(u64, PasswordHash), StoreError> {
     let (user, hash) = record::decode_user_with_hash(user_id(key)?, value)?;
-    Ok((digest(In::Usernames, user.name.as_str().as_bytes(), key), hash))
+    Ok((digest(In::Usernames, &names::key(&user.name), key), hash))
 }
 
 fn session(key: &IVec) -> Option<SessionId> {
@@ -298,7 +314,9 @@ mod tests {
         assert_eq!((swapped.users.count, swapped.names.count), (3, 3));
         let lonely = planted(|store| drop(store.trees.users.remove(first(&store.trees.users).0).unwrap()));
         assert!(!lonely.names_fit && !lonely.adds_up);
-        let nameless = planted(|store| drop(store.trees.usernames.remove("bert").unwrap()));
+        let nameless = planted(|store| {
+            drop(store.trees.usernames.remove(names::key(&"bert".parse().unwrap())).unwrap())
+        });
         assert!(!nameless.names_fit && !nameless.adds_up);
     }
 

@@ -24,7 +24,7 @@ use crate::user::UserId;
 pub(super) struct Trees {
     /// User id → user record.
     pub(super) users: sled::Tree,
-    /// Name → user id.
+    /// Fold and name → user id, or until when the name stays taken: see [`super::names`].
     pub(super) usernames: sled::Tree,
     /// Session id → nothing. Sorted by the session's end.
     pub(super) revoked: sled::Tree,
@@ -104,6 +104,11 @@ impl Edits {
         self.edits.is_empty() && self.meta.is_empty()
     }
 
+    /// How many records are edited.
+    pub(super) fn len(&self) -> usize {
+        self.edits.len()
+    }
+
     /// Applies everything in one transaction. Answers the seal as it is then.
     pub(super) fn apply(&self, trees: &Trees, seal: Seal) -> Result<Seal, sled::Error> {
         let seal = self.edits.iter().fold(seal.next(), |seal, Edit { tree, key, before, after }| {
@@ -168,6 +173,8 @@ pub(super) struct Ledger {
     pub(super) last_id: Option<UserId>,
     /// The end of sessions before this moment may have been forgotten in this run.
     pub(super) pruned_until: Timestamp,
+    /// The name after which to go on looking for those of users who were deleted long ago.
+    pub(super) names_seen: Option<IVec>,
     store_id: Uuid,
     clock: Arc<Clock>,
     progress: Arc<Progress>,
@@ -198,6 +205,7 @@ impl Ledger {
             admins,
             last_id,
             pruned_until: Timestamp::default(),
+            names_seen: None,
             store_id,
             clock,
             progress,
@@ -296,6 +304,11 @@ impl Ledger {
     /// A change met a page that cannot be read.
     pub(super) fn unread(&self, error: &sled::Error) -> StoreError {
         self.progress.unread(error)
+    }
+
+    /// The time, or the highest that was seen where the clock is not believed.
+    pub(super) fn now_or_mark(&self) -> Timestamp {
+        self.clock.now_or_mark()
     }
 
     fn demand_room(&self) -> Result<(), StoreError> {

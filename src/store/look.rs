@@ -18,7 +18,7 @@ use super::open_error::OpenError;
 use super::restore::RESTORING;
 use super::seal::Acknowledged;
 use super::space::{self, Space};
-use super::{StoreOptions, aside, files};
+use super::{StoreOptions, aside, files, upgrade};
 use crate::random;
 
 /// What the names of copies in a data directory begin with.
@@ -67,7 +67,7 @@ pub(super) fn look(dir: &Path, options: &StoreOptions) -> Result<(Opened, Space)
     let expected = Expected { marker, changes };
     let opened =
         within_deadline(&store, DEADLINE + read, move || open_whole(&path, &of, &options, expected, None));
-    let engine = opened?;
+    let mut engine = opened?;
     if marker.is_none() && engine.found.users > 0 {
         return Err(OpenError::Unmarked(store, Some(engine.id)));
     }
@@ -75,6 +75,7 @@ pub(super) fn look(dir: &Path, options: &StoreOptions) -> Result<(Opened, Space)
     let acknowledged = Acknowledged::open(&scratch.0.join("commits")).map_err(io)?;
     let log = File::options().write(true).open(copy.join(LOG)).map_err(io)?;
     let space = Space::without_ballast(scratch.0.parent().unwrap_or(dir));
+    upgrade::bring_up(&store, &mut engine, &log, &space)?;
     Ok((Opened { engine, acknowledged, log, lock, dir: dir.into(), log_path }, space))
 }
 

@@ -19,6 +19,8 @@ mod files;
 mod inspect;
 mod ledger;
 mod look;
+mod names;
+mod odd_names;
 mod open;
 mod open_error;
 mod record;
@@ -26,6 +28,7 @@ mod restore;
 mod seal;
 mod snapshot;
 mod space;
+mod upgrade;
 
 use std::fmt;
 use std::fs::{self, Metadata};
@@ -47,7 +50,7 @@ use crate::metrics::{Commits, Counter};
 use crate::password::PasswordHash;
 use crate::random;
 use crate::session::{Era, SessionId, Sessions, TokenId};
-use crate::user::{Role, User, UserId, Username};
+use crate::user::{NewName, Role, User, UserId, Username, Usernames};
 
 use authority::Need;
 pub use authority::{Authority, ChangeError, Denied};
@@ -56,11 +59,12 @@ use commit::{Committer, Order, Progress};
 pub use exposure::Exposed;
 pub use inspect::{Findings, Inspection, Look, Records, time_to_inspect};
 use ledger::{Ledger, Stop, Trees};
+pub use odd_names::{Listed, OddNames};
 pub(crate) use open::demand_ours;
 use open::{Engine, Opened};
 pub use open_error::OpenError;
 pub use restore::{Filling, Restoration};
-pub use snapshot::{Abandon, Snapshot, SnapshotError};
+pub use snapshot::{Abandon, Shown, Snapshot, SnapshotError};
 pub(crate) use space::BALLAST;
 use space::Space;
 
@@ -129,7 +133,7 @@ impl std::error::Error for StoreError {}
 /// A user to be.
 #[derive(Debug)]
 pub struct NewUser {
-    name: Username,
+    name: NewName,
     role: Role,
     disabled: bool,
     hash: PasswordHash,
@@ -144,7 +148,7 @@ impl NewUser {
     /// # Errors
     /// When the system has no random numbers to give.
     pub fn new(
-        name: Username,
+        name: NewName,
         role: Role,
         hash: PasswordHash,
         now: Timestamp,
@@ -297,7 +301,7 @@ impl Store {
         let log =
             fs::metadata(&opened.log_path).map_err(|error| OpenError::Io(opened.log_path.clone(), error))?;
         let (queue, orders) = mpsc::channel();
-        let Engine { config, db, trees, id, seal, found } = opened.engine;
+        let Engine { config, db, trees, id, seal, found, layout: _ } = opened.engine;
         let ledger =
             Ledger::new(trees.clone(), id, found, seal, resumed.kept_mark, clock, Arc::clone(&progress));
         let commits = Commits::default();
@@ -330,7 +334,7 @@ impl Store {
         })
     }
 
-    /// Adds a user. `None`: the name is taken.
+    /// Adds a user. `None`: the name is taken, by the rule that it carries.
     ///
     /// # Errors
     /// [`ChangeError`]; nothing has been changed then, or at least nothing that anybody was told of.
@@ -351,7 +355,7 @@ impl Store {
         self.commit_by(authority, Need::Admin, move |ledger| ledger.update_user(id, change)).await
     }
 
-    /// Removes a user and frees the name.
+    /// Removes a user. The name stays taken for a while: applications may still know it.
     ///
     /// # Errors
     /// [`ChangeError`].
@@ -510,21 +514,53 @@ impl Store {
         record::decode_user(id, &bytes).map(Some)
     }
 
-    /// The user with this name, and the hash of their password. Where there is none it reads and decodes as much:
-    /// how long it takes must not tell.
+    /// The user whom this name means by `rule`, and the hash of their password. Where there is none it reads and decodes
+    /// as much: how long it takes must not tell.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn user_named(&self, name: &Username) -> Result<Option<(User, PasswordHash)>, StoreError> {
-        let id = match self.read(&self.trees.usernames, name.as_str().as_bytes())? {
-            Some(id) => changes::user_id(&id)?,
-            None => NOBODY,
-        };
+    pub async fn user_named(
+        &self,
+        name: &Username,
+        rule: Usernames,
+    ) -> Result<Option<(User, PasswordHash)>, StoreError> {
+        let found = names::find(&self.trees.usernames, name, rule);
+        let id = found.map_err(|stop| self.stopped(stop))?.unwrap_or(NOBODY);
         // Between the two reads the user may be deleted; then there is no such user.
         let record = self.read(&self.trees.users, id.as_bytes())?;
         self.progress.settled(id).await?;
         let user = record::decode_user_with_hash(id, record.as_deref().unwrap_or(&self.nobody))?;
         Ok(record.map(|_| user))
+    }
+
+    /// Whether no new user may have this name at `now`: another has it, or had it not long ago.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_taken(&self, name: &NewName, now: Timestamp) -> Result<bool, StoreError> {
+        names::is_taken(&self.trees.usernames, name, now).map_err(|stop| self.stopped(stop))
+    }
+
+    /// Frees what deleted users were called that is this name by `rule`. Answers those names.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn free_name(
+        &self,
+        authority: Authority,
+        name: Username,
+        rule: Usernames,
+    ) -> Result<Vec<Username>, ChangeError> {
+        self.commit_by(authority, Need::Admin, move |ledger| ledger.free_name(&name, rule)).await
+    }
+
+    /// Forgets some names of deleted users that have been free since `moment` or before. Call it now and then: it goes
+    /// on where it has stopped.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn forget_names(&self, moment: Timestamp) -> Result<(), StoreError> {
+        self.commit(move |ledger| ledger.forget_names(moment)).await
     }
 
     /// Up to `limit` users in order of creation, from the one created next after `after`.
@@ -647,6 +683,14 @@ impl Store {
 
     fn read(&self, tree: &sled::Tree, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
         tree.get(key).map_err(|error| self.progress.unread(&error))
+    }
+
+    fn stopped(&self, stop: Stop) -> StoreError {
+        match stop {
+            Stop::Record(error) => error,
+            Stop::Page(error) => self.progress.unread(&error),
+            Stop::Storage(error) => self.progress.fail_by(&error),
+        }
     }
 
     /// Has the committer make a change for somebody, if their right to it holds when it is made.

@@ -32,15 +32,15 @@ use super::aside::Scope;
 use super::changes::user_id;
 use super::closed::Closed;
 use super::files::{Extent, LOG, Survey};
-use super::ledger::{Edits, Found, In, Trees};
+use super::ledger::{Found, In, Trees};
 use super::open_error::{OpenError, is_full};
 use super::record;
 use super::restore::RESTORING;
 use super::seal::{Acknowledged, Seal};
 use super::space::Space;
+use super::upgrade::{self, FORMAT};
 use super::{StoreOptions, aside, exposure, look, meta};
 use crate::durable_file;
-use crate::key::KeyRecord;
 use crate::random;
 
 /// How long opening a small store may take: a damaged log can make a scan spin for ever, and the operator should
@@ -53,10 +53,6 @@ const BYTES_PER_SECOND: u64 = 16 << 20;
 /// How much longer than reading a store copying it may take.
 const COPYING: u32 = 8;
 
-/// The layout that this version writes, and the newest that it reads. Layout 1 knew no rotating refresh tokens and
-/// kept the ids of all keys in one record.
-const FORMAT: &[u8] = &[2];
-
 /// sled, open and whole.
 pub(super) struct Engine {
     /// Tells of errors that sled had on threads of its own.
@@ -66,6 +62,8 @@ pub(super) struct Engine {
     pub(super) id: Uuid,
     pub(super) seal: Seal,
     pub(super) found: Found,
+    /// The layout's number, as it was found.
+    pub(super) layout: sled::IVec,
 }
 
 /// An open store, before anything runs on it.
@@ -138,8 +136,12 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
     let patience = DEADLINE + time_to_read(&store);
     let opened =
         within_deadline(&store, patience, move || open_whole(&path, &path, &whole, expected, closed));
-    let engine = opened.inspect_err(|_| undo(&store, &log_path, changes))?;
-    match take_over(dir, &store, &engine) {
+    let mut engine = opened.inspect_err(|_| undo(&store, &log_path, changes))?;
+    let taken_over = take_over(dir, &store, &engine).and_then(|(acknowledged, log)| {
+        upgrade::bring_up(&store, &mut engine, &log, space)?;
+        Ok((acknowledged, log))
+    });
+    match taken_over {
         Ok((acknowledged, log)) => Ok(Opened { engine, acknowledged, log, lock, dir: dir.into(), log_path }),
         Err(error) => {
             std::mem::forget(engine); // its destructors would write again, and panic where the disk does not let them
@@ -397,7 +399,10 @@ fn heal(store: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn open_sled(path: &Path, options: &StoreOptions) -> Result<(sled::Config, sled::Db, Trees), sled::Error> {
+pub(super) fn open_sled(
+    path: &Path,
+    options: &StoreOptions,
+) -> Result<(sled::Config, sled::Db, Trees), sled::Error> {
     let config = sled::Config::new()
         .path(path)
         .mode(sled::Mode::HighThroughput)
@@ -409,13 +414,15 @@ fn open_sled(path: &Path, options: &StoreOptions) -> Result<(sled::Config, sled:
     // stable storage before anything syncs the log: a power cut that took back the one and kept the other left a
     // store that did not open (9 of 720 cuts; none of 460 with this line).
     durable_file::sync_dir(path)?;
+    let meta = db.open_tree("meta")?;
+    let format = meta.get(meta::FORMAT)?;
     let trees = Trees {
         users: db.open_tree("users")?,
-        usernames: db.open_tree("usernames")?,
+        usernames: db.open_tree(upgrade::names_tree(format.as_deref()))?,
         revoked: db.open_tree("revoked")?,
         rotations: db.open_tree("rotations")?,
         keys: db.open_tree("keys")?,
-        meta: db.open_tree("meta")?,
+        meta,
     };
     Ok((config, db, trees))
 }
@@ -461,9 +468,8 @@ pub(super) fn open_whole(
         .and_then(|log| log.sync_all())
         .map_err(|error| OpenError::Io(store.into(), error))?;
     let (config, db, trees) = open_sled(path, options).map_err(broken)?;
-    let outdated = match trees.meta.get(meta::FORMAT).map_err(broken)? {
-        Some(format) if *format == *FORMAT => false,
-        Some(format) if *format == [1] => true,
+    let layout = match trees.meta.get(meta::FORMAT).map_err(broken)? {
+        Some(format) if *format == *FORMAT || upgrade::is_outdated(&format) => format,
         Some(format) if *format > *FORMAT => return Err(OpenError::Newer(store.into())),
         _ => return Err(damaged("it does not say how it is laid out")),
     };
@@ -473,7 +479,7 @@ pub(super) fn open_whole(
     }
     let id = id.ok_or(OpenError::Unmarked(store.into(), None))?;
     let seal = trees.meta.get(meta::SEAL).map_err(broken)?;
-    let mut seal =
+    let seal =
         seal.and_then(|bytes| Seal::from_bytes(&bytes)).ok_or_else(|| damaged("its seal is missing"))?;
     if seal.changes < expected.changes {
         return Err(OpenError::Behind(store.into(), expected.changes - seal.changes));
@@ -508,31 +514,7 @@ pub(super) fn open_whole(
     {
         return Err(damaged("it does not hold what it held when it was closed"));
     }
-    if outdated {
-        seal = upgrade(store, &trees, seal)?;
-        db.flush().map_err(broken)?;
-    }
-    Ok(Engine { config, db, trees, id, seal, found })
-}
-
-/// Brings layout 1 to this version's, in one transaction. The records of users stay as they are: they are read in
-/// either version. What is written here lies in the log before all that relies on it.
-fn upgrade(store: &Path, trees: &Trees, seal: Seal) -> Result<Seal, OpenError> {
-    let broken = |error| OpenError::from_sled(store, error);
-    let unreadable = || OpenError::Damaged(store.into(), "the list of its keys cannot be read".into());
-    let mut edits = Edits::default();
-    if let Some(ids) = trees.meta.get(meta::KEY_IDS_V1).map_err(broken)? {
-        for id in record::decode_key_ids_v1(&ids).map_err(|_| unreadable())? {
-            let id = id.parse().map_err(|_| unreadable())?;
-            let key = KeyRecord { id, longest: Duration::ZERO, not_after: None };
-            let after = record::encode_key(&key).map_err(|_| unreadable())?;
-            edits.put(In::Keys, key.id.as_str().as_bytes(), None, after);
-        }
-    }
-    edits.note(meta::FORMAT, FORMAT.to_vec());
-    let seal = edits.apply(trees, seal).map_err(broken)?;
-    log::info!("the store in {} was brought to the layout of this version", store.display());
-    Ok(seal)
+    Ok(Engine { config, db, trees, id, seal, found, layout })
 }
 
 fn store_id(trees: &Trees) -> Result<Option<Uuid>, sled::Error> {

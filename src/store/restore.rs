@@ -9,16 +9,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::ledger::{In, Trees};
+use super::names::{self, Entry};
 use super::open::{create_data_dir, demand_ours, exists, lock, make, warn_if_others_can_write, write_marker};
 use super::open_error::OpenError;
 use super::record;
 use super::seal::{Acknowledged, Seal};
 use super::space::Space;
 use super::{StoreError, StoreOptions};
+use crate::clock::Timestamp;
 use crate::durable_file;
 use crate::key::KeyRecord;
 use crate::password::PasswordHash;
-use crate::user::User;
+use crate::user::{User, Username};
 
 /// The mark's name.
 pub(super) const RESTORING: &str = "restoring";
@@ -175,7 +177,15 @@ impl Filling<'_> {
         let id = user.id.as_bytes();
         let record = record::encode_user(user, hash).map_err(|error| self.unwritable(error))?;
         self.put(In::Users, id, &record)?;
-        self.put(In::Usernames, user.name.as_str().as_bytes(), id)
+        self.put(In::Usernames, &names::key(&user.name), id)
+    }
+
+    /// Adds a name that a deleted user had, and that nobody may have until then.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn keep_name(&mut self, name: &Username, until: Timestamp) -> Result<(), OpenError> {
+        self.put(In::Usernames, &names::key(name), &Entry::Deleted(until).encode())
     }
 
     fn remember(&mut self, keys: &[KeyRecord]) -> Result<(), OpenError> {

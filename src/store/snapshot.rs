@@ -26,10 +26,12 @@ use uuid::Uuid;
 
 use super::changes::user_id;
 use super::ledger::{Edit, In, Trees};
+use super::names::{self, Entry};
 use super::seal::Seal;
 use super::{StoreError, record};
+use crate::clock::Timestamp;
 use crate::password::PasswordHash;
-use crate::user::User;
+use crate::user::{User, Username};
 
 /// Records read at once: some hundred kilobytes, which take about a millisecond.
 const CHUNK: usize = 512;
@@ -187,6 +189,15 @@ impl Abandon {
     }
 }
 
+/// What a snapshot shows.
+#[derive(Clone, Copy, Debug)]
+pub enum Shown<'a> {
+    /// A user, and the hash of their password.
+    User(&'a User, &'a PasswordHash),
+    /// A name that a deleted user had, and until when nobody else may have it.
+    KeptName(&'a Username, Timestamp),
+}
+
 /// All records as they were when this began. Dropping it frees what is kept for it.
 pub struct Snapshot {
     trees: Trees,
@@ -242,20 +253,33 @@ impl Snapshot {
         self.users
     }
 
-    /// Shows all users to `visit`, in order of creation, and their hashes. Blocks.
+    /// Shows all users to `visit`, in order of creation, and then the names that deleted users had. Blocks.
     ///
     /// # Errors
     /// Those of `visit`, or [`SnapshotError`]; what was shown is then not all.
     pub fn read<E: From<SnapshotError>>(
         mut self,
-        mut visit: impl FnMut(&User, &PasswordHash) -> Result<(), E>,
+        mut visit: impl FnMut(Shown<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         while let Some((tree, records)) = self.next()? {
-            // The others are read for their sum alone: whether the store is whole shows in all of them.
-            for (key, value) in records.iter().filter(|_| tree == In::Users) {
-                let read = user_id(key).and_then(|id| record::decode_user_with_hash(id, value));
-                let (user, hash) = read.map_err(SnapshotError::Store)?;
-                visit(&user, &hash)?;
+            for (key, value) in &records {
+                match tree {
+                    In::Users => {
+                        let read = user_id(key).and_then(|id| record::decode_user_with_hash(id, value));
+                        let (user, hash) = read.map_err(SnapshotError::Store)?;
+                        visit(Shown::User(&user, &hash))?;
+                    }
+                    In::Usernames => {
+                        let entry = Entry::decode(value).map_err(SnapshotError::Store)?;
+                        let (_, name) =
+                            names::parts(key).ok_or(SnapshotError::Store(StoreError::Unreadable))?;
+                        if let Entry::Deleted(until) = entry {
+                            visit(Shown::KeptName(&Username::from_stored(name), until))?;
+                        }
+                    }
+                    // Read for their sum alone: whether the store is whole shows in all of them.
+                    In::Revoked | In::Rotations | In::Keys => {}
+                }
             }
         }
         Ok(())

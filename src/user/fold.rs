@@ -22,8 +22,8 @@ pub(super) fn fold(text: &str) -> String {
     if text.chars().any(is_unassigned) {
         return text.to_owned();
     }
-    let mut folded = once(text);
-    loop {
+    let mut folded = if text.is_ascii() { text.to_ascii_lowercase() } else { once(text) };
+    while !folded.is_ascii() {
         let again = once(&folded);
         if again == folded {
             break;
@@ -43,7 +43,7 @@ pub(super) fn is_alike(one: &str, other: &str) -> bool {
 }
 
 pub(super) fn is_unassigned(c: char) -> bool {
-    get_general_category(c) == GeneralCategory::Unassigned
+    !c.is_ascii() && get_general_category(c) == GeneralCategory::Unassigned
 }
 
 /// Whether `c` is one of the default-ignorable characters (DerivedCoreProperties.txt): programs that cannot show one show

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gatelet::backup::{BackupFile, CopyName, ReadError};
+use gatelet::backup::{BackupFile, CopyName, ReadError, Restored};
 use gatelet::clock::{Clock, Timestamp};
 use serde_json::{Value, json};
 
@@ -84,7 +84,8 @@ fn a_copy_is_made_when_it_is_due_and_the_oldest_go_when_there_are_too_many() {
     until(|| names(&dir) == own_names(&server, &[0, 2]));
     let newest = dir.join(own_name(&server, start().after(2 * HOUR)));
     let mut users = Vec::new();
-    let read = BackupFile::open(&newest).unwrap().read(None, |_, user, _| {
+    let read = BackupFile::open(&newest).unwrap().read(None, |_, read| {
+        let Restored::User(user, _) = read else { panic!("{read:?}") };
         users.push(user.name.as_str().to_owned());
         Ok::<_, ReadError>(())
     });

@@ -206,7 +206,7 @@ fn being_throttled_does_not_tell_whether_there_is_such_a_user() {
 
     // Known, known with a known network, disabled, nobody's, nobody's, no name at all, too long for a name.
     let long = "x".repeat(200);
-    let names = ["anna", "bert", "dora", "nobody", "Anna", "a\u{0}b", &long];
+    let names = ["anna", "bert", "dora", "nobody", "Nobody else", "a\u{0}b", &long];
     let mut random = Random::begin("unknown names");
     let mut client = server.client();
     let (mut refused, mut throttled) = (0, 0);

@@ -21,41 +21,215 @@ fn two_spellings_of_one_name_in_unicode_are_one_user() {
     }
 }
 
+/// Names that are told apart by the rule of the first version alone are in [`SPELLINGS`].
+const NAMES: [&str; 20] = [
+    "anna",
+    "an na",
+    "Ånna",
+    "名前",
+    "田中 Tanaka",
+    "Ольга",
+    "مريم",
+    "שרה",
+    "👩\u{200d}🚀",
+    "👩",
+    "❤\u{fe0f}",
+    "1\u{fe0f}\u{20e3}",
+    "ﬁ",
+    "a/b",
+    "\"",
+    "\\",
+    "<b>",
+    "'; DROP TABLE users;--",
+    "me",
+    "...a",
+];
+
+/// Of `anna`, if invisible characters, white space around it and case count for nothing.
+const SPELLINGS: [&str; 7] =
+    ["Anna", "ANNA", "anna ", " anna", "\u{a0}anna\u{3000}", "ａｎｎａ", "an\u{200b}na"];
+
+#[track_caller]
+fn expect_user(server: &TestServer, typed: &str, id: &str, name: &str) {
+    let tokens = server.log_in(typed, PASSWORD);
+    let shown = server.call("GET", "/user/me", Some(&tokens.access), None);
+    assert_eq!(shown.json(), json!({"id": id, "username": name}), "{typed:?}");
+}
+
 #[test]
-fn names_are_free_in_script_and_compared_exactly() {
+fn names_are_free_in_script_and_shown_as_they_were_typed() {
     let server = TestServer::start();
-    let names = [
-        "anna",
-        "Anna",
-        "ANNA",
-        " anna",
+    let ids: Vec<_> = NAMES.iter().map(|name| server.register(name, PASSWORD)).collect();
+    for (name, id) in NAMES.iter().zip(&ids) {
+        expect_user(&server, name, id, name);
+    }
+    let reply = server.client().post("/login", &credentials("anne", PASSWORD));
+    Refusal::InvalidCredentials.expect(&reply, "a name that nobody has");
+}
+
+#[test]
+fn a_name_is_one_users_in_all_its_spellings() {
+    let server = TestServer::start();
+    let id = server.register("anna", PASSWORD);
+    server.register("anna maria", PASSWORD);
+    for spelling in SPELLINGS {
+        expect_user(&server, spelling, &id, "anna");
+    }
+    for spelling in ["Anna", "ANNA", "ａｎｎａ", "Anna  Maria", "anna\u{a0}maria"] {
+        let reply = server.client().post("/register", &credentials(spelling, PASSWORD));
+        Refusal::NameTaken.expect(&reply, spelling);
+    }
+    let kept = server.restart();
+    for spelling in SPELLINGS {
+        expect_user(&kept, spelling, &id, "anna");
+    }
+}
+
+#[test]
+fn racing_registrations_of_one_name_in_many_spellings_make_one_user() {
+    let server = TestServer::start();
+    let racers: Vec<_> = ["anna", "Anna", "aNna", "anNa", "annA", "ANna", "ANNA", "ａnna"]
+        .into_iter()
+        .map(|spelling| {
+            let mut client = server.client();
+            std::thread::spawn(move || client.post("/register", &credentials(spelling, PASSWORD)).status)
+        })
+        .collect();
+    let mut statuses: Vec<_> = racers.into_iter().map(|racer| racer.join().unwrap()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409, 409, 409, 409, 409, 409, 409]);
+}
+
+#[test]
+fn names_that_could_pass_for_others_are_refused_wherever_users_are_made() {
+    let server = TestServer::start();
+    server.add_admin("root", PASSWORD);
+    let root = server.log_in("root", PASSWORD);
+    let errors = json!({"username": ["Invalid value."]});
+    for name in [
         "anna ",
-        "an na",
+        " anna",
+        "\u{a0}anna",
+        "anna\u{3000}",
+        "\u{430}nna",
+        "αdmin",
+        "µtorrent",
+        "an\u{200b}na",
+        "\u{202e}anna",
+        "anna\u{feff}",
+        "an\u{ad}na",
+        "a\u{200d}b",
+        "\u{3164}",
+        "\u{2800}",
+        "a\u{2028}b",
+        ".",
+        "..",
+        "．．",
+        "…",
         " ",
-        "Ånna",
-        "名前",
-        "Ольга",
-        "مريم",
-        "שרה",
-        "👩\u{200d}🚀",
-        "👩",
-        "ﬁ",
-        "fi",
-        "a/b",
-        "\"",
-        "\\",
-        "<b>",
-        "'; DROP TABLE users;--",
-        "me",
-    ];
+        "anna\u{378}",
+        "👩\u{e0067}\u{e007f}",
+    ] {
+        let body = credentials(name, PASSWORD);
+        expect_fields(&server.client().post("/register", &body), &errors, name);
+        expect_fields(&server.call("POST", "/user", Some(&root.access), Some(&body)), &errors, name);
+        let (status, said) = server.console("POST", "/user", Some(&body));
+        assert_eq!((status, &said["errors"]["json"]), (422, &errors), "{name:?}");
+        let reply = server.client().post("/login", &body);
+        Refusal::InvalidCredentials.expect(&reply, "nobody has it, which is nothing wrong with the request");
+    }
+}
+
+#[test]
+fn exact_names_are_those_of_the_first_version() {
+    let server = TestServer::start_with(&["--usernames", "exact"]);
+    let names: Vec<_> =
+        NAMES.into_iter().chain(SPELLINGS).chain(["fi", " ", "\u{430}nna", "\u{200b}", ".."]).collect();
     let ids: Vec<_> = names.iter().map(|name| server.register(name, PASSWORD)).collect();
     for (name, id) in names.iter().zip(&ids) {
-        let tokens = server.log_in(name, PASSWORD);
-        let shown = server.call("GET", "/user/me", Some(&tokens.access), None);
-        assert_eq!(shown.json(), json!({"id": id, "username": name}), "{name:?}");
+        expect_user(&server, name, id, name);
+        let reply = server.client().post("/register", &credentials(name, PASSWORD));
+        Refusal::NameTaken.expect(&reply, name);
     }
     let reply = server.client().post("/login", &credentials("aNNA", PASSWORD));
     Refusal::InvalidCredentials.expect(&reply, "a spelling that nobody has");
+
+    // From now on by fold: each keeps the spelling, and what is nobody's is nobody's where several would be meant.
+    let clock = std::sync::Arc::new(gatelet::clock::Clock::manual(server.clock.reading()));
+    let server = server.restart_with(&[], clock).unwrap_or_else(|error| panic!("{error}"));
+    for (name, id) in names.iter().zip(&ids) {
+        expect_user(&server, name, id, name);
+    }
+    expect_user(&server, "ÅNNA", &ids[2], "Ånna");
+    let reply = server.client().post("/login", &credentials("aNNA", PASSWORD));
+    Refusal::InvalidCredentials.expect(&reply, "several are meant");
+    let reply = server.client().post("/register", &credentials("aNNA", PASSWORD));
+    Refusal::NameTaken.expect(&reply, "several have it");
+    let reply = server.client().post("/register", &credentials("ÅNNA", PASSWORD));
+    Refusal::NameTaken.expect(&reply, "one has it");
+
+    // And back.
+    let clock = std::sync::Arc::new(gatelet::clock::Clock::manual(server.clock.reading()));
+    let server =
+        server.restart_with(&["--usernames", "exact"], clock).unwrap_or_else(|error| panic!("{error}"));
+    for (name, id) in names.iter().zip(&ids) {
+        expect_user(&server, name, id, name);
+    }
+    server.register("aNNA", PASSWORD);
+    server.register("ÅNNA", PASSWORD);
+}
+
+#[test]
+fn no_spelling_of_a_name_buys_more_guesses() {
+    let server = TestServer::start_with(&["--account-limit", "5,1h", "--network-limit", "off"]);
+    server.register("anna", PASSWORD);
+    // Of anna, and of nobody.
+    for letters in ["anna", "nina"] {
+        let guess =
+            |spelling: &str| server.client().post("/login", &credentials(spelling, "a wrong one")).status;
+        let spellings: Vec<_> = (0..8)
+            .map(|n| {
+                let case =
+                    |(place, c): (usize, char)| if n >> place & 1 == 1 { c.to_ascii_uppercase() } else { c };
+                letters.chars().enumerate().map(case).collect::<String>() + if n > 4 { " " } else { "" }
+            })
+            .collect();
+        let statuses: Vec<_> = spellings.iter().map(|spelling| guess(spelling)).collect();
+        assert_eq!(statuses, [401, 401, 401, 401, 401, 429, 429, 429], "{spellings:?}");
+    }
+}
+
+#[test]
+fn the_name_of_a_deleted_user_stays_taken_for_thirty_days_unless_it_is_freed() {
+    const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+    let register =
+        |server: &TestServer, name: &str| server.client().post("/register", &credentials(name, PASSWORD));
+    let server = TestServer::start_with(&["--account-limit", "off", "--network-limit", "off"]);
+    for name in ["Anna", "bert"] {
+        server.register(name, PASSWORD);
+        let tokens = server.log_in(name, PASSWORD);
+        assert_eq!(server.call("DELETE", "/user/me", Some(&tokens.access), None).status, 200);
+    }
+    server.advance(29 * DAY);
+    let mut server = server.restart();
+    for spelling in ["Anna", "ANNA", "anna"] {
+        Refusal::NameTaken.expect(&register(&server, spelling), spelling);
+        let reply = server.client().post("/login", &credentials(spelling, PASSWORD));
+        Refusal::InvalidCredentials.expect(&reply, "nobody is called so");
+    }
+    let free =
+        |server: &TestServer, name: &str| server.console("DELETE", &format!("/names?username={name}"), None);
+    assert_eq!(free(&server, "ANNA"), (200, json!({ "freed": ["Anna"] })));
+    assert_eq!(free(&server, "anna"), (200, json!({ "freed": [] })));
+    let id = server.register("anna", PASSWORD);
+    assert_eq!(free(&server, "anna"), (200, json!({ "freed": [] })), "a user has it");
+    expect_user(&server, "Anna", &id, "anna");
+
+    Refusal::NameTaken.expect(&register(&server, "Bert"), "the thirtieth day");
+    server.advance(DAY);
+    let id = server.register("Bert", PASSWORD);
+    server = server.restart();
+    expect_user(&server, "bert", &id, "Bert");
 }
 
 #[test]

@@ -183,7 +183,8 @@ fn what_the_console_does_not_know_is_refused_as_on_the_front() {
     for (path, allowed) in [
         ("/keys", "DELETE, GET, POST"),
         ("/keys/public", "GET"),
-        ("/import", "POST"),
+        ("/import", "GET, POST"),
+        ("/names", "DELETE"),
         ("/export", "GET"),
         ("/user", "GET, POST"),
         ("/user/me", "DELETE, GET, PATCH"),

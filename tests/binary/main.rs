@@ -24,6 +24,7 @@ mod log_flood;
 mod log_json;
 mod log_secrets;
 mod metrics;
+mod names;
 mod owner;
 mod settings;
 mod settings_command;

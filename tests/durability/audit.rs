@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use gatelet::clock::Clock;
 use gatelet::store::{Store, StoreOptions};
-use gatelet::user::Role;
+use gatelet::user::{NewName, Role, Usernames};
 use serde_json::json;
 
 use crate::client::{Gossip, is_revoked};
@@ -307,10 +307,12 @@ pub fn audit_store(dir: &Path, ledger: &[Account], keys: &Keys) {
             let account = account.unwrap_or_else(|| panic!("{user:?} is in no ledger, or twice"));
             assert_eq!(account.id, Some(user.id.to_string()));
             assert_eq!((account.role, account.disabled), (user.role, user.disabled), "{user:?}");
-            assert_eq!(store.user_named(&user.name).await.unwrap().unwrap().0, user);
+            assert_eq!(store.user_named(&user.name, Usernames::Folded).await.unwrap().unwrap().0, user);
         }
         for account in ledger.iter().filter(|account| account.standing == Standing::Gone) {
-            assert_eq!(store.user_named(&account.name.parse().unwrap()).await.unwrap(), None);
+            let name: NewName = account.name.parse().unwrap();
+            assert_eq!(store.user_named(&name, Usernames::Folded).await.unwrap(), None);
+            assert_eq!(store.is_taken(&name, Clock::system().reading()).await, Ok(true), "{name:?}");
         }
         let stored: HashSet<_> = store.keys().await.unwrap().iter().map(|key| key.id.to_string()).collect();
         assert_eq!(stored, keys.ids);

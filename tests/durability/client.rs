@@ -173,18 +173,15 @@ impl<'a> Worker<'a> {
         let place = freed.filter(|_| self.random.once_in(4));
         self.made_up += 1;
         let password = format!("password {} {}", self.prefix, self.made_up);
-        let mut account = match place {
-            Some(place) => {
-                let Account { name, password: old, mut former, sessions, .. } =
-                    self.accounts.swap_remove(place);
-                former.push(old);
-                Account::new(name, password, former, sessions)
+        if let Some(place) = place {
+            let name = self.accounts[place].name.clone();
+            if let Some(reply) = self.call("POST", "/register", None, Some(&credentials(&name, &password))) {
+                assert_eq!(reply.status, 409, "{name:?} was a deleted user's: {reply:?}");
             }
-            None => {
-                let name = format!("{} {}", self.prefix, self.made_up);
-                Account::new(name, password, Vec::new(), Vec::new())
-            }
-        };
+            return;
+        }
+        let name = format!("{} {}", self.prefix, self.made_up);
+        let mut account = Account::new(name, password, Vec::new(), Vec::new());
         let Account { name, password, .. } = &account;
         let (name, body) = (name.clone(), credentials(name, password));
         let rumour = (name.clone(), password.clone());

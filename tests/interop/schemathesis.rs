@@ -9,8 +9,10 @@ use crate::support::{Process, temporary};
 /// What it finds in half a minute or so, it finds nearly always; what it has not found then, rarely.
 const EXAMPLES: &str = "50";
 
-/// Nothing else but what the schemas cannot say: how common a password is, how many came before.
-const SETTINGS: [&str; 8] = [
+/// Nothing else but what the schemas cannot say: how common a password is, how many came before, what folds to what.
+const SETTINGS: [&str; 10] = [
+    "--usernames",
+    "exact",
     "--password-blocklist",
     "off",
     "--account-limit",

@@ -183,8 +183,13 @@ fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
         .and(warp::get().and(call()).then(keys::published).or(other("GET")).unify())
         .map(named("/keys/public")).boxed();
     let import = path!("import")
-        .and(warp::post().and(call()).and(document_of(moves::BODY_MAX)).then(moves::import).or(other("POST")).unify())
+        .and(warp::post().and(call()).and(document_of(moves::BODY_MAX)).then(moves::import)
+            .or(warp::get().and(call()).then(moves::rules)).unify()
+            .or(other("GET, POST")).unify())
         .map(named("/import")).boxed();
+    let names = path!("names")
+        .and(warp::delete().and(call()).and(query()).then(users::free_name).or(other("DELETE")).unify())
+        .map(named("/names")).boxed();
     let export = path!("export")
         .and(warp::get().and(call()).and(query()).then(moves::export).or(other("GET")).unify())
         .map(named("/export")).boxed();
@@ -206,6 +211,7 @@ fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
         .or(keys).unify()
         .or(published).unify()
         .or(import).unify()
+        .or(names).unify()
         .or(export).unify()
         .or(backup).unify()
         .or(verify).unify()

@@ -51,6 +51,11 @@ fn moved(name: &str, hash: &PasswordHash, role: Role, disabled: bool) -> Value {
     json!({ "username": name, "password_hash": hash.as_str(), "role": role, "disabled": disabled })
 }
 
+/// By what rule users will be imported.
+pub(super) async fn rules(_: Arc<Origin>, app: Arc<App>) -> Answer {
+    Ok(answer::ok(&json!({ "usernames": app.service.usernames() })))
+}
+
 pub(super) async fn import(origin: Arc<Origin>, app: Arc<App>, body: Result<Document, ApiError>) -> Answer {
     let mut body = body?;
     let apply = fields::flag(&mut body, "apply").unwrap_or(false);

@@ -10,7 +10,7 @@ use super::super::user::{self, AdminsUserBody, Target};
 use super::super::{Answer, App, password, register, session};
 use crate::audit::Origin;
 use crate::service::{Actor, Console, Visitor};
-use crate::user::User;
+use crate::user::{User, Username};
 
 /// What a user is to whoever can reach the data directory.
 #[derive(Serialize)]
@@ -76,4 +76,15 @@ pub(super) async fn set_password(
 
 pub(super) async fn end_sessions(target: Target, origin: Arc<Origin>, app: Arc<App>) -> Answer {
     session::end_all_for(&origin, &app, &Actor::Console, target).await
+}
+
+/// Frees the name that the query gives, if a deleted user had it.
+pub(super) async fn free_name(origin: Arc<Origin>, app: Arc<App>, query: Query) -> Answer {
+    let name = query.iter().find(|(field, _)| field == "username").and_then(|(_, name)| name.parse().ok());
+    let freed = match name {
+        Some(name) => app.service.free_name(&origin, Console, name).await?,
+        None => Vec::new(), // nobody had a name that is none
+    };
+    let freed: Vec<_> = freed.iter().map(Username::as_str).collect();
+    Ok(answer::ok(&serde_json::json!({ "freed": freed })))
 }

@@ -1,0 +1,199 @@
+//! The index of names: who has a name, and which names deleted users had.
+//!
+//! A key is the fold of a name, a NUL, and the name itself; no name holds a NUL. So names of one fold are neighbours, and
+//! each user needs one entry, whatever others are called. A value is the id of the user, or the moment until which the name
+//! of a deleted user stays taken: applications may still know it.
+//!
+//! The index is the same by either rule of [`Usernames`]; the rule says which entries count. So the setting may change from
+//! one start to the next, and earlier versions' names of one fold stay as they are.
+
+use std::ops::Bound;
+use std::time::Duration;
+
+use sled::IVec;
+
+use super::StoreError;
+use super::ledger::Stop;
+use crate::clock::Timestamp;
+use crate::user::{NewName, UserId, Username, Usernames};
+
+/// How long the name of a deleted user stays taken: longer than most applications keep a session or a cache.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What the index says about one spelling of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// This user has it.
+    User(UserId),
+    /// A user who had it was deleted; it stays taken until then.
+    Deleted(Timestamp),
+}
+
+impl Entry {
+    /// The entry of a name whose user is deleted at `now`.
+    pub(super) fn deleted_at(now: Timestamp) -> Self {
+        Self::Deleted(now.after(KEPT))
+    }
+
+    pub(super) fn decode(value: &[u8]) -> Result<Self, StoreError> {
+        if let Ok(id) = value.try_into() {
+            return Ok(Self::User(UserId::from_bytes(id)));
+        }
+        let until = value.try_into().map_err(|_| StoreError::Unreadable)?;
+        Ok(Self::Deleted(Timestamp::from_unix_millis(u64::from_be_bytes(until))))
+    }
+
+    pub(super) fn encode(self) -> Vec<u8> {
+        match self {
+            Self::User(id) => id.as_bytes().to_vec(),
+            Self::Deleted(until) => until.unix_millis().to_be_bytes().to_vec(),
+        }
+    }
+
+    fn user(self) -> Option<UserId> {
+        match self {
+            Self::User(id) => Some(id),
+            Self::Deleted(_) => None,
+        }
+    }
+}
+
+/// Where the index has a name.
+pub(super) fn key(name: &Username) -> Vec<u8> {
+    let mut key = name.fold().into_bytes();
+    key.push(0);
+    key.extend(name.as_str().as_bytes());
+    key
+}
+
+/// Fold and name of a key.
+pub(super) fn parts(key: &[u8]) -> Option<(&str, &str)> {
+    std::str::from_utf8(key).ok()?.split_once('\0')
+}
+
+/// The entries that count as `name` by `rule`, with their keys.
+pub(super) fn same(
+    index: &sled::Tree,
+    name: &Username,
+    rule: Usernames,
+) -> impl Iterator<Item = Result<(IVec, Entry), Stop>> {
+    let range = match rule {
+        Usernames::Folded => {
+            let (mut from, mut to) = (name.fold().into_bytes(), name.fold().into_bytes());
+            from.push(0);
+            to.push(1);
+            (Bound::Included(from), Bound::Excluded(to))
+        }
+        Usernames::Exact => (Bound::Included(key(name)), Bound::Included(key(name))),
+    };
+    index.range(range).map(|entry| {
+        let (key, value) = entry?;
+        let entry = Entry::decode(&value)?;
+        Ok((key, entry))
+    })
+}
+
+/// The user whom `name` means by `rule`: the one of that very spelling, or else the only one of its fold. Reads as much
+/// for those who do not exist.
+pub(super) fn find(index: &sled::Tree, name: &Username, rule: Usernames) -> Result<Option<UserId>, Stop> {
+    let own = index.get(key(name))?.map(|value| Entry::decode(&value)).transpose()?;
+    let mut alike = Vec::with_capacity(2);
+    for entry in same(index, name, rule) {
+        alike.extend(entry?.1.user());
+        if alike.len() == 2 {
+            break;
+        }
+    }
+    let only = if let [id] = alike[..] { Some(id) } else { None };
+    Ok(own.and_then(Entry::user).or(only))
+}
+
+/// Whether no new user may have `name` at `now`: another has it, or had it not long ago.
+pub(super) fn is_taken(index: &sled::Tree, name: &NewName, now: Timestamp) -> Result<bool, Stop> {
+    for entry in same(index, name, name.rule()) {
+        match entry?.1 {
+            Entry::User(_) => return Ok(true),
+            Entry::Deleted(until) if until > now => return Ok(true),
+            Entry::Deleted(_) => {}
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(n: u8) -> Entry {
+        Entry::User(UserId::from_bytes([n; 16]))
+    }
+
+    fn name(text: &str) -> Username {
+        text.parse().unwrap()
+    }
+
+    fn index(entries: &[(&str, Entry)]) -> sled::Tree {
+        let db = sled::Config::new().temporary(true).open().unwrap();
+        for (text, entry) in entries {
+            db.insert(key(&name(text)), entry.encode()).unwrap();
+        }
+        (*db).clone()
+    }
+
+    fn found(index: &sled::Tree, text: &str, rule: Usernames) -> Option<Entry> {
+        find(index, &name(text), rule).unwrap_or_else(|_| panic!()).map(Entry::User)
+    }
+
+    #[test]
+    fn a_spelling_means_its_own_user_or_the_only_one_of_its_fold() {
+        use Usernames::{Exact, Folded};
+        let moment = Timestamp::from_unix_secs(1_764_000_000);
+        let index = index(&[
+            ("Admin", user(1)),
+            ("admin", user(2)),
+            ("Zoë", user(3)),
+            ("zoe", user(4)),
+            ("ZOË", Entry::deleted_at(moment)),
+            ("administrator", user(5)),
+        ]);
+        for (text, folded, exact) in [
+            ("Admin", Some(user(1)), Some(user(1))),
+            ("admin", Some(user(2)), Some(user(2))),
+            ("ADMIN", None, None),
+            ("ADMIN ", None, None),
+            ("zoë", Some(user(3)), None),
+            ("ZOË", Some(user(3)), None),
+            ("ZOE", Some(user(4)), None),
+            ("Administrator", Some(user(5)), None),
+            ("administrato", None, None),
+        ] {
+            assert_eq!(found(&index, text, Folded), folded, "{text:?}");
+            assert_eq!(found(&index, text, Exact), exact, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_deleted_user_is_taken_for_thirty_days() {
+        let moment = Timestamp::from_unix_secs(1_764_000_000);
+        let index = index(&[("Anna", Entry::deleted_at(moment))]);
+        let taken = |rule: Usernames, text: &str, days: u64| {
+            let now = moment.after(Duration::from_secs(days * 24 * 3600));
+            is_taken(&index, &rule.new_name(text).unwrap(), now).unwrap_or_else(|_| panic!())
+        };
+        for (days, is_kept) in [(0, true), (29, true), (30, false), (31, false)] {
+            assert_eq!(taken(Usernames::Folded, "anna", days), is_kept, "{days}");
+            assert_eq!(taken(Usernames::Exact, "Anna", days), is_kept, "{days}");
+            assert!(!taken(Usernames::Exact, "anna", days), "{days}");
+        }
+    }
+
+    #[test]
+    fn entries_come_back_as_written_and_others_are_refused() {
+        for entry in [user(7), Entry::Deleted(Timestamp::from_unix_millis(5))] {
+            assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
+        }
+        for bytes in [&b""[..], b"1234567", b"123456789", &[0; 17]] {
+            assert_eq!(Entry::decode(bytes), Err(StoreError::Unreadable));
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Bringing a store of an earlier version to the layout of this one.
+//!
+//! | layout | what it knew |
+//! |---|---|
+//! | 1 | the ids of all keys in one record; names in the tree `usernames`, as they are spelled |
+//! | 2 | what is remembered about a key in the tree `keys`; rotating refresh tokens |
+//! | 3 | names in the tree `names`, by their folds; names of deleted users |
+//!
+//! The index of names is built beside the old one, which stays in force, and what is written until then counts for nothing.
+//! One transaction makes the new one valid, with the format and the seal over all records. An upgrade that is cut short is
+//! begun anew; until that transaction the version that made the store opens it too. Memory and log do not grow with the
+//! store: what was written is synced after every thousand names.
+
+use std::fs::File;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::ledger::{Edits, In};
+use super::open::Engine;
+use super::open_error::OpenError;
+use super::space::Space;
+use super::{meta, names, record};
+use crate::key::KeyRecord;
+use crate::user::Username;
+
+/// The layout that this version writes, and the newest that it reads.
+pub(super) const FORMAT: &[u8] = &[3];
+
+/// The index of names.
+const NAMES: &str = "names";
+
+/// The same in layouts 1 and 2: names as they are spelled.
+const NAMES_UNTIL_2: &str = "usernames";
+
+/// After so many names, what was written is synced, and it is looked whether there is room for more.
+const BATCH: u64 = 1000;
+
+/// How often a long upgrade says how far it has come.
+const SAY_EVERY: Duration = Duration::from_secs(5);
+
+/// Whether a layout is one that is brought to this version's.
+pub(super) fn is_outdated(format: &[u8]) -> bool {
+    matches!(format, [1 | 2])
+}
+
+/// The tree that holds the index of names in a layout; in a new store there is none yet.
+pub(super) fn names_tree(format: Option<&[u8]>) -> &'static str {
+    if format.is_some_and(is_outdated) { NAMES_UNTIL_2 } else { NAMES }
+}
+
+/// Brings `engine`, which was found whole, to this version's layout, or finishes an upgrade that was cut short at its very
+/// end. `log` is sled's log, to be synced. Takes about twenty seconds for a million users.
+pub(super) fn bring_up(
+    store: &Path,
+    engine: &mut Engine,
+    log: &File,
+    space: &Space,
+) -> Result<(), OpenError> {
+    if !is_outdated(&engine.layout) {
+        return clear_up(&engine.db).map_err(|error| OpenError::from_sled(store, error));
+    }
+    let full = || OpenError::Io(store.into(), io::ErrorKind::StorageFull.into());
+    // sled panics where the disk does not let it write.
+    let upgraded = catch_unwind(AssertUnwindSafe(|| Upgrade { store, engine, log, space }.run()));
+    upgraded.unwrap_or_else(|_| Err(full()))?;
+    log::info!("the store in {} was brought to the layout of this version", store.display());
+    Ok(())
+}
+
+/// Removes the old index of an upgrade that was cut short when the new one was in force.
+fn clear_up(db: &sled::Db) -> Result<(), sled::Error> {
+    if db.tree_names().iter().any(|name| **name == *NAMES_UNTIL_2.as_bytes()) {
+        db.drop_tree(NAMES_UNTIL_2)?;
+    }
+    Ok(())
+}
+
+struct Upgrade<'a> {
+    store: &'a Path,
+    engine: &'a mut Engine,
+    log: &'a File,
+    space: &'a Space,
+}
+
+impl Upgrade<'_> {
+    fn run(self) -> Result<(), OpenError> {
+        let broken = |error| OpenError::from_sled(self.store, error);
+        let damaged = |what: &str| OpenError::Damaged(self.store.into(), what.into());
+        let db = self.engine.db.clone();
+        db.drop_tree(NAMES).map_err(broken)?; // of an upgrade that was cut short
+        let index = db.open_tree(NAMES).map_err(broken)?;
+        let mut seal = self.engine.seal;
+        let (mut done, mut said) = (0, Instant::now());
+        for entry in &self.engine.trees.usernames {
+            let (name, id) = entry.map_err(broken)?;
+            let text = std::str::from_utf8(&name).map_err(|_| damaged("one of its names cannot be read"))?;
+            let key = names::key(&Username::from_stored(text));
+            seal = seal.without(In::Usernames, &name, &id).with(In::Usernames, &key, &id);
+            index.insert(key, id).map_err(broken)?;
+            done += 1;
+            if done % BATCH == 0 {
+                self.sync()?;
+            }
+            if said.elapsed() > SAY_EVERY {
+                log::info!("bringing the store to the layout of this version: {done} names are done");
+                said = Instant::now();
+            }
+        }
+        self.sync()?;
+
+        let mut edits = Edits::default();
+        if let Some(ids) = self.engine.trees.meta.get(meta::KEY_IDS_V1).map_err(broken)?
+            && self.engine.layout == [1]
+        {
+            let unreadable = || damaged("the list of its keys cannot be read");
+            for id in record::decode_key_ids_v1(&ids).map_err(|_| unreadable())? {
+                let id = id.parse().map_err(|_| unreadable())?;
+                let key = KeyRecord { id, longest: Duration::ZERO, not_after: None };
+                let after = record::encode_key(&key).map_err(|_| unreadable())?;
+                edits.put(In::Keys, key.id.as_str().as_bytes(), None, after);
+            }
+        }
+        edits.note(meta::FORMAT, FORMAT.to_vec());
+        self.engine.trees.usernames = index;
+        self.engine.seal = edits.apply(&self.engine.trees, seal).map_err(broken)?;
+        self.sync()?;
+        db.drop_tree(NAMES_UNTIL_2).map_err(broken)?;
+        self.sync()
+    }
+
+    /// What was written until now survives a power cut.
+    fn sync(&self) -> Result<(), OpenError> {
+        let io = |error| OpenError::Io(self.store.into(), error);
+        if !self.space.has_room() {
+            return Err(io(io::ErrorKind::StorageFull.into()));
+        }
+        self.engine.db.flush().map_err(|error| OpenError::from_sled(self.store, error))?;
+        self.log.sync_data().map_err(io)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::ledger::Trees;
+    use super::super::open::{open_sled, wait_until_released};
+    use super::super::seal::Seal;
+    use super::super::{Authority, NewUser, Store, StoreOptions};
+    use super::*;
+    use crate::clock::{Clock, Timestamp};
+    use crate::password::PasswordHash;
+    use crate::user::{Role, User, Usernames};
+
+    const NOON: Timestamp = Timestamp::from_unix_secs(1_764_000_000);
+
+    /// More than two batches, some of which have one fold.
+    const USERS: usize = 2500;
+
+    fn options() -> StoreOptions {
+        StoreOptions { cache: 1 << 20, min_free: 1, accept_clock: false }
+    }
+
+    fn open(dir: &Path) -> Store {
+        Store::open(dir, &options(), Arc::new(Clock::manual(NOON))).unwrap()
+    }
+
+    fn copy_files(from: &Path, to: &Path) {
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let to = to.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                std::fs::create_dir(&to).unwrap();
+                copy_files(&entry.path(), &to);
+            } else {
+                std::fs::copy(entry.path(), &to).unwrap();
+            }
+        }
+    }
+
+    fn sled_in(dir: &Path) -> (sled::Config, sled::Db, Trees) {
+        wait_until_released(&dir.join("store/db"), Duration::from_secs(10)).unwrap();
+        open_sled(&dir.join("store"), &options()).unwrap()
+    }
+
+    /// A store of layout 2 with many users, changed by `plant` in a way that an upgrade may leave.
+    fn of_layout_2(plant: impl FnOnce(&sled::Db)) -> (tempfile::TempDir, Vec<User>) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let names =
+            (0..USERS).map(|n| if n % 5 == 0 { format!("user {} ", n + 1) } else { format!("User {n}") });
+        let users: Vec<_> = runtime.block_on(futures_util::future::join_all(names.map(async |name| {
+            let name = Usernames::Exact.new_name(&name).unwrap();
+            let new = NewUser::new(name, Role::User, PasswordHash::from_stored("hash".into()), NOON).unwrap();
+            store.create_user(Authority::standing(), new).await.unwrap().unwrap()
+        })));
+        store.close().unwrap();
+        drop(store);
+
+        let (_, db, trees) = sled_in(dir.path());
+        let old = db.open_tree(NAMES_UNTIL_2).unwrap();
+        let mut seal = Seal::from_bytes(&trees.meta.get(meta::SEAL).unwrap().unwrap()).unwrap();
+        for entry in &trees.usernames {
+            let (key, id) = entry.unwrap();
+            let (_, name) = names::parts(&key).unwrap();
+            old.insert(name, &id).unwrap();
+            seal = seal.without(In::Usernames, &key, &id).with(In::Usernames, name.as_bytes(), &id);
+        }
+        trees.meta.insert(meta::SEAL, &seal.to_bytes()).unwrap();
+        trees.meta.insert(meta::FORMAT, &[2]).unwrap();
+        drop(trees);
+        db.drop_tree(NAMES).unwrap();
+        plant(&db);
+        db.flush().unwrap();
+        (dir, users)
+    }
+
+    /// All users are there, each under their own name and no other, and nothing is left of the old index.
+    fn assert_whole(dir: &Path, users: &[User]) {
+        for _ in 0..2 {
+            let store = open(dir);
+            tokio::runtime::Runtime::new().unwrap().block_on(async {
+                for user in users {
+                    let found = store.user_named(&user.name, Usernames::Folded).await.unwrap();
+                    assert_eq!(found.map(|(found, _)| found).as_ref(), Some(user));
+                }
+                let found = store.inspect().await.unwrap().finish(NOON, |_| true, || false).unwrap();
+                assert!(found.adds_up && found.names_fit, "{found:?}");
+                assert_eq!((found.names.count, found.odd_names.alike.count), (USERS as u64, 1000));
+            });
+            let names = store.db.tree_names();
+            assert!(names.iter().any(|name| **name == *NAMES.as_bytes()));
+            assert!(!names.iter().any(|name| **name == *NAMES_UNTIL_2.as_bytes()));
+            assert_eq!(store.trees.meta.get(meta::FORMAT).unwrap().as_deref(), Some(FORMAT));
+            store.close().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_store_of_layout_2_keeps_every_user_under_the_very_name() {
+        let (dir, users) = of_layout_2(|_| {});
+        assert_whole(dir.path(), &users);
+    }
+
+    #[test]
+    fn an_upgrade_that_was_cut_short_is_begun_anew() {
+        let (dir, users) = of_layout_2(|db| {
+            let index = db.open_tree(NAMES).unwrap();
+            for n in 0..1000_u32 {
+                index.insert(names::key(&format!("other {n}").parse().unwrap()), &n.to_be_bytes()).unwrap();
+            }
+        });
+        assert_whole(dir.path(), &users);
+    }
+
+    #[test]
+    fn an_old_index_that_an_upgrade_could_not_remove_any_more_is_removed() {
+        let (dir, users) = of_layout_2(|_| {});
+        open(dir.path()).close().unwrap();
+        let (_, db, trees) = sled_in(dir.path());
+        db.open_tree(NAMES_UNTIL_2).unwrap().insert("left", "over").unwrap();
+        db.flush().unwrap();
+        drop((db, trees));
+        assert_whole(dir.path(), &users);
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_upgraded_for_want_of_room_stays_as_it_was() {
+        let (dir, users) = of_layout_2(|_| {});
+        let full = StoreOptions { min_free: u64::MAX / 2, ..options() };
+        let refused = Store::open(dir.path(), &full, Arc::new(Clock::manual(NOON))).err().unwrap();
+        assert!(matches!(&refused, OpenError::Io(_, error) if error.kind() == io::ErrorKind::StorageFull));
+        // A store that fails is left open until the process ends.
+        let copy = tempfile::tempdir().unwrap();
+        copy_files(dir.path(), copy.path());
+        assert_whole(copy.path(), &users);
+    }
+}
