@@ -138,7 +138,9 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
         within_deadline(&store, patience, move || open_whole(&path, &path, &whole, expected, closed));
     let mut engine = opened.inspect_err(|_| undo(&store, &log_path, changes))?;
     let taken_over = take_over(dir, &store, &engine).and_then(|(acknowledged, log)| {
-        upgrade::bring_up(&store, &mut engine, &log, space)?;
+        if upgrade::bring_up(&store, &mut engine, &log, space)? {
+            log::info!("the store in {} was brought to the layout of this version", store.display());
+        }
         Ok((acknowledged, log))
     });
     match taken_over {

@@ -51,22 +51,22 @@ pub(super) fn names_tree(format: Option<&[u8]>) -> &'static str {
 }
 
 /// Brings `engine`, which was found whole, to this version's layout, or finishes an upgrade that was cut short at its very
-/// end. `log` is sled's log, to be synced. Takes about twenty seconds for a million users.
+/// end. `log` is sled's log, to be synced. Answers whether it was of an older layout. Takes about twenty seconds for a million users.
 pub(super) fn bring_up(
     store: &Path,
     engine: &mut Engine,
     log: &File,
     space: &Space,
-) -> Result<(), OpenError> {
+) -> Result<bool, OpenError> {
     if !is_outdated(&engine.layout) {
-        return clear_up(&engine.db).map_err(|error| OpenError::from_sled(store, error));
+        clear_up(&engine.db).map_err(|error| OpenError::from_sled(store, error))?;
+        return Ok(false);
     }
     let full = || OpenError::Io(store.into(), io::ErrorKind::StorageFull.into());
     // sled panics where the disk does not let it write.
     let upgraded = catch_unwind(AssertUnwindSafe(|| Upgrade { store, engine, log, space }.run()));
     upgraded.unwrap_or_else(|_| Err(full()))?;
-    log::info!("the store in {} was brought to the layout of this version", store.display());
-    Ok(())
+    Ok(true)
 }
 
 /// Removes the old index of an upgrade that was cut short when the new one was in force.

@@ -201,12 +201,19 @@ fn a_kill_right_after_the_upgrade_loses_nothing() {
 fn a_command_upgrades_a_store_as_well_as_a_server() {
     let old = old();
     let before = old.keys();
-    let output = run(gatelet().args(["key", "list", "--data-dir"]).arg(&old.data));
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{said}");
+    let command = |name: &str| {
+        let output = run(gatelet().args(["key", name, "--data-dir"]).arg(&old.data));
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        said
+    };
+    // One that looks, at a copy; one that may change something, for good.
+    let said = command("list");
     for path in before.keys() {
         assert!(said.contains(path.file_name().unwrap().to_str().unwrap()), "{said}");
     }
+    assert!(!said.contains(UPGRADED), "{said}");
+    command("prune");
     let server = old.start();
     old.assert_whole(&server);
     let log = stop_well(server);

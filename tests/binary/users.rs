@@ -363,8 +363,10 @@ fn names_that_could_fool_the_eye_are_escaped_wherever_people_read_them_and_not_i
     let dir = temporary();
     let name = "ad\u{200b}min\u{202e}";
     let escaped = r#""ad\u{200b}min\u{202e}""#;
+    let server = Process::start(dir.path(), &["--usernames", "exact"]); // as earlier versions were
     let said = done(dir.path(), &["add", name], &format!("{PASSWORD}\n"));
     assert_eq!(said, format!("user {escaped} added\n"));
+    stop_well(server);
     for args in [&["list"][..], &["show", name], &["disable", name], &["end-sessions", name]] {
         let said = done(dir.path(), args, "");
         assert!(said.contains(escaped) && !said.contains('\u{202e}'), "{args:?}: {said}");

@@ -20,7 +20,7 @@ fn people() -> Vec<(&'static str, String)> {
         ("anna", "correct horse"),
         ("Zoë Müller", "pässwörter sind schön"),
         ("Zoe\u{308} in two parts", "pa\u{308}sswort in two parts"),
-        (" between spaces ", " and its password "),
+        ("between  spaces", " and its password "),
         ("quo\"te, comma; semicolon", "\"quotes\", and commas"),
         ("o'brien'); drop table users; --", "'; delete from users; --"),
         ("back\\slash\\n", "back\\slash\\0"),
@@ -134,7 +134,13 @@ fn ten_thousand_users_of_the_original_move_by_one_line_and_log_in_as_before() {
 #[ignore = "needs passlib and SQLAlchemy from PyPI, and sqlite3: .ci/run installs them"]
 fn who_cannot_move_is_told_by_line_while_all_others_do() {
     let dir = temporary();
-    let people = [("anna", "correct horse"), ("two\nlines", "x"), ("", "x"), ("bert", "a quiet pony")];
+    let people = [
+        ("anna", "correct horse"),
+        ("two\nlines", "x"),
+        ("", "x"),
+        (" spaces ", "x"),
+        ("bert", "a quiet pony"),
+    ];
     make_database(dir.path(), &people.map(|(name, password)| (name, password.to_owned())), 0);
     for expected in [
         ["added                    2", "there already            0"],
@@ -143,11 +149,13 @@ fn who_cannot_move_is_told_by_line_while_all_others_do() {
         let output = shell(dir.path(), MOVE);
         let said = String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(1), "{said}");
-        for line in expected.iter().chain(&["refused                  2"]) {
+        for line in expected.iter().chain(&["refused                  3"]) {
             assert!(said.contains(line), "{said}");
         }
         assert!(
-            said.contains(": the name is empty") && said.contains(": the name holds a control character"),
+            said.contains(": the name is empty")
+                && said.contains(": the name holds a control character")
+                && said.contains(": the name begins or ends with white space"),
             "{said}"
         );
     }

@@ -65,7 +65,7 @@ refusals! {
         ];
     NotFound: "There is no such user (only administrators are told), or the path names nothing.",
         [refused(Refusal::NotFound)];
-    NameTaken: "Somebody has this name.",
+    NameTaken: "Another user has this name in some spelling, or had it in the last 30 days.",
         [refused(Refusal::NameTaken)];
     LastAdmin: "Nobody would be left who is an administrator and enabled.",
         [refused(Refusal::LastAdmin)];
