@@ -35,6 +35,14 @@ impl Drop for Scratch {
 
 /// Opens a copy of the store in `dir`. What is written to it is gone when the process ends.
 pub(super) fn look(dir: &Path, options: &StoreOptions) -> Result<(Opened, Space), OpenError> {
+    match look_once(dir, options) {
+        // An error inside sled that has passed looks like damage.
+        Err(error) if error.is_damage() => look_once(dir, options),
+        looked => looked,
+    }
+}
+
+fn look_once(dir: &Path, options: &StoreOptions) -> Result<(Opened, Space), OpenError> {
     demand_dir(dir)?;
     demand_ours(dir)?;
     let lock = lock_to_look(dir)?;

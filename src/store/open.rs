@@ -129,14 +129,15 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
     if aside::put_back(&store, changes).map_err(broken)? {
         log::warn!("put back the files of {}: the start before this one was cut short", store.display());
     }
-    let closed = if complete { look_before(&store, space, changes)? } else { None };
-    heal(&store)?;
     let expected = Expected { marker, changes };
-    let (path, whole) = (store.clone(), options.clone());
-    let patience = DEADLINE + time_to_read(&store);
-    let opened =
-        within_deadline(&store, patience, move || open_whole(&path, &path, &whole, expected, closed));
-    let mut engine = opened.inspect_err(|_| undo(&store, &log_path, changes))?;
+    let mut engine = match open_undoably(&store, options, space, expected, complete) {
+        // An error inside sled that has passed looks like damage. What is damaged is refused again.
+        Err((error, true)) if error.is_damage() => {
+            log::warn!("{} did not open as it should: it is opened once more", store.display());
+            open_undoably(&store, options, space, expected, complete).map_err(|(error, _)| error)?
+        }
+        opened => opened.map_err(|(error, _)| error)?,
+    };
     let taken_over = take_over(dir, &store, &engine).and_then(|(acknowledged, log)| {
         if upgrade::bring_up(&store, &mut engine, &log, space)? {
             log::info!("the store in {} was brought to the layout of this version", store.display());
@@ -165,6 +166,25 @@ fn take_over(dir: &Path, store: &Path, engine: &Engine) -> Result<(Acknowledged,
     }
     let log = OpenOptions::new().write(true).open(&log).map_err(|error| OpenError::Io(log, error))?;
     Ok((acknowledged, log))
+}
+
+/// Opens a store of which the files are looked at before, if it is `complete`, and put back if it is refused. The error
+/// says whether that was done.
+fn open_undoably(
+    store: &Path,
+    options: &StoreOptions,
+    space: &Space,
+    expected: Expected,
+    complete: bool,
+) -> Result<Engine, (OpenError, bool)> {
+    let changes = expected.changes;
+    let before = if complete { look_before(store, space, changes) } else { Ok(None) };
+    let closed = before.and_then(|closed| heal(store).map(|()| closed)).map_err(|error| (error, false))?;
+    let (path, options) = (store.to_owned(), options.clone());
+    let opened = within_deadline(store, DEADLINE + time_to_read(store), move || {
+        open_whole(&path, &path, &options, expected, closed)
+    });
+    opened.map_err(|error| (error, undo(store, changes)))
 }
 
 /// Reads all of the store's files, and sets aside what sled may overwrite. Answers the mark of a clean stop and what was
@@ -206,17 +226,23 @@ fn say_no_room(store: &Path, survey: &Survey) {
 }
 
 /// Puts back what was set aside before a store was opened that is refused.
-fn undo(store: &Path, log: &Path, changes: u64) {
+/// Says whether there was anything.
+fn undo(store: &Path, changes: u64) -> bool {
     // Where opening hangs or has panicked, it may be held for ever.
-    let _ = wait_until_released(log, DEADLINE / 8);
+    let _ = wait_until_released(&store.join(LOG), DEADLINE / 8);
     match aside::put_back(store, changes) {
-        Ok(true) => log::warn!("the files in {} are as they were before this start", store.display()),
-        Ok(false) => {}
-        Err(error) => log::error!(
-            "the files in {} could not be put back: {error}; they are in its folder aside, and the next start tries again",
-            store.display()
-        ),
+        Ok(true) => log::warn!("the files in {} are as they were before they were opened", store.display()),
+        Ok(false) => return false,
+        Err(error) => {
+            log::error!(
+                "the files in {} could not be put back: {error}; they are in its folder aside, and the next start tries \
+                 again",
+                store.display()
+            );
+            return false;
+        }
     }
+    true
 }
 
 /// What the files beside the store say about it.

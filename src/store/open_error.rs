@@ -46,10 +46,6 @@ impl fmt::Display for OpenError {
         const NEXT: &str = "copy the data directory to another disk before anything else; then restore the data directory \
                             from a backup (`gatelet restore`, into an empty directory), or give --data-dir an empty \
                             directory to begin anew";
-        const DAMAGED: &str = "copy the data directory to another disk before anything else, then start once more, \
-                               since an error of the disk that has passed can look the same; if it stays so, restore the \
-                               data directory from a backup (`gatelet restore`, into an empty directory), or give \
-                               --data-dir an empty directory to begin anew";
         match self {
             Self::InUse(dir, pid) => write!(
                 f,
@@ -84,11 +80,11 @@ impl fmt::Display for OpenError {
                 path.display()
             ),
             Self::Damaged(path, what) => {
-                write!(f, "the store in {} is damaged ({what}): {DAMAGED}", path.display())
+                write!(f, "the store in {} is damaged ({what}): {NEXT}", path.display())
             }
             Self::Behind(path, lost) => write!(
                 f,
-                "the store in {} is damaged (its last {lost} changes are missing): {DAMAGED}. Only where an older copy was \
+                "the store in {} is damaged (its last {lost} changes are missing): {NEXT}. Only where an older copy was \
                  put there on purpose: without the file commits it starts, and these changes are given up for good",
                 path.display()
             ),
@@ -179,6 +175,11 @@ impl OpenError {
             sled::Error::CollectionNotFound(_) => damaged("a tree is missing"),
             sled::Error::Unsupported(what) | sled::Error::ReportableBug(what) => damaged(&what),
         }
+    }
+
+    /// Whether the store does not hold what it must.
+    pub(super) fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged(..) | Self::Behind(..))
     }
 
     /// What made sled panic. It unwraps what the system answers in some places, its destructors among them: the disk

@@ -30,7 +30,8 @@ pub(super) const RESTORING: &str = "restoring";
 const NOTHING: [&str; 3] = ["lock", "restoring.new", "lost+found"];
 
 /// What a restoration makes.
-const PIECES: [&str; 6] = ["store.new", "store", "keys", "commits", "store-id.new", "store-id"];
+const PIECES: [&str; 7] =
+    ["store.new", "store", "keys", "known-networks", "commits", "store-id.new", "store-id"];
 
 /// After so many users it is looked again whether there is room for more, which take some kilobytes each at most.
 const LOOK_FOR_ROOM: u64 = 1000;

@@ -34,11 +34,7 @@ fn lines_are_counted_as_an_editor_does_whatever_they_end_in() {
         for last in ["", end] {
             for bom in ["", "\u{feff}"] {
                 let read = read(format!("{bom}{}{last}", lines.join(end)));
-                assert_eq!(
-                    read,
-                    [ok(1, "anna"), ok(4, "bert"), ok(5, "carla")],
-                    "{end:?} {last:?} {bom:?}"
-                );
+                assert_eq!(read, [ok(1, "anna"), ok(4, "bert"), ok(5, "carla")], "{end:?} {last:?} {bom:?}");
             }
         }
     }
@@ -62,9 +58,7 @@ fn a_header_says_where_things_stand_and_may_be_missing() {
         (format!("disabled,role,username,password_hash\ntrue,admin,anna,{HASH}"), &other),
         (format!("{{\"username\":\"anna\",\"password\":\"{HASH}\"}}"), &anna),
         (
-            format!(
-                "{{\"username\":\"\\u0061nna\",\"password_hash\":\"{HASH}\",\"id\":7,\"role\":null}}"
-            ),
+            format!("{{\"username\":\"\\u0061nna\",\"password_hash\":\"{HASH}\",\"id\":7,\"role\":null}}"),
             &anna,
         ),
         (
@@ -205,11 +199,7 @@ fn a_record_that_is_too_long_is_refused_and_the_next_is_read() {
         let record = if is_open { format!("{record}\neve,{HASH}\n\"") } else { record };
         let lines = record.matches('\n').count() as u64 + 1;
         let read = read(format!("anna,{HASH}\n{record}\ncarla,{HASH}\n"));
-        assert_eq!(
-            read,
-            [ok(1, "anna"), (2, Err(Problem::TooLong)), ok(2 + lines, "carla")],
-            "{record:.99}"
-        );
+        assert_eq!(read, [ok(1, "anna"), (2, Err(Problem::TooLong)), ok(2 + lines, "carla")], "{record:.99}");
     }
 }
 
@@ -276,14 +266,11 @@ fn blanks_around_a_hash_mean_nothing_and_databases_write_truth_in_several_ways()
 
 #[test]
 fn an_array_of_json_is_read_however_it_is_laid_out() {
-    let user = |name: &str| {
-        format!("{{\"username\":\"{name}\",\"password\":\"{HASH}\",\"x\":[{{\"y\":\"}}\"}}]}}")
-    };
+    let user =
+        |name: &str| format!("{{\"username\":\"{name}\",\"password\":\"{HASH}\",\"x\":[{{\"y\":\"}}\"}}]}}");
     let [anna, bert] = ["anna", "bert"].map(user);
     let spread = |name: &str| {
-        format!(
-            "{{\n  \"username\": \"{name}\",\n  \"password\": \"{HASH}\",\n  \"meta\":\n  {{\n  }}\n}}"
-        )
+        format!("{{\n  \"username\": \"{name}\",\n  \"password\": \"{HASH}\",\n  \"meta\":\n  {{\n  }}\n}}")
     };
     for (text, lines) in [
         (format!("[{anna},\n{bert}]\n"), [1, 2]),
@@ -414,10 +401,7 @@ fn piece() -> impl Strategy<Value = (String, Option<Result<String, Problem>>)> {
             (format!("\"{filler}{}\",{HASH}", "\"\"\n".repeat(30_000)), Some(Err(Problem::TooLong)))
         }),
         Just((format!("a\0b,{HASH}"), Some(Err(Problem::Text(NotText::Nul))))),
-        Just((
-            format!("a,b,{HASH}"),
-            Some(Err(Problem::Columns { expected: 2, found: 3, separator: b',' }))
-        )),
+        Just((format!("a,b,{HASH}"), Some(Err(Problem::Columns { expected: 2, found: 3, separator: b',' })))),
         Just(("x,y".to_owned(), Some(Err(Problem::Hash(HashError::NotAHash))))),
         "[ \t]{0,3}".prop_map(|blank| (blank, None)),
     ]
