@@ -131,6 +131,13 @@ const REST: Duration = Duration::from_millis(2);
 /// How often the log says that lines are being lost while standard error takes some, but not all.
 const SAY_LOST: Duration = Duration::from_secs(1);
 
+/// Whether a panic is one of sled's that the store catches, and puts into words. sled's destructors panic where the disk
+/// does not let them write. Requests run on tokio's threads, where nothing catches it: there it is said.
+fn is_caught(panic: &std::panic::PanicHookInfo<'_>) -> bool {
+    panic.location().is_some_and(|at| at.file().contains("/sled-"))
+        && thread::current().name() != Some("tokio-runtime-worker")
+}
+
 /// Lets others speak from warnings up only, whatever the filter says: below them warp prints the paths that it is asked
 /// for. sled does not speak at all: it prints the records that it handles, with names and hashes, and its errors in the
 /// form that Rust has for programmers; the store says what they mean.
@@ -205,6 +212,9 @@ impl Logging {
         log::set_boxed_logger(Box::new(Logger(logger))).map_err(io::Error::other)?;
         let _ = QUEUE.set(Arc::clone(&queue));
         std::panic::set_hook(Box::new(|panic| {
+            if is_caught(panic) {
+                return;
+            }
             let place = panic.location().map_or_else(String::new, |at| format!(" at {at}"));
             log::error!("a thread panicked{place}");
         }));

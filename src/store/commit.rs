@@ -63,11 +63,14 @@ pub(super) struct Progress {
     /// How often a page could not be read, and when that was last said.
     pub(super) unread: Counter,
     unread_said: Mutex<Option<Instant>>,
+    /// Tells of errors that sled had on threads of its own.
+    engine: sled::Config,
 }
 
 impl Progress {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(engine: sled::Config) -> Self {
         Self {
+            engine,
             unsettled: Mutex::new(HashSet::new()),
             unsettled_count: AtomicUsize::new(0),
             batches: watch::Sender::new(0),
@@ -117,7 +120,7 @@ impl Progress {
     /// The store has failed with `error`. Says so, once.
     pub(super) fn fail_by(&self, error: &sled::Error) -> StoreError {
         if !self.has_failed() {
-            log::error!("the store failed: {error}");
+            log::error!("the store failed: {}", reason(error));
         }
         self.fail();
         StoreError::Failed
@@ -126,6 +129,9 @@ impl Progress {
     /// A page of the store cannot be read. That is no failure of the store: sled is as good as before, the next try may
     /// succeed, and all that lies on other pages is served. Counts it, and says so now and then.
     pub(super) fn unread(&self, error: &sled::Error) -> StoreError {
+        if let Err(error) = self.engine.global_error() {
+            return self.fail_by(&error); // that of a write, which reads are told as well
+        }
         self.unread.count();
         let mut said = self.unread_said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.is_none_or(|moment| moment.elapsed() > QUIET) {
@@ -194,7 +200,7 @@ impl Committer {
                 self.leave_mark();
                 return;
             }
-            Ok(Err(error)) => log::error!("the store failed: {error}"),
+            Ok(Err(error)) => log::error!("the store failed: {}", reason(&error)),
             Err(_) => log::error!("the store failed: a write panicked"),
         }
         progress.fail();

@@ -293,7 +293,7 @@ impl Store {
         clock: Arc<Clock>,
     ) -> Result<Self, OpenError> {
         let dir = opened.dir.as_path();
-        let progress = Arc::new(Progress::new());
+        let progress = Arc::new(Progress::new(opened.engine.config.clone()));
         let resumed = opened.resume_clock(&clock, options.accept_clock)?;
         // Said at the start rather than at the first write.
         let _ = space.check();

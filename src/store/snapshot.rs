@@ -304,10 +304,11 @@ impl Snapshot {
     }
 }
 
-/// Why a page cannot be read, in words.
+/// What sled has met, in words: its own are made for programmers.
 pub(super) fn reason(error: &sled::Error) -> String {
     match error {
         sled::Error::Corruption { .. } => "it is not what was written".into(),
+        sled::Error::Io(error) => error.to_string(),
         error => error.to_string(),
     }
 }

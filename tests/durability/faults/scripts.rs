@@ -86,17 +86,25 @@ fn service(trial: &mut Trial<'_>, origin: Origin) {
             if trial.ask(process, "DELETE", &format!("/user/{deleted}"), Some(&admin), None).is_none() {
                 trial.perhaps.insert(user(6));
             }
-            let list = trial.ask(process, "GET", "/user?limit=20", Some(&admin), None);
-            trial
-                .must(list.is_none_or(|list| list.as_array().is_some_and(|users| users.len() == 20)), || {
-                    "a list that lacks users".into()
-                });
+            list_all(trial, process, &admin, if origin == Origin::Large { 1000 } else { 20 });
         }
         rotate_by(trial, &before);
         together(trial, process);
         let token = trial.log_in(process, &user(4));
         trial.good.extend(token);
     });
+}
+
+/// Lists everybody, page by page.
+fn list_all(trial: &mut Trial<'_>, process: &Process, admin: &str, limit: usize) {
+    let mut after = String::new();
+    loop {
+        let path = format!("/user?limit={limit}{after}");
+        let Some(page) = trial.ask(process, "GET", &path, Some(admin), None) else { return };
+        let users = page.as_array().cloned().unwrap_or_default();
+        let Some(last) = users.last().filter(|_| users.len() == limit) else { return };
+        after = format!("&after={}", last["id"].as_str().unwrap_or_default());
+    }
 }
 
 /// Has the server make new keys, as the command does.
@@ -214,9 +222,15 @@ fn restore(trial: &mut Trial<'_>, over_half: bool) {
     let args = ["restore", file.to_str().unwrap()];
     if over_half {
         trial.template.copy(Origin::Stopped, &trial.data());
-        fs::remove_file(trial.data().join("ballast")).unwrap();
+        for entry in fs::read_dir(trial.data()).unwrap() {
+            let entry = entry.unwrap();
+            let restored =
+                ["store", "keys", "commits", "store-id"].iter().any(|name| entry.file_name() == *name);
+            if !restored {
+                fs::remove_file(entry.path()).unwrap();
+            }
+        }
         fs::write(trial.data().join("restoring"), "").unwrap();
-        let _ = fs::remove_file(trial.data().join("control.sock"));
     }
     let done = trial.faulty(&args);
     if done {
