@@ -185,6 +185,7 @@ mod tests {
         open_sled(&dir.join("store"), &options()).unwrap()
     }
 
+    #[allow(clippy::disallowed_methods)] // nobody asks for these changes
     /// A store of layout 2 with many users, changed by `plant` in a way that an upgrade may leave.
     fn of_layout_2(plant: impl FnOnce(&sled::Db)) -> (tempfile::TempDir, Vec<User>) {
         let dir = tempfile::tempdir().unwrap();
