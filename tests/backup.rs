@@ -329,7 +329,14 @@ fn only_the_keys_signature_of_this_very_content_is_believed() {
         packed(&(lines.join("\n") + "\n"))
     };
     let tokens = Tokens::new(
-        Arc::into_inner(ring(bench.dir.path())).unwrap(), // reads the same keys again
+        KeyRing::open(
+            &bench.dir.path().join("keys"),
+            &bench.keys.records(),
+            LostKeys::Refuse,
+            LIFETIMES,
+            start(),
+        )
+        .unwrap(),
         "gatelet".into(),
         LIFETIMES,
     );

@@ -125,6 +125,7 @@ fn an_administrator_who_is_deleted_is_one_no_longer() {
     for path in ["/user".to_owned(), format!("/user/{anna}")] {
         Refusal::Revoked.expect(&server.call("GET", &path, Some(&tokens.access), None), &path);
     }
+    server.advance(Duration::from_secs(31 * 24 * 3600)); // the name is free again
     server.register("root", "correct horse");
     let tokens = server.log_in("root", "correct horse");
     let reply = server.call("GET", "/user", Some(&tokens.access), None);
@@ -253,7 +254,7 @@ fn whoever_is_made_after_a_deletion_comes_after_whoever_was_deleted() {
     let mut last = root;
     // The clock stands still. Were it left to chance, sixteen times would not go well.
     for round in 0..16 {
-        let id = server.register("anna", "correct horse");
+        let id = server.register(&format!("anna {round}"), "correct horse");
         assert!(id > last, "round {round}: {id} after {last}");
         assert_eq!(page(&server, &token, &format!("/user?after={last}")).0, [&*id], "round {round}");
         assert_eq!(server.call("DELETE", &format!("/user/{id}"), Some(&token), None).status, 200);

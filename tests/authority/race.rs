@@ -237,7 +237,8 @@ impl<'a> Pair<'a> {
 
     fn race(&mut self, scene: &Scene, round: usize) {
         // From one that is answered before the other begins to the reverse.
-        let moment = (self.spans[0] + self.spans[1]).mul_f64(self.random.below(1_000) as f64 / 1_000.0);
+        let moment =
+            (self.spans[0] + self.spans[1]) * u32::try_from(self.random.below(1_000)).unwrap() / 1_000;
         let waits = [self.spans[1].saturating_sub(moment), moment.saturating_sub(self.spans[1])];
         let ready = Barrier::new(2);
         let (mut client, change) = (self.server.client(), self.change);

@@ -63,7 +63,8 @@ fn users_in(file: &[u8]) -> Vec<Value> {
     let mut text = String::new();
     GzDecoder::new(file).read_to_string(&mut text).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    lines[1..lines.len() - 1].iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let entries = lines[1..lines.len() - 1].iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    entries.filter(|entry| entry.get("username").is_some()).collect() // the others are names of deleted users
 }
 
 fn add_admin(dir: &Path) {

@@ -159,7 +159,7 @@ fn a_request_id_is_taken_over_only_if_it_is_harmless() {
 #[test]
 fn no_name_forges_a_line_or_sends_a_raw_byte_to_the_terminal() {
     let dir = temporary();
-    let server = Process::start(dir.path(), &["--log", "trace"]);
+    let server = Process::start(dir.path(), &["--log", "trace", "--usernames", "exact"]);
     let forged =
         "x\r\n[2026-01-01T00:00:00Z INFO  gatelet::audit] forged user=1 \u{1b}[2J\u{1b}]0;title\u{7}";
     for name in [forged, "a\u{9b}31m", "\u{85}\u{2028}forged"] {

@@ -99,7 +99,8 @@ fn a_request_that_got_no_answer_has_no_status() {
 #[test]
 fn every_audit_event_has_its_fields() {
     let dir = temporary();
-    let once = ["--account-limit", "3,1h", "--registration-limit", "4,1h", "--refresh-rotation", "on"];
+    let once =
+        ["--account-limit=3,1h", "--registration-limit=4,1h", "--refresh-rotation=on", "--usernames=exact"];
     let mut command = serve(dir.path(), &[JSON, &once].concat());
     command.envs([("GATELET_ADMIN_USERNAME", "root"), ("GATELET_ADMIN_PASSWORD", "seven wild horses")]);
     let server = Process::spawn(&mut command).unwrap();

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::{Process, log_file, serve, temporary};
-use crate::{does_not_start, get, log_in, post, refused, register, run, stop_well};
+use crate::{does_not_start, get, log_in, post, refused, register, run, stop_well, try_register};
 
 fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
@@ -108,7 +108,7 @@ fn users_and_refusals_are_there_after_a_restart() {
         assert_eq!(post(&server, "/refresh", token).json()["error"], "token_revoked");
     }
     log_in(&server, "anna");
-    register(&server, "bert");
+    assert_eq!(try_register(&server, "bert").status, 409, "the name stays taken for a while");
     stop_well(server);
 }
 

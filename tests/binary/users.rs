@@ -301,7 +301,7 @@ fn who_is_not_there_is_named_and_ends_with_1() {
     let id = "01a204a4-b1ca-7000-8c9e-b200c589e3c1";
     for (who, named) in [
         ("anna", "\"anna\""),
-        ("ro\u{202e}ot", r#""ro\u{202e}ot""#),
+        ("ro\u{202e}op", r#""ro\u{202e}op""#),
         ("root&username=root", "\"root&username=root\""),
         ("", "\"\""),
         ("a\nb", r#""a\nb""#),

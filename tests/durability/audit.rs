@@ -30,6 +30,7 @@ pub struct Findings {
 
 /// Checks every account, finds out what became of those that were in doubt and settles them in the ledger.
 pub fn audit(
+    dir: &Path,
     address: SocketAddr,
     accounts: &mut [Account],
     gossip: &Gossip,
@@ -47,7 +48,7 @@ pub fn audit(
                 scope.spawn(move || {
                     let client = Client::connect(address).unwrap();
                     let mut auditor =
-                        Auditor { client, random, admin, let_in, findings: Findings::default() };
+                        Auditor { dir, client, random, admin, let_in, findings: Findings::default() };
                     for account in accounts {
                         auditor.check(account);
                     }
@@ -65,6 +66,7 @@ pub fn audit(
 }
 
 struct Auditor<'a> {
+    dir: &'a Path,
     client: Client,
     random: Random,
     /// An access token.
@@ -196,13 +198,15 @@ impl Auditor<'_> {
         self.expect(reply.status == 409, || format!("{}: registered twice: {reply:?}", account.name));
     }
 
-    /// The name of nobody is free: it does not point at a user who is not there.
+    /// The name of a user who is gone can be freed: it does not point at a user who is not there.
     fn take_name_again(&mut self, account: &mut Account) {
         let password = format!("another password {}", self.random.number());
         account.former.push(std::mem::replace(&mut account.password, password));
         account.id = None;
         account.role = Role::User;
         account.disabled = false;
+        let free = format!("/names?username={}", account.name.replace(' ', "+"));
+        crate::console::ask(self.dir, "DELETE", &free, None);
         let body = credentials(&account.name, &account.password);
         let registered = self.client.post("/register", &body);
         self.expect(registered.status == 201, || {

@@ -185,7 +185,7 @@ impl Trial {
     }
 
     fn check(&mut self, address: SocketAddr, mut accounts: Vec<Account>, gossip: Gossip) -> Vec<String> {
-        let mut findings = audit(address, &mut accounts, &gossip, &mut self.random);
+        let mut findings = audit(&self.dir, address, &mut accounts, &gossip, &mut self.random);
         self.ledger.append(&mut accounts);
         self.keys = gossip.keys.into_inner().unwrap();
         findings.lost.extend(audit_keys(&self.dir, &mut self.keys));
