@@ -31,7 +31,7 @@ impl From<String> for Visible {
 }
 
 impl fmt::Display for Visible {
-    /// As part of a sentence: [`line`].
+    /// As part of a sentence: [`line()`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(line(&self.0).as_deref().unwrap_or(&self.0))
     }

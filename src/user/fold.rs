@@ -6,7 +6,7 @@
 //!
 //! The index of names in the store is sorted by folds, so that a fold must never change. Unicode promises that for
 //! characters that are assigned, and for no others. So new names hold none that Unicode 16.0 has not assigned, and an
-//! older name that does is its own fold. Whoever raises [`UNICODE`] has to build the index anew in every store: a new
+//! older name that does is its own fold. Raising `UNICODE` means building the index anew in every store: a new
 //! layout.
 
 use caseless::Caseless;
