@@ -5,6 +5,7 @@
 //! of addresses out of files and dumps, not from a reader of the data directory.
 
 #[allow(deprecated)] // the library's other hasher may be another one in its next version
+use std::collections::BTreeMap;
 use std::hash::{Hasher, SipHasher};
 use std::time::Duration;
 
@@ -41,8 +42,7 @@ pub(super) const MAX_BYTES: usize =
 struct Place {
     account: u32,
     network: u32,
-    /// Until when, in milliseconds since 1970. Plain numbers, so that the table is made of pages that the system gives
-    /// only once they are written to.
+    /// Until when, in milliseconds since 1970.
     until: u64,
 }
 
@@ -64,7 +64,7 @@ pub(super) struct Unreadable;
 /// 16 MiB at the most.
 pub(super) struct KnownNetworks {
     key: [u64; 2],
-    sets: Box<[Set]>,
+    sets: BTreeMap<u32, Set>,
     changed: bool,
 }
 
@@ -75,7 +75,7 @@ impl KnownNetworks {
     }
 
     fn with_key(key: [u64; 2]) -> Self {
-        Self { key, sets: vec![Set::default(); SETS as usize].into_boxed_slice(), changed: false }
+        Self { key, sets: BTreeMap::new(), changed: false }
     }
 
     pub(super) fn acquaintance(&self, name: &str, network: Network) -> Acquaintance {
@@ -105,21 +105,21 @@ impl KnownNetworks {
     }
 
     pub(super) fn knows(&self, acquaintance: Acquaintance, now: Timestamp) -> bool {
-        let mut places = self.sets[acquaintance.set as usize].iter();
+        let mut places = self.sets.get(&acquaintance.set).into_iter().flatten();
         places.any(|place| place.is(acquaintance) && place.until > now.unix_millis())
     }
 
     /// The networks that are known to this account, or were.
     pub(super) fn of(&self, name: &str) -> Vec<Acquaintance> {
         let (set, account) = self.account(name);
-        let places = self.sets[set as usize].iter().filter(|place| place.account == account);
+        let places = self.sets.get(&set).into_iter().flatten().filter(|place| place.account == account);
         places.map(|place| Acquaintance { set, account, network: place.network }).collect()
     }
 
     /// Somebody has shown that they belong there. Where all places are taken, the account that has most of them gives up
     /// the one that ends first: of up to eight accounts that share a set, none takes the last place of another.
     pub(super) fn acquaint(&mut self, acquaintance: Acquaintance, now: Timestamp) {
-        let set = &mut self.sets[acquaintance.set as usize];
+        let set = self.sets.entry(acquaintance.set).or_default();
         let (millis, until) = (now.unix_millis(), now.after(KNOWN_FOR).unix_millis());
         let count = |account: u32| {
             let taken = set.iter().filter(|place| place.until > millis && place.account == account).count();
@@ -150,7 +150,7 @@ impl KnownNetworks {
         self.changed = false;
         let mut bytes = MAGIC.to_vec();
         self.key.iter().for_each(|half| bytes.extend(half.to_be_bytes()));
-        for (set, places) in (0_u32..).zip(&self.sets) {
+        for (set, places) in &self.sets {
             for place in places.iter().filter(|place| place.until > now.unix_millis()) {
                 bytes.extend(set.to_be_bytes());
                 bytes.extend(place.account.to_be_bytes());
@@ -180,13 +180,16 @@ impl KnownNetworks {
         let latest = now.after(KNOWN_FOR).unix_millis();
         for entry in entries {
             let [a, b, c, d, e, f, g, h, i, j, k, l, until @ ..] = *entry;
-            let set = u32::from_be_bytes([a, b, c, d]) as usize;
+            let set = u32::from_be_bytes([a, b, c, d]);
             let place = Place {
                 account: u32::from_be_bytes([e, f, g, h]),
                 network: u32::from_be_bytes([i, j, k, l]),
                 until: u64::from_be_bytes(until).min(latest),
             };
-            let places = table.sets.get_mut(set).ok_or(Unreadable)?;
+            if set >= SETS {
+                return Err(Unreadable);
+            }
+            let places = table.sets.entry(set).or_default();
             *places.iter_mut().find(|place| place.until == 0).ok_or(Unreadable)? = place;
         }
         Ok(table)
@@ -194,7 +197,7 @@ impl KnownNetworks {
 
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(&*self.sets)
+        SETS as usize * size_of::<Set>()
     }
 }
 
@@ -300,7 +303,7 @@ mod tests {
         assert!(sealed(&entry(5).repeat(9)).is_err());
         assert!(sealed(&entry(5)[1..]).is_err());
         let table = sealed(&entry(5)).ok().unwrap();
-        assert_eq!(table.sets[5][0].until, NOW.after(KNOWN_FOR).unix_millis());
+        assert_eq!(table.sets[&5][0].until, NOW.after(KNOWN_FOR).unix_millis());
     }
 
     #[test]
