@@ -4,8 +4,8 @@
 //! Of names and addresses only hashes are kept (SipHash-2-4), under a key that is random and stands in the same file: they keep lists
 //! of addresses out of files and dumps, not from a reader of the data directory.
 
-#[allow(deprecated)] // the library's other hasher may be another one in its next version
 use std::collections::BTreeMap;
+#[allow(deprecated)] // the library's other hasher may be another one in its next version
 use std::hash::{Hasher, SipHasher};
 use std::time::Duration;
 
