@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, LINK, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, LINK, LOCATION, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -136,6 +137,10 @@ pub(super) enum ApiError {
         max: usize,
     },
     NotDeclaredJson,
+    /// The body is compressed, or coded otherwise.
+    Encoded,
+    /// The transfer is coded otherwise than in chunks.
+    TransferEncoded,
     BodyTooSlow,
     /// There is not one `Host`, or it is none.
     BadHost,
@@ -312,6 +317,14 @@ impl From<ApiError> for RefusalAnswer {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "The body must be JSON (Content-Type: application/json).",
             ),
+            ApiError::Encoded => said(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The body must not be compressed (no Content-Encoding).",
+            )
+            .and(ACCEPT_ENCODING, "identity".into()),
+            ApiError::TransferEncoded => {
+                said(StatusCode::NOT_IMPLEMENTED, "The only Transfer-Encoding is chunked.").closing()
+            }
             ApiError::BodyTooSlow => said(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time."),
             ApiError::BadHost => {
                 said(StatusCode::BAD_REQUEST, "A request needs one Host, and a valid one.").closing()

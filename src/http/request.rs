@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Buf;
 use futures_util::{Stream, StreamExt, pin_mut};
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 use warp::{Filter, Rejection};
@@ -82,6 +82,9 @@ pub(super) fn document_of(
         if !headers.get_all(CONTENT_TYPE).iter().all(is_json) {
             return Err(ApiError::NotDeclaredJson);
         }
+        if !headers.get_all(CONTENT_ENCODING).iter().all(is_identity) {
+            return Err(ApiError::Encoded);
+        }
         Document::parse(&body)
     })
 }
@@ -131,6 +134,11 @@ fn is_json(content_type: &HeaderValue) -> bool {
         Some(subtype) => subtype == "json" || subtype.ends_with("+json"),
         None => essence.is_empty(),
     }
+}
+
+/// Bytes as they are (RFC 9110, section 8.4.1).
+fn is_identity(encoding: &HeaderValue) -> bool {
+    encoding.as_bytes().trim_ascii().is_empty() || encoding.as_bytes().eq_ignore_ascii_case(b"identity")
 }
 
 /// The whole body, counted while it is read: what a client declares about its length is not relied on.

@@ -1,11 +1,11 @@
-//! What a request is for, read in one way only: its host (RFC 9112, section 3.2) and the form of its path.
+//! What a request is for, read in one way only: its host (RFC 9112, section 3.2), the form of its path and of its body.
 //!
 //! Paths are compared byte by byte. Nothing is decoded, resolved or cut off, so that a proxy's rules for a path are
 //! about the same requests here: `/login/`, `//login`, `/./login`, `/%6cogin` and `/login;x` are all unknown.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use http::header::HOST;
+use http::header::{HOST, TRANSFER_ENCODING};
 use http::uri::Scheme;
 use http::{Request, Version};
 
@@ -38,6 +38,12 @@ pub(super) fn check<B>(request: &Request<B>, hosts: Hosts) -> Result<(), ApiErro
         (Some(scheme), Some(named)) if is_http(scheme) && is_host(named.as_str()) => Some(named.as_str()),
         _ => return Err(ApiError::BadTarget),
     };
+    // Where a body ends is told by chunks alone (RFC 9112, section 6.1).
+    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if !is_chunked || codings.next().is_some() {
+        return Err(ApiError::TransferEncoded);
+    }
     if hosts == Hosts::Loopback && host.is_some_and(|host| !is_loopback(host)) {
         return Err(ApiError::OtherHost);
     }

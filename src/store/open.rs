@@ -21,9 +21,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use uuid::Uuid;
@@ -40,6 +40,7 @@ use super::seal::{Acknowledged, Seal};
 use super::space::Space;
 use super::upgrade::{self, FORMAT};
 use super::{StoreOptions, aside, exposure, look, meta};
+use crate::clock::cpu_time;
 use crate::durable_file;
 use crate::random;
 
@@ -394,7 +395,7 @@ pub(super) fn make<E: From<OpenError>>(
 /// gone. Nobody else can: the directory is locked.
 pub(super) fn wait_until_released(log: &Path, patience: Duration) -> io::Result<()> {
     let log = File::open(log)?;
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     loop {
         match log.try_lock() {
             Ok(()) => return Ok(()),
@@ -461,7 +462,12 @@ pub(super) fn time_to_read(store: &Path) -> Duration {
     Duration::from_secs(log_bytes / BYTES_PER_SECOND)
 }
 
-/// Does `work`, which opens sled, on a thread of its own: a damaged log may panic or never come back.
+/// How many times its deadline a start may take that computes less than that: beside other programs, or on a disk that is
+/// slow.
+const PATIENCE: u32 = 15;
+
+/// Does `work`, which opens sled, on a thread of its own: a damaged log may panic or never come back. A scan that spins is
+/// told from a machine that is busy by the time that this process has computed.
 pub(super) fn within_deadline<T: Send + 'static>(
     store: &Path,
     deadline: Duration,
@@ -477,7 +483,19 @@ pub(super) fn within_deadline<T: Send + 'static>(
         .name("open".into())
         .spawn(opening)
         .map_err(|error| OpenError::Io(store.into(), error))?;
-    wait.recv_timeout(deadline).unwrap_or_else(|_| Err(OpenError::TimedOut(store.into())))
+    let (begun, computed_before) = (Instant::now(), cpu_time());
+    loop {
+        match wait.recv_timeout(deadline / 8) {
+            Ok(opened) => return opened,
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let (passed, computed) = (begun.elapsed(), cpu_time().saturating_sub(computed_before));
+        if passed.min(computed) > deadline || passed > deadline * PATIENCE {
+            break;
+        }
+    }
+    Err(OpenError::TimedOut(store.into()))
 }
 
 /// Opens sled on the files in `path` and makes sure that it is the store that belongs at `store`, that nothing is missing

@@ -157,10 +157,11 @@ impl OpenError {
     /// An error of the system is told as such. sled makes some of its own as well, for what it cannot make sense of.
     pub(super) fn from_sled(store: &Path, error: sled::Error) -> Self {
         let damaged = |what: &str| Self::Damaged(store.into(), what.into());
+        if let Some(error) = of_system(&error) {
+            return Self::Io(store.into(), error);
+        }
         match error {
-            sled::Error::Io(error) if error.raw_os_error().is_some() || is_full(&error) => {
-                Self::Io(store.into(), error)
-            }
+            sled::Error::Io(error) if is_full(&error) => Self::Io(store.into(), error),
             sled::Error::Io(error) if error.to_string().starts_with("could not acquire lock") => Self::Io(
                 store.into(),
                 io::Error::new(io::ErrorKind::WouldBlock, "another process holds its log"),
@@ -187,12 +188,36 @@ impl OpenError {
     pub(super) fn from_panic(store: &Path, panic: &(dyn Any + Send)) -> Self {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
-        let code = text.split_once("Os { code: ").and_then(|(_, rest)| rest.split(',').next()?.parse().ok());
-        match code {
-            Some(code) => Self::Io(store.into(), io::Error::from_raw_os_error(code)),
+        match printed(text) {
+            Some(error) => Self::Io(store.into(), error),
             None => Self::Damaged(store.into(), "its log cannot be read".into()),
         }
     }
+}
+
+/// What sled has met, in words: its own are made for programmers.
+pub(super) fn reason(error: &sled::Error) -> String {
+    match (of_system(error), error) {
+        (Some(error), _) => error.to_string(),
+        (None, sled::Error::Io(error)) => error.to_string(),
+        (None, sled::Error::Corruption { .. }) => "it is not what was written".into(),
+        (None, error) => error.to_string(),
+    }
+}
+
+/// The error that the system gave sled, if one did. sled hands on its first error as a text: what `{:?}` prints of it.
+pub(super) fn of_system(error: &sled::Error) -> Option<io::Error> {
+    let sled::Error::Io(error) = error else { return None };
+    match error.raw_os_error() {
+        Some(code) => Some(io::Error::from_raw_os_error(code)),
+        None => printed(&error.to_string()),
+    }
+}
+
+/// The system's error that `{:?}` has printed somewhere in a text.
+fn printed(text: &str) -> Option<io::Error> {
+    let (_, rest) = text.split_once("Os { code: ")?;
+    rest.split(',').next()?.parse().ok().map(io::Error::from_raw_os_error)
 }
 
 /// There is no room, on the disk or for this user.
@@ -224,6 +249,14 @@ mod tests {
 
     fn of_panic(panics: impl FnOnce() + std::panic::UnwindSafe) -> OpenError {
         OpenError::from_panic(Path::new("store"), &*catch_unwind(panics).unwrap_err())
+    }
+
+    #[test]
+    fn an_error_of_the_system_that_sled_has_kept_as_a_text_is_one_all_the_same() {
+        let kept = sled::Error::Io(io::Error::from_raw_os_error(5)).clone();
+        assert_eq!(reason(&kept), io::Error::from_raw_os_error(5).to_string());
+        let error = OpenError::from_sled(Path::new("x"), kept);
+        assert!(matches!(&error, OpenError::Io(_, error) if error.raw_os_error() == Some(5)), "{error}");
     }
 
     #[test]

@@ -27,6 +27,7 @@ use uuid::Uuid;
 use super::changes::user_id;
 use super::ledger::{Edit, In, Trees};
 use super::names::{self, Entry};
+use super::open_error::reason;
 use super::seal::Seal;
 use super::{StoreError, record};
 use crate::clock::Timestamp;
@@ -301,15 +302,6 @@ impl Snapshot {
         self.after = end;
         self.sum = records.iter().fold(self.sum, |sum, (key, value)| sum.with(tree, key, value));
         Ok(Some((tree, records)))
-    }
-}
-
-/// What sled has met, in words: its own are made for programmers.
-pub(super) fn reason(error: &sled::Error) -> String {
-    match error {
-        sled::Error::Corruption { .. } => "it is not what was written".into(),
-        sled::Error::Io(error) => error.to_string(),
-        error => error.to_string(),
     }
 }
 

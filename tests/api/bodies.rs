@@ -72,6 +72,21 @@ fn an_empty_body_counts_as_an_empty_object() {
 }
 
 #[test]
+fn a_body_that_is_declared_as_compressed_is_refused() {
+    let server = TestServer::start();
+    let body = credentials("anna", "correct horse").to_string();
+    for coding in ["gzip", "br", "identity, gzip", "x"] {
+        let headers = [("Content-Encoding", coding), ("Content-Type", "application/json")];
+        let reply = server.client().send("POST", "/register", &headers, Some(body.as_bytes()));
+        assert_eq!(reply.status, 415, "{coding}: {reply:?}");
+        assert_eq!(reply.header("accept-encoding"), Some("identity"), "{coding}");
+    }
+    let as_it_is = [("Content-Encoding", "identity")];
+    let reply = server.client().send("POST", "/register", &as_it_is, Some(body.as_bytes()));
+    assert_eq!(reply.status, 201, "{reply:?}");
+}
+
+#[test]
 fn json_is_read_as_json_declared_or_not() {
     let server = TestServer::start();
     server.register("anna", "correct horse");

@@ -124,6 +124,23 @@ fn a_body_whose_length_is_in_doubt_is_refused() {
 }
 
 #[test]
+fn a_body_that_is_coded_otherwise_than_in_chunks_is_refused_and_its_connection_closed() {
+    let server = Server::start(&[]);
+    let body = credentials("anna", PASSWORD).to_string();
+    for coding in
+        ["gzip, chunked", "chunked, chunked", "chunked\r\nTransfer-Encoding: chunked", "identity, chunked"]
+    {
+        let text = format!(
+            "POST /register HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: {coding}\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+            body.len()
+        );
+        let answer = exchange(&server, text.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 501 "), "{coding:?}: {answer}");
+        assert!(answer.contains("connection: close"), "{coding:?}: {answer}");
+    }
+}
+
+#[test]
 fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
     let server = Server::start(&[]);
     let body = credentials("anna", PASSWORD).to_string();

@@ -75,8 +75,8 @@ refusals! {
         [ApiError::BodyTooSlow];
     TooLarge: "The body is too large.",
         [ApiError::TooLarge { max: BODY_MAX }];
-    NotDeclaredJson: "The body is declared as something other than JSON.",
-        [ApiError::NotDeclaredJson];
+    NotDeclaredJson: "The body is declared as something other than JSON, or as compressed.",
+        [ApiError::NotDeclaredJson, ApiError::Encoded];
     FieldsRefused: "Fields are missing, wrong or unknown: all of them at once.",
         [ApiError::Fields(problems([
             ("username", "Missing data for required field."),
