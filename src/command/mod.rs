@@ -68,9 +68,10 @@ pub(crate) enum CommandError {
 impl CommandError {
     fn exit(&self) -> Exit {
         match self {
-            Self::NoStore(_) | Self::InUse(..) | Self::Console(ConsoleError::NotAllowed) | Self::File(..) => {
-                Exit::Unavailable
-            }
+            Self::NoStore(_)
+            | Self::InUse(..)
+            | Self::Console(ConsoleError::NotAllowed | ConsoleError::Failed(_))
+            | Self::File(..) => Exit::Unavailable,
             Self::Damaged(_) => Exit::Damaged,
             Self::StoreFailed | Self::TooLate(_) | Self::Refused(StatusCode::SERVICE_UNAVAILABLE, _) => {
                 Exit::StoreFailed

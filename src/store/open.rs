@@ -131,11 +131,11 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
         log::warn!("put back the files of {}: the start before this one was cut short", store.display());
     }
     let expected = Expected { marker, changes };
-    let mut engine = match open_undoably(&store, options, space, expected, complete) {
+    let mut engine = match open_undoably(&store, options, space, expected, !complete) {
         // An error inside sled that has passed looks like damage. What is damaged is refused again.
         Err((error, true)) if error.is_damage() => {
             log::warn!("{} did not open as it should: it is opened once more", store.display());
-            open_undoably(&store, options, space, expected, complete).map_err(|(error, _)| error)?
+            open_undoably(&store, options, space, expected, !complete).map_err(|(error, _)| error)?
         }
         opened => opened.map_err(|(error, _)| error)?,
     };
@@ -169,17 +169,17 @@ fn take_over(dir: &Path, store: &Path, engine: &Engine) -> Result<(Acknowledged,
     Ok((acknowledged, log))
 }
 
-/// Opens a store of which the files are looked at before, if it is `complete`, and put back if it is refused. The error
-/// says whether that was done.
+/// Opens a store of which the files are looked at before, and put back if it is refused: also one that has `just_been_made`,
+/// of which an error inside sled would leave nothing that ever opens. The error says whether that was done.
 fn open_undoably(
     store: &Path,
     options: &StoreOptions,
     space: &Space,
     expected: Expected,
-    complete: bool,
+    just_been_made: bool,
 ) -> Result<Engine, (OpenError, bool)> {
     let changes = expected.changes;
-    let before = if complete { look_before(store, space, changes) } else { Ok(None) };
+    let before = look_before(store, space, changes, just_been_made);
     let closed = before.and_then(|closed| heal(store).map(|()| closed)).map_err(|error| (error, false))?;
     let (path, options) = (store.to_owned(), options.clone());
     let opened = within_deadline(store, DEADLINE + time_to_read(store), move || {
@@ -190,7 +190,12 @@ fn open_undoably(
 
 /// Reads all of the store's files, and sets aside what sled may overwrite. Answers the mark of a clean stop and what was
 /// read, where they fit each other.
-fn look_before(store: &Path, space: &Space, changes: u64) -> Result<Option<(Closed, Survey)>, OpenError> {
+fn look_before(
+    store: &Path,
+    space: &Space,
+    changes: u64,
+    just_been_made: bool,
+) -> Result<Option<(Closed, Survey)>, OpenError> {
     let io = |error| OpenError::Io(store.into(), error);
     let path = store.to_owned();
     let read = time_to_read(store);
@@ -203,7 +208,7 @@ fn look_before(store: &Path, space: &Space, changes: u64) -> Result<Option<(Clos
         }
         return Ok(closed.map(|closed| (closed, survey)));
     }
-    if closed.is_none() {
+    if closed.is_none() && !just_been_made {
         let mib = scope.bytes(&survey).div_ceil(1 << 20);
         log::info!("the store was not closed properly: {mib} MiB of it are copied before it is opened");
     }

@@ -132,7 +132,7 @@ fn a_page_that_cannot_be_read_answers_503_and_all_others_are_served() {
             let page: Value = reply.json();
             users += page.as_array().unwrap().len();
             let Some(link) = reply.header("link") else { break };
-            path = link.split(['<', '>']).nth(1).unwrap().to_owned();
+            path = format!("/{}", link.split(['<', '>']).nth(1).unwrap()); // relative to /user
         }
         (users, refused)
     };

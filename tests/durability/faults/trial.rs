@@ -315,7 +315,8 @@ impl<'a> Trial<'a> {
 /// Whether `verify` says of everything that it finds wrong that it could not be read. That store may be whole.
 pub fn is_told(out: &str) -> bool {
     let wrong: Vec<_> = out.lines().filter(|line| line.contains("  wrong  ")).collect();
-    !wrong.is_empty() && wrong.iter().all(|line| line.contains("(os error "))
+    let is_read_error = |line: &&str| line.contains("(os error ") || line.contains("the disk is full");
+    !wrong.is_empty() && wrong.iter().all(is_read_error)
 }
 
 fn code(ended: &Ended) -> i32 {
