@@ -26,6 +26,10 @@ const VICTIM: &str = "192.0.2.1";
 /// The victim's pause between an answer and the next login.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// The pause of a flood's connection that was refused. Without one the flood's own threads would take the cores that the
+/// server hashes on.
+const REFUSED: Duration = Duration::from_millis(100);
+
 /// Connections of each flood; from a hundred networks, three of each.
 const FROM_ONE: usize = 40;
 const FROM_MANY: usize = 300;
@@ -152,7 +156,7 @@ fn log_in(server: &Process, span: Duration) -> Fared {
     Fared { logins, succeeded: waits.len(), median: at(0.5), p99: at(0.99) }
 }
 
-/// One connection of the flood, which asks again as soon as it is answered.
+/// One connection of the flood, which asks again as soon as it is served.
 fn flood(
     server: &Process,
     kind: Kind,
@@ -179,7 +183,10 @@ fn flood(
             Kind::Registrations => ("/register", credentials(&format!("new {address} {n} {step}"), PASSWORD)),
         };
         match post(&mut client, &address, path, &body).0 {
-            503 => refused.fetch_add(1, Ordering::Relaxed),
+            503 => {
+                thread::sleep(REFUSED);
+                refused.fetch_add(1, Ordering::Relaxed)
+            }
             0 => {
                 client = server.client();
                 0
