@@ -4,7 +4,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::session::{Era, SessionId};
 
 use super::meta;
-use super::open::Opened;
+use super::open::{Opened, flush};
 use super::open_error::OpenError;
 
 /// Sessions about which nothing is known any more: over by a clock that ran ahead, forgotten, and live again by
@@ -86,7 +86,7 @@ impl Opened {
             let begun = forgotten.begun_before.to_bytes();
             self.engine.trees.meta.insert(meta::FORGOTTEN, [&ended[..], &begun].concat())?;
             self.engine.trees.meta.insert(meta::CLOCK_MARK, &mark.unix_millis().to_be_bytes())?;
-            self.engine.db.flush()?;
+            flush(&self.engine.db, &self.engine.config)?;
             Ok(self.log.sync_data()?)
         };
         write().map_err(|error| OpenError::from_sled(&self.dir, error))

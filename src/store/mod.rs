@@ -657,13 +657,17 @@ impl Store {
     /// have missed the news and would wait for ever.
     pub async fn failure(&self) {
         while tokio::time::timeout(LOOK_FOR_ERRORS, self.progress.failure()).await.is_err() {
-            if let Err(error) = self.engine.global_error() {
-                self.progress.fail_by(&error);
-            }
+            self.look_for_errors();
         }
-        // Wakes the committer if it is the one that waits; it fails by itself then.
-        let db = self.db.clone();
-        tokio::task::spawn_blocking(move || drop(db.flush()));
+    }
+
+    /// Fails the store if sled has had an error on a thread of its own. Wakes the committer if it is the one that waits.
+    fn look_for_errors(&self) {
+        if let Err(error) = self.engine.global_error() {
+            self.progress.fail_by(&error);
+            let db = self.db.clone();
+            tokio::task::spawn_blocking(move || drop(db.flush()));
+        }
     }
 
     /// Writes what is queued and syncs; every change that comes later is refused. Blocks, for some seconds at the
@@ -716,7 +720,7 @@ impl Store {
         if self.progress.has_failed() {
             return Err(StoreError::Failed);
         }
-        let (answer, wait) = oneshot::channel();
+        let (answer, mut wait) = oneshot::channel();
         let change = move |ledger: &mut Ledger| -> Result<commit::Answer, sled::Error> {
             let outcome = match change(ledger) {
                 Ok(outcome) => Ok(outcome),
@@ -727,7 +731,12 @@ impl Store {
             Ok(Box::new(move || drop(answer.send(outcome))))
         };
         self.queue.send(Order::Commit(Box::new(change))).map_err(|_| StoreError::Failed)?;
-        wait.await.map_err(|_| StoreError::Failed)?
+        loop {
+            match tokio::time::timeout(LOOK_FOR_ERRORS, &mut wait).await {
+                Ok(answered) => return answered.map_err(|_| StoreError::Failed)?,
+                Err(_) => self.look_for_errors(), // also where no server runs that waits for a failure
+            }
+        }
     }
 }
 

@@ -39,7 +39,7 @@ use super::restore::RESTORING;
 use super::seal::{Acknowledged, Seal};
 use super::space::Space;
 use super::upgrade::{self, FORMAT};
-use super::{StoreOptions, aside, exposure, look, meta};
+use super::{LOOK_FOR_ERRORS, StoreOptions, aside, exposure, look, meta};
 use crate::clock::cpu_time;
 use crate::durable_file;
 use crate::random;
@@ -376,12 +376,12 @@ pub(super) fn make<E: From<OpenError>>(
         random::bytes().map_err(|error| OpenError::Io(store.clone(), io::Error::other(error.to_string())))?,
     );
     let seal = {
-        let (_, db, trees) = open_sled(&unfinished, options).map_err(broken)?;
+        let (config, db, trees) = open_sled(&unfinished, options).map_err(broken)?;
         let seal = fill(&trees)?;
         trees.meta.insert(meta::STORE_ID, id.as_bytes()).map_err(broken)?;
         trees.meta.insert(meta::FORMAT, FORMAT).map_err(broken)?;
         trees.meta.insert(meta::SEAL, &seal.to_bytes()).map_err(broken)?;
-        db.flush().map_err(broken)?;
+        flush(&db, &config).map_err(broken)?;
         seal
     };
     wait_until_released(&unfinished.join("db"), DEADLINE).map_err(io)?;
@@ -496,8 +496,12 @@ pub(super) fn within_deadline<T: Send + 'static>(
             Err(RecvTimeoutError::Timeout) => {}
         }
         let (passed, computed) = (begun.elapsed(), cpu_time().saturating_sub(computed_before));
-        if passed.min(computed) > deadline || passed > deadline * PATIENCE {
+        if passed.min(computed) > deadline {
             break;
+        }
+        if passed > deadline * PATIENCE {
+            let hangs = io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer");
+            return Err(OpenError::Io(store.into(), hangs));
         }
     }
     Err(OpenError::TimedOut(store.into()))
@@ -566,6 +570,22 @@ pub(super) fn open_whole(
         return Err(damaged("it does not hold what it held when it was closed"));
     }
     Ok(Engine { config, db, trees, id, seal, found, layout })
+}
+
+/// As `Db::flush`, which may wait for ever for a thread of sled's that has failed.
+pub(super) fn flush(db: &sled::Db, config: &sled::Config) -> Result<(), sled::Error> {
+    let (done, wait) = mpsc::channel();
+    let flushing = db.clone();
+    thread::Builder::new().name("flush".into()).spawn(move || drop(done.send(flushing.flush())))?;
+    loop {
+        match wait.recv_timeout(LOOK_FOR_ERRORS) {
+            Ok(flushed) => return flushed.map(drop),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(io::Error::other("it could not be written").into());
+            }
+            Err(RecvTimeoutError::Timeout) => config.global_error()?,
+        }
+    }
 }
 
 fn store_id(trees: &Trees) -> Result<Option<Uuid>, sled::Error> {

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::ledger::{Edits, In};
-use super::open::Engine;
+use super::open::{Engine, flush};
 use super::open_error::OpenError;
 use super::space::Space;
 use super::{meta, names, record};
@@ -136,7 +136,8 @@ impl Upgrade<'_> {
         if !self.space.has_room() {
             return Err(io(io::ErrorKind::StorageFull.into()));
         }
-        self.engine.db.flush().map_err(|error| OpenError::from_sled(self.store, error))?;
+        let flushed = flush(&self.engine.db, &self.engine.config);
+        flushed.map_err(|error| OpenError::from_sled(self.store, error))?;
         self.log.sync_data().map_err(io)
     }
 }

@@ -14,7 +14,7 @@ use crate::console;
 use crate::support::{Client, Ended, Process, credentials, secrets, temporary};
 
 /// Far longer than anything here takes, retries and last requests included.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Stopped, damaged, cannot be used, try again.
 const STOPPED: i32 = 0;
