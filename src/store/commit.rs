@@ -126,6 +126,11 @@ impl Progress {
         StoreError::Failed
     }
 
+    /// Fails the store if sled has had an error on a thread of its own. Answers whether it has.
+    pub(super) fn fail_by_engine(&self) -> bool {
+        self.engine.global_error().map_err(|error| self.fail_by(&error)).is_err()
+    }
+
     /// A page of the store cannot be read. That is no failure of the store: sled is as good as before, the next try may
     /// succeed, and all that lies on other pages is served. Counts it, and says so now and then.
     pub(super) fn unread(&self, error: &sled::Error) -> StoreError {

@@ -241,7 +241,6 @@ pub struct Store {
     /// A record like any other that belongs to nobody.
     nobody: Vec<u8>,
     queue: Sender<Order>,
-    engine: sled::Config,
     db: sled::Db,
     /// Disconnected once the committer has ended.
     committer: Mutex<Receiver<()>>,
@@ -301,7 +300,7 @@ impl Store {
         let log =
             fs::metadata(&opened.log_path).map_err(|error| OpenError::Io(opened.log_path.clone(), error))?;
         let (queue, orders) = mpsc::channel();
-        let Engine { config, db, trees, id, seal, found, layout: _ } = opened.engine;
+        let Engine { config: _, db, trees, id, seal, found, layout: _ } = opened.engine;
         let ledger =
             Ledger::new(trees.clone(), id, found, seal, resumed.kept_mark, clock, Arc::clone(&progress));
         let commits = Commits::default();
@@ -322,7 +321,6 @@ impl Store {
             forgotten: resumed.forgotten,
             nobody: nobody(dir)?,
             queue,
-            engine: config,
             db,
             committer: Mutex::new(committer),
             commits,
@@ -652,22 +650,8 @@ impl Store {
     }
 
     /// Returns once the store has failed: the process should end then.
-    ///
-    /// Looks for errors that sled had on threads of its own as well: a flush that waits for such a thread may
-    /// have missed the news and would wait for ever.
     pub async fn failure(&self) {
-        while tokio::time::timeout(LOOK_FOR_ERRORS, self.progress.failure()).await.is_err() {
-            self.look_for_errors();
-        }
-    }
-
-    /// Fails the store if sled has had an error on a thread of its own. Wakes the committer if it is the one that waits.
-    fn look_for_errors(&self) {
-        if let Err(error) = self.engine.global_error() {
-            self.progress.fail_by(&error);
-            let db = self.db.clone();
-            tokio::task::spawn_blocking(move || drop(db.flush()));
-        }
+        self.progress.failure().await;
     }
 
     /// Writes what is queued and syncs; every change that comes later is refused. Blocks, for some seconds at the
@@ -720,7 +704,7 @@ impl Store {
         if self.progress.has_failed() {
             return Err(StoreError::Failed);
         }
-        let (answer, mut wait) = oneshot::channel();
+        let (answer, wait) = oneshot::channel();
         let change = move |ledger: &mut Ledger| -> Result<commit::Answer, sled::Error> {
             let outcome = match change(ledger) {
                 Ok(outcome) => Ok(outcome),
@@ -731,12 +715,7 @@ impl Store {
             Ok(Box::new(move || drop(answer.send(outcome))))
         };
         self.queue.send(Order::Commit(Box::new(change))).map_err(|_| StoreError::Failed)?;
-        loop {
-            match tokio::time::timeout(LOOK_FOR_ERRORS, &mut wait).await {
-                Ok(answered) => return answered.map_err(|_| StoreError::Failed)?,
-                Err(_) => self.look_for_errors(), // also where no server runs that waits for a failure
-            }
-        }
+        wait.await.map_err(|_| StoreError::Failed)?
     }
 }
 
@@ -770,12 +749,24 @@ fn nobody(dir: &Path) -> Result<Vec<u8>, OpenError> {
     record::encode_user(&user, &hash).map_err(|error| OpenError::Damaged(dir.into(), error.to_string()))
 }
 
-/// Runs the committer on a thread of its own. The receiver is disconnected when it has ended.
+/// Runs the committer on a thread of its own. The receiver is disconnected when it has ended. A second thread looks for errors
+/// that sled had on threads of its own: a flush that waits for such a thread may have missed the news, and would wait for
+/// ever.
 fn spawn(committer: Committer, orders: Receiver<Order>) -> std::io::Result<Receiver<()>> {
     let (running, ended) = mpsc::channel();
+    let (watched, over) = mpsc::channel::<()>();
+    let (db, progress) = (committer.db.clone(), Arc::clone(&committer.progress));
     thread::Builder::new().name("commit".into()).spawn(move || {
         committer.run(&orders);
-        drop(running);
+        drop((running, watched));
+    })?;
+    thread::Builder::new().name("watch".into()).spawn(move || {
+        while over.recv_timeout(LOOK_FOR_ERRORS) == Err(RecvTimeoutError::Timeout) {
+            if progress.fail_by_engine() {
+                let _ = db.flush(); // wakes the committer if it waits; it fails by itself then
+                return;
+            }
+        }
     })?;
     Ok(ended)
 }
