@@ -74,6 +74,10 @@ impl Signals {
     fn of(wanted: &[Told]) -> io::Result<Self> {
         // It would end the process without a word where a file outgrows its limit (`ulimit -f`); heard, the write fails.
         drop(signal(SignalKind::from_raw(Number::XFSZ.as_raw()))?);
+        // Some send these to have a log opened anew; ours is written to standard error.
+        for number in [Number::USR1, Number::USR2, Number::ALARM] {
+            drop(signal(SignalKind::from_raw(number.as_raw()))?);
+        }
         let ignored = ignored();
         let mut signals = Self([const { None }; 4]);
         for (place, told) in signals.0.iter_mut().zip(Self::ALL).filter(|(_, told)| wanted.contains(told)) {

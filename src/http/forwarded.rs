@@ -66,7 +66,9 @@ impl TrustedProxies {
         // Several lines are one list (RFC 9110, section 5.3). A comma within quotes stands in no address: what is cut
         // there cannot be read.
         let lines = headers.get_all(name).iter().rev();
-        for entry in lines.flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b',')) {
+        let entries = lines.flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b','));
+        // An empty element counts for nothing (section 5.6.1).
+        for entry in entries.filter(|entry| !entry.trim_ascii().is_empty()) {
             match read(entry) {
                 Some(address) => client = address,
                 None => return (client, Some(Doubt::Unreadable { proxy: client, header, entry })),
@@ -199,7 +201,7 @@ mod tests {
 
     #[test]
     fn what_is_no_address_ends_the_reading() {
-        for junk in ["unknown", "", "_hidden", "192.0.2.256", "1.2.3.4:99999", "[2001:db8::1", "010.0.0.1"] {
+        for junk in ["unknown", "_hidden", "192.0.2.256", "1.2.3.4:99999", "[2001:db8::1", "010.0.0.1"] {
             assert_eq!(client("10.0.0.1", &[&format!("198.51.100.7, {junk}, 10.0.0.2")]), "10.0.0.2");
             assert_eq!(client("10.0.0.1", &["198.51.100.7", junk]), "10.0.0.1", "{junk}");
         }
@@ -207,6 +209,15 @@ mod tests {
         headers.insert(X_FORWARDED_FOR, http::HeaderValue::from_bytes(b"192.0.2.1, \xff").unwrap());
         let proxy: IpAddr = "10.0.0.1".parse().unwrap();
         assert_eq!("10.0.0.1".parse::<TrustedProxies>().unwrap().client(proxy, &headers), proxy);
+    }
+
+    #[test]
+    fn an_empty_element_counts_for_nothing() {
+        for list in ["192.0.2.61,", "192.0.2.61, ", "192.0.2.61 , ,10.0.0.2 ,", ",192.0.2.61"] {
+            assert_eq!(client("10.0.0.1", &[list]), "192.0.2.61", "{list}");
+        }
+        assert_eq!(client("10.0.0.1", &["192.0.2.61", ""]), "192.0.2.61");
+        assert_eq!(client("10.0.0.1", &["", ","]), "10.0.0.1");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Buf;
 use futures_util::{Stream, StreamExt, pin_mut};
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 use warp::{Filter, Rejection};
@@ -112,8 +112,11 @@ type Body = Result<Zeroizing<Vec<u8>>, ApiError>;
 
 /// Reads the body as a whole. The connection may be closed to make room meanwhile.
 fn body(max: usize) -> impl Filter<Extract = (Body,), Error = Rejection> + Copy {
-    warp::ext::get::<Arc<Activity>>().and(warp::body::stream()).then(
-        move |activity: Arc<Activity>, body| async move {
+    warp::ext::get::<Arc<Activity>>().and(warp::header::headers_cloned()).and(warp::body::stream()).then(
+        move |activity: Arc<Activity>, headers: HeaderMap, body| async move {
+            if is_hopeless(&headers, max) {
+                return Err(ApiError::TooLarge { max });
+            }
             activity.body_awaited();
             let body = tokio::time::timeout(BODY_TIMEOUT, collect(body, max)).await;
             if activity.body_complete() {
@@ -123,6 +126,13 @@ fn body(max: usize) -> impl Filter<Extract = (Body,), Error = Rejection> + Copy 
             }
         },
     )
+}
+
+/// Whether a body is declared as too large, and more than would be read and dropped; or its client waits to be asked for it.
+fn is_hopeless(headers: &HeaderMap, max: usize) -> bool {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let most = if headers.contains_key(EXPECT) { max } else { max + OVERFLOW_MAX };
+    length.is_some_and(|length| length > most as u64)
 }
 
 fn is_json(content_type: &HeaderValue) -> bool {

@@ -180,7 +180,8 @@ fn changes(found: &Findings) -> Judged {
         Ok(Some(_)) => good(format!("{changes}, none is missing")),
         Err(why) => wrong(why.clone()),
         Ok(None) => {
-            let text = "the file commits is gone: whether the last are there cannot be told";
+            let text =
+                "the file commits is gone or holds no number: whether the last are there cannot be told";
             (Verdict::Note, format!("{changes}; {text}"))
         }
     }

@@ -34,6 +34,10 @@ fn describes_a_service(name: &str, value: &str) -> bool {
         };
         PROTOCOLS.iter().any(|protocol| scheme(protocol).is_some())
     };
+    // Docker's links say what the container is called, and repeat its environment.
+    if name.contains("_ENV_") || (name.ends_with("_NAME") && value.starts_with('/')) {
+        return true;
+    }
     // From the longest form to the shortest, which ends as others do.
     if let Some((_, part)) = one_port(name) {
         return match part {
@@ -79,6 +83,10 @@ mod tests {
             ("GATELET_SERVICE_PORT", "5000"),
             ("GATELET_SERVICE_PORT_HTTP", "5000"),
             ("GATELET_PORT", "tcp://10.0.0.1:5000"),
+            ("GATELET_NAME", "/web/gatelet"),
+            ("GATELET_ENV_PATH", "/bin"),
+            ("GATELET_METRICS_NAME", "/web/gatelet-metrics"),
+            ("GATELET_METRICS_ENV_PATH", "/bin"),
             ("GATELET_PORT_5000_TCP", "tcp://10.0.0.1:5000"),
             ("GATELET_PORT_5000_TCP_PROTO", "tcp"),
             ("GATELET_PORT_5000_TCP_PORT", "5000"),

@@ -118,7 +118,7 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
     let noted = Acknowledged::read(&commits).map_err(|error| OpenError::Io(commits.clone(), error))?;
     if marker.is_some() && noted.is_none() {
         log::warn!(
-            "{} is gone: whether the store's last changes are there cannot be told",
+            "{} is gone or holds no number: whether the store's last changes are there cannot be told",
             commits.display()
         );
     }

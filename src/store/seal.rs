@@ -123,26 +123,26 @@ impl Acknowledged {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        let held = Self::held(&file)?;
+        let held = Self::held(&file)?.unwrap_or_default();
         Ok(Self { file, held })
     }
 
-    /// The number in the file at `path`; 0 in an empty file, `None` where there is no file. Changes nothing.
+    /// The number in the file at `path`; `None` where there is no file, or no number in it. Changes nothing.
     pub(super) fn read(path: &Path) -> io::Result<Option<u64>> {
         match File::open(path) {
-            Ok(file) => Ok(Some(Self::held(&file)?.changes)),
+            Ok(file) => Ok(Self::held(&file)?.map(|held| held.changes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     /// Both slots are read: only the end of the file means that one is not there. An error may hide the higher number.
-    fn held(file: &File) -> io::Result<Held> {
-        let mut held = Held::default();
+    fn held(file: &File) -> io::Result<Option<Held>> {
+        let mut held: Option<Held> = None;
         for slot in 0..2 {
-            match Self::slot(file, slot)? {
-                Some(changes) if changes >= held.changes => held = Held { changes, slot },
-                _ => {}
+            let highest = held.map_or(0, |held| held.changes);
+            if let Some(changes) = Self::slot(file, slot)?.filter(|changes| *changes >= highest) {
+                held = Some(Held { changes, slot });
             }
         }
         Ok(held)
@@ -199,17 +199,17 @@ mod tests {
         let number = || Acknowledged::read(&path).unwrap();
         assert_eq!(number(), None);
         let mut file = Acknowledged::open(&path).unwrap();
-        assert_eq!(number(), Some(0));
-        let mut before = 0;
+        assert_eq!(number(), None);
+        let mut before = None;
         for changes in [1, 2, 7, 9, 12, 14, 15] {
             file.advance(changes).unwrap();
             assert_eq!(number(), Some(changes));
             // Half written with the next:
             let whole = fs::read(&path).unwrap();
             file.file.write_all_at(&99_u64.to_be_bytes(), file.held.slot * 16).unwrap();
-            assert_eq!(number(), Some(before));
+            assert_eq!(number(), before);
             fs::write(&path, whole).unwrap();
-            before = changes;
+            before = Some(changes);
         }
     }
 
@@ -237,7 +237,11 @@ mod tests {
         Acknowledged::open(&path).unwrap().advance(7).unwrap();
         for length in [31, 16, 15, 0] {
             OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
-            assert_eq!(Acknowledged::read(&path).unwrap(), Some(0), "{length}");
+            assert_eq!(Acknowledged::read(&path).unwrap(), None, "{length}");
+        }
+        for bytes in [&[0; 32][..], &[b'X'; 32], b"a text", &[0xa5; 100]] {
+            fs::write(&path, bytes).unwrap();
+            assert_eq!(Acknowledged::read(&path).unwrap(), None, "what is no number is no witness");
         }
     }
 }

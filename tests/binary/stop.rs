@@ -150,6 +150,17 @@ fn a_server_under_nohup_outlives_its_terminal() {
 }
 
 #[test]
+fn signals_that_others_send_to_have_logs_opened_anew_end_nothing() {
+    let dir = temporary();
+    let server = Process::start(dir.path(), &[]);
+    for number in [Signal::USR1, Signal::USR2, Signal::ALARM, Signal::XFSZ] {
+        signal(&server, number);
+        assert_eq!(server.client().call("GET", "/healthz", None, None).status, 200);
+    }
+    stop_well(server);
+}
+
+#[test]
 fn a_request_that_has_begun_is_finished() {
     let dir = temporary();
     let server = Process::start(dir.path(), &[]);

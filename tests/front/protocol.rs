@@ -141,6 +141,20 @@ fn a_body_that_is_coded_otherwise_than_in_chunks_is_refused_and_its_connection_c
 }
 
 #[test]
+fn a_body_that_is_declared_as_too_large_is_not_asked_for() {
+    let server = Server::start(&[]);
+    for (headers, body) in [
+        ("Content-Length: 1000000000\r\nExpect: 100-continue", ""),
+        ("Content-Length: 16385\r\nExpect: 100-continue", ""),
+        ("Content-Length: 1000000000", "{"),
+    ] {
+        let text = format!("POST /login HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n{body}");
+        let answer = exchange(&server, text.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{headers:?}: {answer}");
+    }
+}
+
+#[test]
 fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
     let server = Server::start(&[]);
     let body = credentials("anna", PASSWORD).to_string();

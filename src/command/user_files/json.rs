@@ -75,11 +75,16 @@ pub(super) fn line(input: &mut Input<impl BufRead>) -> Result<Option<Record>, Un
     }
 }
 
+/// Arrays in arrays that are counted: one is usual.
+const ARRAYS_MAX: usize = 8;
+
 /// Where in a stream of objects its reader is, from one to the next.
 #[derive(Default)]
 pub(super) struct Stream {
     /// The brace that opens the next object has been read, in the line of this number.
     opened: Option<u64>,
+    /// The lines in which the arrays were opened that are open.
+    arrays: Vec<u64>,
 }
 
 /// Where in an object the reader is.
@@ -102,6 +107,7 @@ impl Stream {
             Object::begin()
         });
         let mut opened = None;
+        let arrays = &mut self.arrays;
         let ended = input.until(|byte, line| match &mut object {
             Some(object) => {
                 if object.cannot_hold(byte) {
@@ -124,7 +130,17 @@ impl Stream {
                 false
             }
             // Between objects.
-            None if byte.is_ascii_whitespace() || b"[],".contains(&byte) => false,
+            None if byte == b'[' => {
+                if arrays.len() < ARRAYS_MAX {
+                    arrays.push(line);
+                }
+                false
+            }
+            None if byte == b']' => {
+                arrays.pop();
+                false
+            }
+            None if byte.is_ascii_whitespace() || byte == b',' => false,
             None => {
                 reading.keep(byte, line);
                 reading.is_wrong(Problem::NotJson);
@@ -134,6 +150,12 @@ impl Stream {
         self.opened = opened;
         if !ended && object.is_some() {
             return Err(Unreadable::OpenObject(reading.first));
+        }
+        if !ended
+            && !reading.has_begun()
+            && let Some(line) = self.arrays.first()
+        {
+            return Err(Unreadable::OpenArray(*line));
         }
         Ok(reading.has_begun().then(|| reading.finish()))
     }

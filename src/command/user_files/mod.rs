@@ -107,6 +107,8 @@ pub(crate) enum Unreadable {
     OpenQuote(u64),
     /// Where the object begins.
     OpenObject(u64),
+    /// Where the array begins.
+    OpenArray(u64),
 }
 
 impl fmt::Display for Unreadable {
@@ -121,6 +123,12 @@ impl fmt::Display for Unreadable {
                 write!(
                     f,
                     "line {line}: a quote is opened that nothing closes; nothing from there on was read"
+                )
+            }
+            Self::OpenArray(line) => {
+                write!(
+                    f,
+                    "line {line}: an array is opened that nothing closes: the end of the input may be missing"
                 )
             }
             Self::OpenObject(line) => {

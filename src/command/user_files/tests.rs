@@ -304,6 +304,10 @@ fn a_broken_object_in_an_array_keeps_nobody_else_out() {
     let text = format!("[{anna},\n{{\"username\":\"x\"\n");
     let mut rows = Rows::read(text.as_bytes(), None).unwrap().skip(1);
     assert!(matches!(rows.next(), Some(Err(Unreadable::OpenObject(2)))));
+    for cut in [format!("[{anna},\n"), format!("[{anna}"), format!("\n[[{anna}]\n")] {
+        let mut rows = Rows::read(cut.as_bytes(), None).unwrap().skip(1);
+        assert!(matches!(rows.next(), Some(Err(Unreadable::OpenArray(1 | 2)))), "{cut}");
+    }
 }
 
 #[test]
