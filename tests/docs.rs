@@ -1,5 +1,5 @@
-//! The README and docs/ are true: their commands answer as printed, tables are those of the code, and what the log can
-//! complain about is explained, as is whatever keeps a server from starting.
+//! The README and docs/ are true: their commands answer as printed, their tables match the code, their links lead
+//! somewhere, and docs/troubleshoot.md explains the log's complaints and the reasons not to start.
 //!
 //! Commands stand in blocks marked `console`. Each document has one shell for all of them, as a reader would have, in a
 //! directory whose `data` a running server uses. A comment `<!-- server: … -->` gives that server's flags. Every address
@@ -10,7 +10,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::fs;
@@ -24,6 +24,7 @@ use gatelet::settings::{self, Cli, Command as Cmd};
 use support::{CHEAP, Process, gatelet, temporary};
 
 const README: &str = include_str!("../README.md");
+const REFERENCE: &str = include_str!("../docs/reference.md");
 const TROUBLESHOOT: &str = include_str!("../docs/troubleshoot.md");
 
 /// A command of a console block, and what is printed below it.
@@ -155,6 +156,11 @@ fn every_command_of_the_readme_answers_as_printed() {
 }
 
 #[test]
+fn every_command_of_reference_answers_as_printed() {
+    run_all(REFERENCE);
+}
+
+#[test]
 fn every_command_of_operate_answers_as_printed() {
     run_all(include_str!("../docs/operate.md"));
 }
@@ -193,11 +199,11 @@ fn the_table_of_settings_is_that_of_the_help() {
         };
         let help = arg.get_help().unwrap();
         let row = format!("| `--{flag}` | {}| {}| {help} |", code(&variable), code(&default));
-        assert!(README.contains(&row), "the README has no row\n{row}");
+        assert!(REFERENCE.contains(&row), "docs/reference.md has no row\n{row}");
         rows += 1;
     }
-    let written = README.lines().filter(|line| line.starts_with("| `--")).count();
-    assert_eq!(written, rows, "the README has rows for settings that there are not");
+    let written = REFERENCE.lines().filter(|line| line.starts_with("| `--")).count();
+    assert_eq!(written, rows, "docs/reference.md has rows for unknown settings");
 }
 
 #[test]
@@ -205,28 +211,35 @@ fn every_exit_code_is_explained() {
     use gatelet::exit::Exit;
     for exit in [Exit::Stopped, Exit::Other, Exit::Usage, Exit::Damaged, Exit::Unavailable, Exit::StoreFailed]
     {
-        assert!(README.contains(&format!("\n| {} | ", exit.code())), "{exit:?}");
+        assert!(REFERENCE.contains(&format!("\n| {} | ", exit.code())), "{exit:?}");
         assert!(TROUBLESHOOT.contains(&format!("\n## Exit code {}", exit.code())), "{exit:?}");
     }
 }
 
-/// All files of the source, without their unit tests.
-fn sources() -> Vec<(PathBuf, String)> {
-    let mut sources = Vec::new();
-    let mut folders = vec![root().join("src")];
+/// All files below `folder` whose names end in `.extension`.
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![root().join(folder)];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).unwrap();
-                let code = text.split("#[cfg(test)]").next().unwrap().to_owned();
-                sources.push((path, code));
+            } else if path.extension().is_some_and(|found| found == extension) {
+                files.push(path);
             }
         }
     }
-    sources
+    files
+}
+
+/// All files of the source, without their unit tests.
+fn sources() -> Vec<(PathBuf, String)> {
+    let with_code = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        (path, text.split("#[cfg(test)]").next().unwrap().to_owned())
+    };
+    files("src", "rs").into_iter().map(with_code).collect()
 }
 
 /// The first text after `call`, as it stands in the source.
@@ -312,4 +325,62 @@ fn every_reason_not_to_start_is_explained() {
     }
     assert!(found > 15, "{found}");
     assert!(missing.is_empty(), "docs/troubleshoot.md does not explain\n{}", missing.join("\n"));
+}
+
+#[test]
+fn the_readme_has_at_most_a_thousand_words() {
+    let words = README.split_whitespace().count();
+    assert!(words <= 1000, "{words}: details belong in docs/");
+}
+
+/// The pages whose links are followed: those of the project's folder, and all below docs/.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = files("docs", "md");
+    pages.extend(
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"].map(|name| root().join(name)),
+    );
+    pages
+}
+
+/// The lines of a page outside its blocks of code.
+fn prose(page: &str) -> impl Iterator<Item = &str> {
+    let mut inside = false;
+    page.lines().filter(move |line| {
+        let is_fence = line.starts_with("```");
+        inside ^= is_fence;
+        !inside && !is_fence
+    })
+}
+
+/// The anchors of a page's headings, as GitHub makes them.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings = prose(page).filter(|line| line.starts_with('#'));
+    let texts = headings.map(|line| line.trim_start_matches('#').trim().to_lowercase());
+    let is_kept = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
+    texts.map(|text| text.chars().filter(is_kept).collect::<String>().replace(' ', "-")).collect()
+}
+
+/// The targets of a page's links, but for those to other hosts.
+fn links(page: &str) -> Vec<&str> {
+    let after = prose(page).flat_map(|line| line.split("](").skip(1));
+    after.map(|rest| rest.split(')').next().unwrap()).filter(|target| !target.contains("://")).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut followed = 0;
+    for path in pages() {
+        let page = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        for link in links(&page) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { path.clone() } else { path.with_file_name(file) };
+            assert!(target.exists(), "{} links to {link}, which does not exist", path.display());
+            if !anchor.is_empty() {
+                let there = anchors(&fs::read_to_string(&target).unwrap());
+                assert!(there.contains(anchor), "{} links to {link}: no such heading", path.display());
+            }
+            followed += 1;
+        }
+    }
+    assert!(followed > 80, "only {followed} links found");
 }

@@ -1,5 +1,5 @@
 //! The API page in a real browser, with the network truly cut: server and browser are alone in a network namespace
-//! that has nothing but loopback. The picture in the README is taken here.
+//! that has nothing but loopback. The picture in docs/integrate.md is taken here.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Users of the original service move: from a database that its own libraries have made, by the README's one line.
+//! Users of the original service move: from a database that its own libraries have made, by the one line of docs/migrate.md.
 
 use std::io::Write;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::installed;
 use crate::support::{Process, credentials, gatelet, secrets, temporary};
 
-const README: &str = include_str!("../../README.md");
+const GUIDE: &str = include_str!("../../docs/migrate.md");
 
 /// The one line.
 const MOVE: &str = "sqlite3 -csv data.db 'select username,password from users' | gatelet import --apply";
@@ -89,7 +89,7 @@ fn status(server: &Process, name: &str, password: &str) -> u16 {
 #[ignore = "needs passlib and SQLAlchemy from PyPI, and sqlite3: .ci/run installs them"]
 fn ten_thousand_users_of_the_original_move_by_one_line_and_log_in_as_before() {
     const OTHERS: usize = 10_000;
-    assert!(README.contains(MOVE), "the README has another line");
+    assert!(GUIDE.contains(MOVE), "docs/migrate.md has another line");
     let people = people();
     for running in [true, false] {
         let dir = temporary();
