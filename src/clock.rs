@@ -204,6 +204,25 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The highest time that was seen, kept across restarts.
+pub trait Mark: Send + Sync {
+    /// The highest time seen.
+    fn mark(&self) -> Timestamp;
+
+    /// Takes over the mark of an earlier run.
+    fn resume(&self, mark: Timestamp);
+}
+
+impl Mark for Clock {
+    fn mark(&self) -> Timestamp {
+        self.mark()
+    }
+
+    fn resume(&self, mark: Timestamp) {
+        self.resume(mark);
+    }
+}
+
 /// How long this process has computed so far, on all cores together.
 pub(crate) fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(ClockId::ProcessCPUTime);

@@ -350,7 +350,7 @@ pub(crate) fn store_options(settings: &Settings) -> StoreOptions {
     StoreOptions {
         cache: u64::from(settings.cache_mib) << 20,
         min_free: min_free(settings),
-        accept_clock: settings.accept_clock,
+        accept_clock: None,
     }
 }
 
@@ -426,15 +426,19 @@ fn demand_apart(copies: &Path, data: &Path) -> io::Result<()> {
 
 async fn open_store(works: Works, settings: &Settings, clock: Arc<Clock>) -> Result<Store, StartError> {
     let dir = settings.data_dir().to_owned();
-    let options = store_options(settings);
+    let accept_clock = settings.accept_clock.then(|| clock.reading());
+    let options = StoreOptions { accept_clock, ..store_options(settings) };
     let open = match works {
         Works::OnStore => Store::open,
         Works::OnCopy => Store::look,
     };
-    spawn_blocking(move || open(&dir, &options, clock))
-        .await
-        .map_err(|_| StartError::StoreBroken(StoreError::Failed))?
-        .map_err(StartError::Store)
+    let mark = Arc::clone(&clock);
+    let opened = spawn_blocking(move || open(&dir, &options, mark)).await;
+    let store =
+        opened.map_err(|_| StartError::StoreBroken(StoreError::Failed))?.map_err(StartError::Store)?;
+    // Says in the log what is the matter, if something is.
+    let _ = clock.now();
+    Ok(store)
 }
 
 /// The keys that the store remembers; new ones where nobody's session depends on them, or on request.

@@ -56,7 +56,7 @@ fn public(ring: &KeyRing) -> PublicKeys {
 impl Bench {
     fn new() -> Self {
         let dir = temporary();
-        let options = StoreOptions { cache: 1 << 20, min_free: 0, accept_clock: false };
+        let options = StoreOptions { cache: 1 << 20, min_free: 0, accept_clock: None };
         let store = Store::open(dir.path(), &options, Arc::new(Clock::manual(start()))).unwrap();
         let runtime = Runtime::new().unwrap();
         let mut users = Vec::new();
@@ -76,7 +76,7 @@ impl Bench {
         let new = NewUser::new(GONE.parse().unwrap(), Role::User, users[0].1.clone(), start()).unwrap();
         let gone = runtime.block_on(store.create_user(Authority::standing(), new)).unwrap().unwrap();
         assert_eq!(
-            runtime.block_on(store.delete_user(Authority::standing(), gone.id)),
+            runtime.block_on(store.delete_user(Authority::standing(), gone.id, start())),
             Ok(Outcome::Done(()))
         );
         Self { keys: ring(dir.path()), dir, users, store, runtime }

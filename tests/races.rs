@@ -547,7 +547,7 @@ fn names_in(dir: &Path) -> HashSet<String> {
 
 /// The users in a store that no server uses; each is found under their name.
 fn users_in(dir: &Path) -> Vec<User> {
-    let options = StoreOptions { cache: 16 << 20, min_free: 0, accept_clock: false };
+    let options = StoreOptions { cache: 16 << 20, min_free: 0, accept_clock: None };
     let store = Store::open(dir, &options, Arc::new(Clock::system())).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let users = runtime.block_on(async {

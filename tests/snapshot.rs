@@ -26,7 +26,7 @@ const USERS: usize = 3000;
 type Users = BTreeMap<UserId, (User, PasswordHash)>;
 
 fn open(dir: &Path) -> Store {
-    let options = StoreOptions { cache: 1 << 20, min_free: 0, accept_clock: false };
+    let options = StoreOptions { cache: 1 << 20, min_free: 0, accept_clock: None };
     Store::open(dir, &options, Arc::new(Clock::manual(start()))).unwrap()
 }
 
@@ -56,7 +56,7 @@ async fn change(store: &Store, ids: &mut Vec<UserId>, random: &mut Random) {
     match random.below(7) {
         0 | 1 => ids.push(create(store, random).await.0.id),
         2 | 3 => {
-            store.delete_user(Authority::standing(), ids.swap_remove(place)).await.unwrap();
+            store.delete_user(Authority::standing(), ids.swap_remove(place), start()).await.unwrap();
         }
         4 => {
             store.set_password(Authority::standing(), ids[place], hash(random), None, None).await.unwrap();

@@ -266,7 +266,7 @@ impl Service {
         let FreshTarget { id, warrant: Warrant { by, authority } } =
             self.noted(origin, visitor.fresh_target(id))?;
         self.see_through(origin, async move |service, origin| {
-            match service.store.delete_user(authority, id).await? {
+            match service.store.delete_user(authority, id, service.clock.now_or_mark()).await? {
                 Outcome::Done(()) => service.audit.record(&origin, Event::Deleted(by, id)),
                 Outcome::Unchanged(()) => {}
                 Outcome::LastAdmin => return Err(Refusal::LastAdmin),

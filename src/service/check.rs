@@ -150,7 +150,7 @@ fn wrong(found: String) -> Judged {
 
 fn marker(found: &Findings) -> Judged {
     let id = found.store;
-    match &found.marker {
+    match &found.beside.marker {
         Ok(Some(marker)) if *marker == id => good(format!("store {id}")),
         Ok(_) => wrong(format!(
             "the file store-id does not name this store: if this is the right one, make it with the one line {id}"
@@ -160,7 +160,7 @@ fn marker(found: &Findings) -> Judged {
 }
 
 fn store(found: &Findings) -> Judged {
-    match &found.in_place {
+    match &found.beside.in_place {
         Ok(true) => good("its file is where the next start looks for it"),
         Ok(false) => wrong(
             "its file is gone or was replaced by another, and the next start will not find what is in it: put it back, \
@@ -173,7 +173,7 @@ fn store(found: &Findings) -> Judged {
 
 fn changes(found: &Findings) -> Judged {
     let changes = found.changes;
-    match &found.acknowledged {
+    match &found.beside.acknowledged {
         Ok(Some(known)) if *known > changes => {
             wrong(format!("the last {} of {known} are missing: {RESTORE}", known - changes))
         }
@@ -248,19 +248,19 @@ fn key_files(problems: &[KeyError]) -> Judged {
 }
 
 fn free_space(found: &Findings) -> Judged {
-    let free = match &found.free {
+    let free = match &found.beside.free {
         Ok(free) => *free,
         Err(why) => return wrong(why.clone()),
     };
-    let text = format!("{} MiB, and {} MiB must be", free >> 20, found.min_free >> 20);
-    if free >= found.min_free {
+    let text = format!("{} MiB, and {} MiB must be", free >> 20, found.beside.min_free >> 20);
+    if free >= found.beside.min_free {
         return good(text);
     }
     warning(format!("{text}: nothing is written until there is room"))
 }
 
 fn permissions(found: &Findings) -> Judged {
-    let exposed = match &found.readable {
+    let exposed = match &found.beside.readable {
         Ok(exposed) => exposed,
         Err(why) => return wrong(why.clone()),
     };
@@ -287,7 +287,7 @@ fn permissions(found: &Findings) -> Judged {
 }
 
 fn directory(found: &Findings) -> Judged {
-    match &found.exposed {
+    match &found.beside.exposed {
         None => good("only its owner can write to it"),
         Some(dir) => warning(format!("others can write to it: run `chmod 700 {}`", dir.display())),
     }

@@ -7,7 +7,9 @@
 //!
 //! The decision is a function of what it has seen, and of nothing else.
 
-use super::ledger::{Ledger, Stop};
+use super::change::{Change, Decision, ReadSet, Seen as Read};
+use super::changes::pruned_until;
+use super::table::{Table, facts};
 use super::{StoreError, record};
 use crate::clock::Timestamp;
 use crate::session::SessionId;
@@ -98,19 +100,40 @@ fn decide(session: &SessionId, need: Need, seen: &Seen) -> Result<(), Denied> {
     if is_allowed { Ok(()) } else { Err(Denied::NotAllowed) }
 }
 
-impl Ledger {
-    /// Whether the right holds now, and is enough.
-    pub(super) fn allows(&self, authority: Authority, need: Need) -> Result<Result<(), Denied>, Stop> {
-        let Right::Session { user, session } = authority.0 else {
-            return Ok(Ok(()));
+/// A change made for someone: decided only if their right holds in the very step that writes.
+pub(super) struct By<C> {
+    pub(super) authority: Authority,
+    pub(super) need: Need,
+    pub(super) change: C,
+}
+
+impl<C: Change> Change for By<C> {
+    type Outcome = Result<C::Outcome, Denied>;
+
+    fn reads(&self) -> ReadSet {
+        let reads = self.change.reads();
+        let Right::Session { user, session } = self.authority.0 else {
+            return reads;
         };
-        let record = self.trees.users.get(user.as_bytes())?;
-        let seen = Seen {
-            user: record.map(|bytes| record::decode_user(user, &bytes)).transpose()?,
-            is_revoked: self.trees.revoked.contains_key(session.as_bytes())?,
-            pruned_until: self.pruned_until,
-        };
-        Ok(decide(&session, need, &seen))
+        reads
+            .key(Table::Users, user.as_bytes())
+            .key(Table::Revoked, session.as_bytes())
+            .key(Table::Facts, facts::PRUNED_UNTIL)
+    }
+
+    fn decide(&self, read: &Read) -> Result<Decision<Self::Outcome>, StoreError> {
+        if let Right::Session { user, session } = self.authority.0 {
+            let record = read.get(Table::Users, user.as_bytes());
+            let seen = Seen {
+                user: record.map(|bytes| record::decode_user(user, bytes)).transpose()?,
+                is_revoked: read.get(Table::Revoked, session.as_bytes()).is_some(),
+                pruned_until: pruned_until(read)?,
+            };
+            if let Err(denied) = decide(&session, self.need, &seen) {
+                return Ok(Decision::unchanged(Err(denied)));
+            }
+        }
+        Ok(self.change.decide(read)?.map(Ok))
     }
 }
 

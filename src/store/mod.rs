@@ -8,43 +8,28 @@
 //!
 //! Reads run on the calling task: a point read takes microseconds. Writes go to the committer's thread.
 
-mod aside;
 mod authority;
+mod change;
 mod changes;
-mod clock_mark;
-mod closed;
-mod commit;
-mod exposure;
-mod files;
+mod engine;
 mod inspect;
-mod ledger;
-mod look;
+mod memory;
 mod names;
 mod odd_names;
-mod open;
 mod open_error;
 mod record;
-mod restore;
-mod seal;
+mod sled;
 mod snapshot;
-mod space;
-mod upgrade;
+mod table;
 
 use std::fmt;
-use std::fs::{self, Metadata};
 use std::ops::Bound;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
 
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Mark, Timestamp};
 use crate::key::KeyRecord;
 use crate::metrics::{Commits, Counter};
 use crate::password::PasswordHash;
@@ -52,46 +37,23 @@ use crate::random;
 use crate::session::{Era, SessionId, Sessions, TokenId};
 use crate::user::{NewName, Role, User, UserId, Username, Usernames};
 
-use authority::Need;
+pub(crate) use self::sled::{BALLAST, demand_ours};
+pub use self::sled::{Exposed, Filling, Restoration, time_to_inspect};
+use self::sled::{Forgotten, Sled};
 pub use authority::{Authority, ChangeError, Denied};
-use clock_mark::Forgotten;
-use commit::{Committer, Order, Progress};
-pub use exposure::Exposed;
-pub use inspect::{Findings, Inspection, Look, Records, time_to_inspect};
-use ledger::{Ledger, Stop, Trees};
+use authority::{By, Need};
+use change::{Change, Range};
+use changes::{
+    CreateUser, DeleteUser, EndAllSessions, EndSession, ForgetNames, FreeNames, HasAdmin, KeepKeys, Prune,
+    RenewHash, Rotate, SetPassword, UpdateUser,
+};
+use engine::Engine;
+pub use inspect::{Beside, Findings, Inspection, Look, Records};
+use memory::Memory;
 pub use odd_names::{Listed, OddNames};
-pub(crate) use open::demand_ours;
-use open::{Engine, Opened};
 pub use open_error::OpenError;
-pub use restore::{Filling, Restoration};
 pub use snapshot::{Abandon, Shown, Snapshot, SnapshotError};
-pub(crate) use space::BALLAST;
-use space::Space;
-
-/// How often to look whether sled has had an error on a thread of its own.
-const LOOK_FOR_ERRORS: Duration = Duration::from_millis(250);
-
-/// How long closing may take; what was acknowledged is on stable storage in any case.
-/// With the eight seconds that requests get, a stop stays within the ten that supervisors allow.
-const CLOSING: Duration = Duration::from_millis(1500);
-
-/// The keys of the tree `meta`.
-mod meta {
-    /// The version of the whole layout.
-    pub(super) const FORMAT: &[u8] = b"format";
-    /// The id that the marker file repeats.
-    pub(super) const STORE_ID: &[u8] = b"store_id";
-    /// The highest time seen, in milliseconds.
-    pub(super) const CLOCK_MARK: &[u8] = b"clock_mark";
-    /// Sessions that ended before this moment (milliseconds) may have been forgotten.
-    pub(super) const PRUNED_UNTIL: &[u8] = b"pruned_until";
-    /// See [`super::clock_mark::Forgotten`]: a moment in milliseconds, an era.
-    pub(super) const FORGOTTEN: &[u8] = b"forgotten";
-    /// See [`super::seal`].
-    pub(super) const SEAL: &[u8] = b"seal";
-    /// The ids of the keys that must be there, in layout 1; ignored since.
-    pub(super) const KEY_IDS_V1: &[u8] = b"key_ids";
-}
+use table::Table;
 
 /// What the store needs to know to open.
 #[derive(Clone, Debug)]
@@ -100,8 +62,8 @@ pub struct StoreOptions {
     pub cache: u64,
     /// Bytes of free space below which nothing is written.
     pub min_free: u64,
-    /// Believe the system's clock even if the store has seen a later time.
-    pub accept_clock: bool,
+    /// The time to believe, even if the store has seen a later one.
+    pub accept_clock: Option<Timestamp>,
 }
 
 /// Why a call was not served.
@@ -235,23 +197,12 @@ pub struct Extent {
 
 /// The open store.
 pub struct Store {
-    trees: Trees,
-    progress: Arc<Progress>,
+    engine: Engine,
     forgotten: Forgotten,
-    /// A record like any other that belongs to nobody.
+    /// The name after which to go on looking for names to forget.
+    names_seen: Mutex<Option<Vec<u8>>>,
+    /// A record like any other, of no user.
     nobody: Vec<u8>,
-    queue: Sender<Order>,
-    db: sled::Db,
-    /// Disconnected once the committer has ended.
-    committer: Mutex<Receiver<()>>,
-    commits: Commits,
-    dir: PathBuf,
-    id: Uuid,
-    /// sled's log, as it was opened.
-    log: FileId,
-    min_free: u64,
-    /// Held for as long as the store is open.
-    _lock: std::fs::File,
 }
 
 impl Store {
@@ -260,17 +211,16 @@ impl Store {
         ["store", "store-id", "restoring"].iter().any(|name| dir.join(name).try_exists().unwrap_or(true))
     }
 
-    /// Opens the store in `dir`, or makes one if there has never been any. Heals what is safe to heal and says
-    /// so in the log. Hands the clock's mark to `clock`.
+    /// Opens the store in `dir`, or makes one if there has never been any. Repairs what is safe to repair and says so in
+    /// the log. Hands the mark of time that it kept to `clock`.
     ///
     /// Blocks, for a few milliseconds if all is well and never for longer than a deadline.
     ///
     /// # Errors
     /// [`OpenError`], whose text tells the operator what to do.
-    pub fn open(dir: &Path, options: &StoreOptions, clock: Arc<Clock>) -> Result<Self, OpenError> {
-        let space = Space::new(dir, options.min_free);
-        let opened = open::open(dir, options, &space)?;
-        Self::begin(opened, space, Some(dir.join("store")), options, clock)
+    pub fn open(dir: &Path, options: &StoreOptions, clock: Arc<dyn Mark>) -> Result<Self, OpenError> {
+        let sled::Resumed { sled, forgotten } = Sled::open(dir, options, clock)?;
+        Self::on(Engine::Sled(Box::new(sled)), forgotten, dir)
     }
 
     /// Opens a copy of the store in `dir`, of which nothing is changed. Changes of the copy are gone when the process
@@ -278,58 +228,24 @@ impl Store {
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn look(dir: &Path, options: &StoreOptions, clock: Arc<Clock>) -> Result<Self, OpenError> {
-        let (opened, space) = look::look(dir, options)?;
-        Self::begin(opened, space, None, options, clock)
+    pub fn look(dir: &Path, options: &StoreOptions, clock: Arc<dyn Mark>) -> Result<Self, OpenError> {
+        let sled::Resumed { sled, forgotten } = Sled::look(dir, options, clock)?;
+        Self::on(Engine::Sled(Box::new(sled)), forgotten, dir)
     }
 
-    /// `marked`: where the mark of a clean stop is left.
-    fn begin(
-        opened: Opened,
-        mut space: Space,
-        marked: Option<PathBuf>,
-        options: &StoreOptions,
-        clock: Arc<Clock>,
-    ) -> Result<Self, OpenError> {
-        let dir = opened.dir.as_path();
-        let progress = Arc::new(Progress::new(opened.engine.config.clone()));
-        let resumed = opened.resume_clock(&clock, options.accept_clock)?;
-        // Said at the start rather than at the first write.
-        let _ = space.check();
+    /// A new store in memory: nothing of it survives the process. For tests.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the system has no random numbers to give.
+    pub fn in_memory() -> Result<Self, OpenError> {
+        let dir = Path::new("memory");
+        let id = random::bytes()
+            .map_err(|error| OpenError::Io(dir.into(), std::io::Error::other(error.to_string())))?;
+        Self::on(Engine::Memory(Memory::new(Uuid::from_bytes(id))), Forgotten::default(), dir)
+    }
 
-        let log =
-            fs::metadata(&opened.log_path).map_err(|error| OpenError::Io(opened.log_path.clone(), error))?;
-        let (queue, orders) = mpsc::channel();
-        let Engine { config: _, db, trees, id, seal, found, layout: _ } = opened.engine;
-        let ledger =
-            Ledger::new(trees.clone(), id, found, seal, resumed.kept_mark, clock, Arc::clone(&progress));
-        let commits = Commits::default();
-        let committer = Committer {
-            db: db.clone(),
-            log: opened.log,
-            space,
-            progress: Arc::clone(&progress),
-            ledger,
-            acknowledged: opened.acknowledged,
-            measured: commits.clone(),
-            marked,
-        };
-        let committer = spawn(committer, orders).map_err(|error| OpenError::Io(dir.to_owned(), error))?;
-        Ok(Self {
-            trees,
-            progress,
-            forgotten: resumed.forgotten,
-            nobody: nobody(dir)?,
-            queue,
-            db,
-            committer: Mutex::new(committer),
-            commits,
-            dir: dir.to_owned(),
-            id,
-            log: FileId::of(&log),
-            min_free: options.min_free,
-            _lock: opened.lock,
-        })
+    fn on(engine: Engine, forgotten: Forgotten, dir: &Path) -> Result<Self, OpenError> {
+        Ok(Self { engine, forgotten, names_seen: Mutex::default(), nobody: nobody(dir)? })
     }
 
     /// Adds a user. `None`: the name is taken, by the rule that it carries.
@@ -337,7 +253,7 @@ impl Store {
     /// # Errors
     /// [`ChangeError`]; nothing has been changed then, or at least nothing that anybody was told of.
     pub async fn create_user(&self, authority: Authority, new: NewUser) -> Result<Option<User>, ChangeError> {
-        self.commit_by(authority, Need::Admin, move |ledger| ledger.create_user(new)).await
+        self.run_by(authority, Need::Admin, CreateUser(new)).await
     }
 
     /// Changes a user's role, or whether they may log in.
@@ -350,15 +266,21 @@ impl Store {
         id: UserId,
         change: UserChange,
     ) -> Result<Outcome<User>, ChangeError> {
-        self.commit_by(authority, Need::Admin, move |ledger| ledger.update_user(id, change)).await
+        self.run_by(authority, Need::Admin, UpdateUser { id, change }).await
     }
 
     /// Removes a user. The name stays taken for a while: applications may still know it.
     ///
     /// # Errors
     /// [`ChangeError`].
-    pub async fn delete_user(&self, authority: Authority, id: UserId) -> Result<Outcome<()>, ChangeError> {
-        self.commit_by(authority, Need::Over(id), move |ledger| ledger.delete_user(id)).await
+    pub async fn delete_user(
+        &self,
+        authority: Authority,
+        id: UserId,
+        now: Timestamp,
+    ) -> Result<Outcome<()>, ChangeError> {
+        let name = self.user(id).await?.map(|user| user.name);
+        self.run_by(authority, Need::Over(id), DeleteUser { id, name, now }).await
     }
 
     /// Puts `new` in the place of `old`, a hash of the same password. `false`: the user is gone or has another hash
@@ -373,7 +295,7 @@ impl Store {
         old: PasswordHash,
         new: PasswordHash,
     ) -> Result<bool, StoreError> {
-        self.commit(move |ledger| ledger.renew_hash(id, &old, &new)).await
+        self.engine.run(RenewHash { id, old, new }).await
     }
 
     /// Gives a user another password and ends all sessions but `spared`; with `since`, only if the user's sessions
@@ -389,8 +311,7 @@ impl Store {
         since: Option<Sessions>,
         spared: Option<SessionId>,
     ) -> Result<Replaced, ChangeError> {
-        self.commit_by(authority, Need::Over(id), move |ledger| ledger.set_password(id, &hash, since, spared))
-            .await
+        self.run_by(authority, Need::Over(id), SetPassword { id, hash, since, spared }).await
     }
 
     /// Ends all sessions of a user for good. `false`: there is no such user.
@@ -398,7 +319,7 @@ impl Store {
     /// # Errors
     /// [`ChangeError`].
     pub async fn end_sessions(&self, authority: Authority, id: UserId) -> Result<bool, ChangeError> {
-        self.commit_by(authority, Need::Over(id), move |ledger| ledger.end_sessions(id)).await
+        self.run_by(authority, Need::Over(id), EndAllSessions(id)).await
     }
 
     /// Ends a session for good. `false`: it had ended already.
@@ -406,7 +327,7 @@ impl Store {
     /// # Errors
     /// [`ChangeError`].
     pub async fn end_session(&self, authority: Authority, session: SessionId) -> Result<bool, ChangeError> {
-        self.commit_by(authority, Need::Session, move |ledger| ledger.end_session(&session)).await
+        self.run_by(authority, Need::Session, EndSession(session)).await
     }
 
     /// Puts the refresh token `next` in the place of `presented`, if that is the session's good one; see
@@ -422,8 +343,7 @@ impl Store {
         next: TokenId,
         now: Timestamp,
     ) -> Result<Rotation, ChangeError> {
-        self.commit_by(authority, Need::Session, move |ledger| ledger.rotate(&session, presented, next, now))
-            .await
+        self.run_by(authority, Need::Session, Rotate { session, presented, next, now }).await
     }
 
     /// Whether the session's refresh token has ever been replaced.
@@ -431,7 +351,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn has_rotated(&self, session: &SessionId) -> Result<bool, StoreError> {
-        self.trees.rotations.contains_key(session.as_bytes()).map_err(|error| self.progress.unread(&error))
+        self.engine.has(Table::Rotations, session.as_bytes())
     }
 
     /// Forgets the sessions that were over at `moment`, in small batches between which others are served.
@@ -439,7 +359,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn prune_sessions(&self, moment: Timestamp) -> Result<(), StoreError> {
-        while self.commit(move |ledger| ledger.prune(moment)).await? {}
+        while self.engine.run(Prune(moment)).await? {}
         Ok(())
     }
 
@@ -448,7 +368,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn keep_time(&self) -> Result<(), StoreError> {
-        self.commit(|ledger| ledger.sync_once_a_second()).await
+        self.engine.keep_time().await
     }
 
     /// What is remembered about keys: those there are must be there. Nothing before the first start is complete.
@@ -456,12 +376,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
-        let mut keys = Vec::new();
-        for entry in &self.trees.keys {
-            let (id, bytes) = entry.map_err(|error| self.progress.unread(&error))?;
-            keys.push(record::decode_key(&id, &bytes)?);
-        }
-        Ok(keys)
+        let all =
+            Range { table: Table::Keys, from: Bound::Unbounded, to: Bound::Unbounded, limit: usize::MAX };
+        self.engine.scan(&all)?.iter().map(|(id, bytes)| record::decode_key(id, bytes)).collect()
     }
 
     /// Remembers these keys and no others.
@@ -469,7 +386,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn keep_keys(&self, keys: Vec<KeyRecord>) -> Result<(), StoreError> {
-        self.commit(move |ledger| ledger.keep_keys(&keys)).await
+        self.engine.run(KeepKeys(keys)).await
     }
 
     /// All records as they are now, to be read while changes go on.
@@ -477,7 +394,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        self.commit(|ledger| Ok(ledger.snapshot())).await
+        self.engine.snapshot().await
     }
 
     /// Whether anybody is an administrator.
@@ -485,7 +402,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn has_admin(&self) -> Result<bool, StoreError> {
-        self.commit(|ledger| Ok(!ledger.admins.is_empty())).await
+        self.engine.run(HasAdmin).await
     }
 
     /// Whether there is any user.
@@ -493,11 +410,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn has_users(&self) -> Result<bool, StoreError> {
-        match self.trees.users.iter().next() {
-            Some(Ok(_)) => Ok(true),
-            Some(Err(error)) => Err(self.progress.unread(&error)),
-            None => Ok(false),
-        }
+        Ok(!self.engine.scan(&users_after(None, 1))?.is_empty())
     }
 
     /// The user with this id.
@@ -505,10 +418,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
-        let Some(bytes) = self.read(&self.trees.users, id.as_bytes())? else {
+        let Some(bytes) = self.engine.get(Table::Users, id.as_bytes())? else {
             return Ok(None);
         };
-        self.progress.settled(id).await?;
+        self.engine.durable(id).await?;
         record::decode_user(id, &bytes).map(Some)
     }
 
@@ -522,11 +435,13 @@ impl Store {
         name: &Username,
         rule: Usernames,
     ) -> Result<Option<(User, PasswordHash)>, StoreError> {
-        let found = names::find(&self.trees.usernames, name, rule);
-        let id = found.map_err(|stop| self.stopped(stop))?.unwrap_or(NOBODY);
+        let own = self.engine.get(Table::Usernames, &names::key(name))?;
+        let alike = self.engine.scan(&names::range(name, rule))?;
+        let found = names::find(own.as_deref(), alike.iter().map(|(_, value)| value.as_slice()));
+        let id = found?.unwrap_or(NOBODY);
         // Between the two reads the user may be deleted; then there is no such user.
-        let record = self.read(&self.trees.users, id.as_bytes())?;
-        self.progress.settled(id).await?;
+        let record = self.engine.get(Table::Users, id.as_bytes())?;
+        self.engine.durable(id).await?;
         let user = record::decode_user_with_hash(id, record.as_deref().unwrap_or(&self.nobody))?;
         Ok(record.map(|_| user))
     }
@@ -536,7 +451,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn is_taken(&self, name: &NewName, now: Timestamp) -> Result<bool, StoreError> {
-        names::is_taken(&self.trees.usernames, name, now).map_err(|stop| self.stopped(stop))
+        let entries = self.engine.scan(&names::range(name, name.rule()))?;
+        names::is_taken(entries.iter().map(|(key, value)| (key.as_slice(), value.as_slice())), now)
     }
 
     /// Frees what deleted users were called that is this name by `rule`. Answers those names.
@@ -549,7 +465,7 @@ impl Store {
         name: Username,
         rule: Usernames,
     ) -> Result<Vec<Username>, ChangeError> {
-        self.commit_by(authority, Need::Admin, move |ledger| ledger.free_name(&name, rule)).await
+        self.run_by(authority, Need::Admin, FreeNames { name, rule }).await
     }
 
     /// Forgets some names of deleted users that have been free since `moment` or before. Call it now and then: it goes
@@ -558,7 +474,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn forget_names(&self, moment: Timestamp) -> Result<(), StoreError> {
-        self.commit(move |ledger| ledger.forget_names(moment)).await
+        let after = self.names_seen().take();
+        let next = self.engine.run(ForgetNames { after, moment }).await?;
+        *self.names_seen() = next;
+        Ok(())
     }
 
     /// Up to `limit` users in order of creation, from the one created next after `after`.
@@ -587,15 +506,11 @@ impl Store {
         limit: usize,
         decode: impl Fn(UserId, &[u8]) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
-        let after = after.map(|id| *id.as_bytes());
-        let begin = after.as_ref().map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_slice()));
-        let mut users = Vec::new();
-        for entry in self.trees.users.range::<&[u8], _>((begin, Bound::Unbounded)).take(limit) {
-            let (id, bytes) = entry.map_err(|error| self.progress.unread(&error))?;
-            users.push(decode(changes::user_id(&id)?, &bytes)?);
-        }
-        // Who is missing from the list is an answer too.
-        self.progress.all_settled().await?;
+        let entries = self.engine.scan(&users_after(after, limit))?;
+        let decoded = entries.iter().map(|(id, bytes)| decode(changes::user_id(id)?, bytes));
+        let users = decoded.collect::<Result<_, _>>()?;
+        // A user who is missing from the list is an answer too.
+        self.engine.all_durable().await?;
         Ok(users)
     }
 
@@ -612,124 +527,66 @@ impl Store {
         if self.forgotten.holds(session) {
             return Ok(true);
         }
-        match self.trees.revoked.contains_key(session.as_bytes()) {
-            Ok(ended) => Ok(ended),
-            Err(error) => Err(self.progress.unread(&error)),
-        }
+        self.engine.has(Table::Revoked, session.as_bytes())
     }
 
     /// How many users there are.
     pub fn user_count(&self) -> u64 {
-        self.progress.users.load(Ordering::Relaxed)
+        self.engine.counts().users()
     }
 
     /// How much there is in the store, visible changes included. Asks the file system: blocks.
     pub fn extent(&self) -> Extent {
-        Extent {
-            users: self.user_count(),
-            ended_sessions: self.progress.ended_sessions.load(Ordering::Relaxed),
-            bytes: self.db.size_on_disk().ok(),
-            free_bytes: space::free(&self.dir).ok(),
-            min_free_bytes: self.min_free,
-        }
+        self.engine.extent()
     }
 
     /// Which store this is.
     pub fn id(&self) -> Uuid {
-        self.id
+        self.engine.id()
     }
 
     /// How often a page could not be read.
     pub fn unread(&self) -> Counter {
-        self.progress.unread.clone()
+        self.engine.unread()
     }
 
-    /// What its commits have been measured with.
+    /// How its commits were measured.
     pub fn commits(&self) -> Commits {
-        self.commits.clone()
+        self.engine.commits()
     }
 
     /// Returns once the store has failed: the process should end then.
     pub async fn failure(&self) {
-        self.progress.failure().await;
+        self.engine.failure().await;
     }
 
-    /// Writes what is queued and syncs; every change that comes later is refused. Blocks, for some seconds at the
-    /// most.
+    /// Makes what is queued durable; refuses every later change. Blocks, for some seconds at the most.
     ///
     /// # Errors
     /// [`StoreError::Failed`]: the store failed at some time, or does so now. What was acknowledged is safe.
     pub fn close(&self) -> Result<(), StoreError> {
-        let _ = self.queue.send(Order::Close);
-        let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
-        if committer.recv_timeout(CLOSING) == Err(RecvTimeoutError::Timeout) {
-            log::error!("the store did not close in time");
-            return Err(StoreError::Failed);
-        }
-        if self.progress.has_failed() { Err(StoreError::Failed) } else { Ok(()) }
+        self.engine.close()
     }
 
-    fn read(&self, tree: &sled::Tree, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
-        tree.get(key).map_err(|error| self.progress.unread(&error))
-    }
-
-    fn stopped(&self, stop: Stop) -> StoreError {
-        match stop {
-            Stop::Record(error) => error,
-            Stop::Page(error) => self.progress.unread(&error),
-            Stop::Storage(error) => self.progress.fail_by(&error),
-        }
-    }
-
-    /// Has the committer make a change for somebody, if their right to it holds when it is made.
-    async fn commit_by<T: Send + 'static>(
+    /// Makes a change for someone, if their right to it holds when it is made.
+    async fn run_by<C: Change>(
         &self,
         authority: Authority,
         need: Need,
-        change: impl FnOnce(&mut Ledger) -> Result<T, Stop> + Send + 'static,
-    ) -> Result<T, ChangeError> {
-        let decided = self.commit(move |ledger| match ledger.allows(authority, need)? {
-            Ok(()) => change(ledger).map(Ok),
-            Err(denied) => Ok(Err(denied)),
-        });
-        decided.await?.map_err(ChangeError::Denied)
+        change: C,
+    ) -> Result<C::Outcome, ChangeError> {
+        self.engine.run(By { authority, need, change }).await?.map_err(ChangeError::Denied)
     }
 
-    /// Has the committer make a change, and answers once it is on stable storage. What somebody asks for goes through
-    /// [`commit_by`](Self::commit_by).
-    async fn commit<T: Send + 'static>(
-        &self,
-        change: impl FnOnce(&mut Ledger) -> Result<T, Stop> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        if self.progress.has_failed() {
-            return Err(StoreError::Failed);
-        }
-        let (answer, wait) = oneshot::channel();
-        let change = move |ledger: &mut Ledger| -> Result<commit::Answer, sled::Error> {
-            let outcome = match change(ledger) {
-                Ok(outcome) => Ok(outcome),
-                Err(Stop::Record(error)) => Err(error),
-                Err(Stop::Page(error)) => Err(ledger.unread(&error)),
-                Err(Stop::Storage(error)) => return Err(error),
-            };
-            Ok(Box::new(move || drop(answer.send(outcome))))
-        };
-        self.queue.send(Order::Commit(Box::new(change))).map_err(|_| StoreError::Failed)?;
-        wait.await.map_err(|_| StoreError::Failed)?
+    fn names_seen(&self) -> std::sync::MutexGuard<'_, Option<Vec<u8>>> {
+        self.names_seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Which file it is, whatever it is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    fn of(file: &Metadata) -> Self {
-        Self { device: file.dev(), inode: file.ino() }
-    }
+/// Up to `limit` users in order of creation, from the one created next after `after`.
+fn users_after(after: Option<UserId>, limit: usize) -> Range {
+    let from = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_bytes().to_vec()));
+    Range { table: Table::Users, from, to: Bound::Unbounded, limit }
 }
 
 /// An id that nobody has: no UUIDv7 is made of zeros.
@@ -747,26 +604,4 @@ fn nobody(dir: &Path) -> Result<Vec<u8>, OpenError> {
     };
     let hash = PasswordHash::from_stored(format!("$scrypt$ln=15,r=8,p=3${:022}${:043}", 0, 0));
     record::encode_user(&user, &hash).map_err(|error| OpenError::Damaged(dir.into(), error.to_string()))
-}
-
-/// Runs the committer on a thread of its own. The receiver is disconnected when it has ended. A second thread looks for errors
-/// that sled had on threads of its own: a flush that waits for such a thread may have missed the news, and would wait for
-/// ever.
-fn spawn(committer: Committer, orders: Receiver<Order>) -> std::io::Result<Receiver<()>> {
-    let (running, ended) = mpsc::channel();
-    let (watched, over) = mpsc::channel::<()>();
-    let (db, progress) = (committer.db.clone(), Arc::clone(&committer.progress));
-    thread::Builder::new().name("commit".into()).spawn(move || {
-        committer.run(&orders);
-        drop((running, watched));
-    })?;
-    thread::Builder::new().name("watch".into()).spawn(move || {
-        while over.recv_timeout(LOOK_FOR_ERRORS) == Err(RecvTimeoutError::Timeout) {
-            if progress.fail_by_engine() {
-                let _ = db.flush(); // wakes the committer if it waits; it fails by itself then
-                return;
-            }
-        }
-    })?;
-    Ok(ended)
 }

@@ -10,12 +10,11 @@
 use std::ops::Bound;
 use std::time::Duration;
 
-use sled::IVec;
-
 use super::StoreError;
-use super::ledger::Stop;
+use super::change::Range;
+use super::table::Table;
 use crate::clock::Timestamp;
-use crate::user::{NewName, UserId, Username, Usernames};
+use crate::user::{UserId, Username, Usernames};
 
 /// How long the name of a deleted user stays taken: longer than most applications keep a session or a cache.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -71,13 +70,9 @@ pub(super) fn parts(key: &[u8]) -> Option<(&str, &str)> {
     std::str::from_utf8(key).ok()?.split_once('\0')
 }
 
-/// The entries that count as `name` by `rule`, with their keys.
-pub(super) fn same(
-    index: &sled::Tree,
-    name: &Username,
-    rule: Usernames,
-) -> impl Iterator<Item = Result<(IVec, Entry), Stop>> {
-    let range = match rule {
+/// The entries that count as `name` by `rule`.
+pub(super) fn range(name: &Username, rule: Usernames) -> Range {
+    let (from, to) = match rule {
         Usernames::Folded => {
             let (mut from, mut to) = (name.fold().into_bytes(), name.fold().into_bytes());
             from.push(0);
@@ -86,20 +81,19 @@ pub(super) fn same(
         }
         Usernames::Exact => (Bound::Included(key(name)), Bound::Included(key(name))),
     };
-    index.range(range).map(|entry| {
-        let (key, value) = entry?;
-        let entry = Entry::decode(&value)?;
-        Ok((key, entry))
-    })
+    Range { table: Table::Usernames, from, to, limit: usize::MAX }
 }
 
-/// The user whom `name` means by `rule`: the one of that very spelling, or else the only one of its fold. Reads as much
-/// for those who do not exist.
-pub(super) fn find(index: &sled::Tree, name: &Username, rule: Usernames) -> Result<Option<UserId>, Stop> {
-    let own = index.get(key(name))?.map(|value| Entry::decode(&value)).transpose()?;
+/// The user with a name, of what the index holds under its own spelling and in its [`range`]: the user of that very
+/// spelling, or else the only one of its fold. Costs as much for users that do not exist.
+pub(super) fn find<'a>(
+    own: Option<&[u8]>,
+    entries: impl Iterator<Item = &'a [u8]>,
+) -> Result<Option<UserId>, StoreError> {
+    let own = own.map(Entry::decode).transpose()?;
     let mut alike = Vec::with_capacity(2);
-    for entry in same(index, name, rule) {
-        alike.extend(entry?.1.user());
+    for value in entries {
+        alike.extend(Entry::decode(value)?.user());
         if alike.len() == 2 {
             break;
         }
@@ -108,10 +102,13 @@ pub(super) fn find(index: &sled::Tree, name: &Username, rule: Usernames) -> Resu
     Ok(own.and_then(Entry::user).or(only))
 }
 
-/// Whether no new user may have `name` at `now`: another has it, or had it not long ago.
-pub(super) fn is_taken(index: &sled::Tree, name: &NewName, now: Timestamp) -> Result<bool, Stop> {
-    for entry in same(index, name, name.rule()) {
-        match entry?.1 {
+/// Whether no new user may have the name of these entries at `now`: another user has it, or had it not long ago.
+pub(super) fn is_taken<'a>(
+    entries: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    for (_, value) in entries {
+        match Entry::decode(value)? {
             Entry::User(_) => return Ok(true),
             Entry::Deleted(until) if until > now => return Ok(true),
             Entry::Deleted(_) => {}
@@ -122,6 +119,8 @@ pub(super) fn is_taken(index: &sled::Tree, name: &NewName, now: Timestamp) -> Re
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn user(n: u8) -> Entry {
@@ -132,16 +131,25 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn index(entries: &[(&str, Entry)]) -> sled::Tree {
-        let db = sled::Config::new().temporary(true).open().unwrap();
-        for (text, entry) in entries {
-            db.insert(key(&name(text)), entry.encode()).unwrap();
-        }
-        (*db).clone()
+    type Index = BTreeMap<Vec<u8>, Vec<u8>>;
+
+    fn index(entries: &[(&str, Entry)]) -> Index {
+        entries.iter().map(|(text, entry)| (key(&name(text)), entry.encode())).collect()
     }
 
-    fn found(index: &sled::Tree, text: &str, rule: Usernames) -> Option<Entry> {
-        find(index, &name(text), rule).unwrap_or_else(|_| panic!()).map(Entry::User)
+    fn of_name<'a>(
+        index: &'a Index,
+        name: &Username,
+        rule: Usernames,
+    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let Range { from, to, .. } = range(name, rule);
+        index.range((from, to)).map(|(key, value)| (key.as_slice(), value.as_slice()))
+    }
+
+    fn found(index: &Index, text: &str, rule: Usernames) -> Option<Entry> {
+        let name = name(text);
+        let own = index.get(&key(&name)).map(Vec::as_slice);
+        find(own, of_name(index, &name, rule).map(|(_, value)| value)).unwrap().map(Entry::User)
     }
 
     #[test]
@@ -178,7 +186,7 @@ mod tests {
         let index = index(&[("Anna", Entry::deleted_at(moment))]);
         let taken = |rule: Usernames, text: &str, days: u64| {
             let now = moment.after(Duration::from_secs(days * 24 * 3600));
-            is_taken(&index, &rule.new_name(text).unwrap(), now).unwrap_or_else(|_| panic!())
+            is_taken(of_name(&index, &name(text), rule), now).unwrap()
         };
         for (days, is_kept) in [(0, true), (29, true), (30, false), (31, false)] {
             assert_eq!(taken(Usernames::Folded, "anna", days), is_kept, "{days}");

@@ -1,10 +1,9 @@
 //! Why the store does not open, in words for the operator.
 
-use std::any::Any;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use uuid::Uuid;
 
@@ -154,70 +153,10 @@ impl fmt::Display for OpenError {
 impl std::error::Error for OpenError {}
 
 impl OpenError {
-    /// An error of the system is told as such. sled makes some of its own as well, for what it cannot make sense of.
-    pub(super) fn from_sled(store: &Path, error: sled::Error) -> Self {
-        let damaged = |what: &str| Self::Damaged(store.into(), what.into());
-        if let Some(error) = of_system(&error) {
-            return Self::Io(store.into(), error);
-        }
-        match error {
-            sled::Error::Io(error) if is_full(&error) => Self::Io(store.into(), error),
-            sled::Error::Io(error) if error.to_string().starts_with("could not acquire lock") => Self::Io(
-                store.into(),
-                io::Error::new(io::ErrorKind::WouldBlock, "another process holds its log"),
-            ),
-            sled::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                damaged("its log ends before its time")
-            }
-            sled::Error::Io(error) => damaged(&error.to_string()),
-            sled::Error::Corruption { .. } => {
-                damaged("a part of its log or its snapshot has a wrong checksum")
-            }
-            sled::Error::CollectionNotFound(_) => damaged("a tree is missing"),
-            sled::Error::Unsupported(what) | sled::Error::ReportableBug(what) => damaged(&what),
-        }
-    }
-
     /// Whether the store does not hold what it must.
     pub(super) fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged(..) | Self::Behind(..))
     }
-
-    /// What made sled panic. It unwraps what the system answers in some places, its destructors among them: the disk
-    /// fails then, and what is on it may well be good.
-    pub(super) fn from_panic(store: &Path, panic: &(dyn Any + Send)) -> Self {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
-        match printed(text) {
-            Some(error) => Self::Io(store.into(), error),
-            None => Self::Damaged(store.into(), "its log cannot be read".into()),
-        }
-    }
-}
-
-/// What sled has met, in words: its own are made for programmers.
-pub(super) fn reason(error: &sled::Error) -> String {
-    match (of_system(error), error) {
-        (Some(error), _) => error.to_string(),
-        (None, sled::Error::Io(error)) => error.to_string(),
-        (None, sled::Error::Corruption { .. }) => "it is not what was written".into(),
-        (None, error) => error.to_string(),
-    }
-}
-
-/// The error that the system gave sled, if one did. sled hands on its first error as a text: what `{:?}` prints of it.
-pub(super) fn of_system(error: &sled::Error) -> Option<io::Error> {
-    let sled::Error::Io(error) = error else { return None };
-    match error.raw_os_error() {
-        Some(code) => Some(io::Error::from_raw_os_error(code)),
-        None => printed(&error.to_string()),
-    }
-}
-
-/// The system's error that `{:?}` has printed somewhere in a text.
-fn printed(text: &str) -> Option<io::Error> {
-    let (_, rest) = text.split_once("Os { code: ")?;
-    rest.split(',').next()?.parse().ok().map(io::Error::from_raw_os_error)
 }
 
 /// There is no room, on the disk or for this user.
@@ -239,57 +178,4 @@ fn user_name(id: u32) -> Option<String> {
         let name = fields.next()?;
         (fields.nth(1)?.parse() == Ok(id)).then(|| name.to_owned())
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::panic::catch_unwind;
-
-    use super::*;
-
-    fn of_panic(panics: impl FnOnce() + std::panic::UnwindSafe) -> OpenError {
-        OpenError::from_panic(Path::new("store"), &*catch_unwind(panics).unwrap_err())
-    }
-
-    #[test]
-    fn an_error_of_the_system_that_sled_has_kept_as_a_text_is_one_all_the_same() {
-        let kept = sled::Error::Io(io::Error::from_raw_os_error(5)).clone();
-        assert_eq!(reason(&kept), io::Error::from_raw_os_error(5).to_string());
-        let error = OpenError::from_sled(Path::new("x"), kept);
-        assert!(matches!(&error, OpenError::Io(_, error) if error.raw_os_error() == Some(5)), "{error}");
-    }
-
-    #[test]
-    fn a_disk_that_fails_is_no_damage() {
-        for code in [5, 28] {
-            let failed = move || Err::<(), _>(io::Error::from_raw_os_error(code));
-            for error in [of_panic(move || failed().unwrap()), of_panic(move || failed().expect("synced"))] {
-                assert!(
-                    matches!(&error, OpenError::Io(_, io) if io.raw_os_error() == Some(code)),
-                    "{error:?}"
-                );
-            }
-            let error = OpenError::from_sled(Path::new("store"), failed().unwrap_err().into());
-            assert!(matches!(error, OpenError::Io(..)), "{error:?}");
-        }
-        for error in [of_panic(|| panic!("duplicate segment")), of_panic(|| panic!("expected {}", 1))] {
-            assert!(matches!(error, OpenError::Damaged(..)), "{error:?}");
-        }
-    }
-
-    #[test]
-    fn what_sled_finds_wrong_is_told_in_words() {
-        let made_up = [
-            sled::Error::Corruption { at: None, bt: () },
-            sled::Error::Io(io::ErrorKind::UnexpectedEof.into()),
-            sled::Error::Io(io::Error::other("encountered torn segment")),
-            sled::Error::ReportableBug("something odd".into()),
-        ];
-        for error in made_up {
-            let error = OpenError::from_sled(Path::new("/data/store"), error);
-            assert!(matches!(error, OpenError::Damaged(..)), "{error:?}");
-            let text = error.to_string();
-            assert!(!text.contains("backtrace") && !text.contains('{') && !text.contains("Some("), "{text}");
-        }
-    }
 }

@@ -120,7 +120,7 @@ fn new_user(name: &str, role: Role) -> NewUser {
 impl Bench {
     async fn new() -> Self {
         let dir = temporary();
-        let options = StoreOptions { cache: 1 << 20, min_free: 1, accept_clock: false };
+        let options = StoreOptions { cache: 1 << 20, min_free: 1, accept_clock: None };
         let store = Store::open(dir.path(), &options, Arc::new(Clock::manual(start()))).unwrap();
         store.create_user(STANDING, new_user("root", Role::Admin)).await.unwrap().unwrap();
         Self { _dir: dir, store, names: 0 }
@@ -150,7 +150,9 @@ impl Bench {
                 assert!(matches!(change(Some(Role::User), None).await, Ok(Outcome::Done(_))));
             }
             Taking::Disable => assert!(matches!(change(None, Some(true)).await, Ok(Outcome::Done(_)))),
-            Taking::Delete => assert_eq!(store.delete_user(STANDING, id).await, Ok(Outcome::Done(()))),
+            Taking::Delete => {
+                assert_eq!(store.delete_user(STANDING, id, start()).await, Ok(Outcome::Done(())))
+            }
             Taking::LogOut => assert_eq!(store.end_session(STANDING, scene.session).await, Ok(true)),
             Taking::EndSessions => assert_eq!(store.end_sessions(STANDING, id).await, Ok(true)),
             Taking::NewPassword => {
@@ -172,8 +174,8 @@ impl Bench {
             }),
             Change::Promote => update(Some(Role::Admin), None).await.map(done),
             Change::Disable => update(None, Some(true)).await.map(done),
-            Change::Delete => store.delete_user(by, other).await.map(done),
-            Change::DeleteSelf => store.delete_user(by, own).await.map(done),
+            Change::Delete => store.delete_user(by, other, start()).await.map(done),
+            Change::DeleteSelf => store.delete_user(by, own, start()).await.map(done),
             Change::ResetPassword => {
                 store.set_password(by, other, hash("after"), None, None).await.map(replaced)
             }

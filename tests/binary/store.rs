@@ -441,7 +441,7 @@ fn a_start_after_a_clean_stop_finds_the_store_as_it_was_closed() {
 fn verify_says_that_the_clock_ran_ahead_and_a_variable_accepts_the_right_one() {
     let data = Data::new();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077)); // as the executable has it
-    let options = StoreOptions { cache: 1 << 20, min_free: 0, accept_clock: false };
+    let options = StoreOptions { cache: 1 << 20, min_free: 0, accept_clock: None };
     let ahead = Arc::new(Clock::manual(Timestamp::from_unix_secs(4_000_000_000)));
     let store = Store::open(data.path(), &options, ahead).unwrap();
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(store.keep_time()).unwrap();

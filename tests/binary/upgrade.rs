@@ -119,6 +119,22 @@ fn a_store_of_layout_1_opens_with_all_that_was_in_it_and_is_upgraded_once() {
 }
 
 #[test]
+fn a_store_of_layout_3_opens_with_all_that_was_in_it_and_knows_its_last_administrator() {
+    let old = old_of(3);
+    for upgrades in [1, 0] {
+        let server = old.start();
+        old.assert_whole(&server);
+        old.assert_refused(&server, "logged_out");
+        let root = Tokens::from_reply(&log_in(&server, "root")).access;
+        let demoted = json!({ "role": "user" });
+        let reply = server.client().call("PATCH", "/user/me", Some(&root), Some(&demoted));
+        assert_eq!(reply.status, 409, "{reply:?}");
+        let log = stop_well(server);
+        assert_eq!(log.matches(UPGRADED).count(), upgrades, "{log}");
+    }
+}
+
+#[test]
 fn a_name_that_was_free_in_layout_1_can_be_taken_after_the_upgrade() {
     let old = old();
     let server = old.start();
@@ -188,7 +204,7 @@ fn the_keys_of_layout_1_stay_in_use() {
 
 #[test]
 fn a_kill_right_after_the_upgrade_loses_nothing() {
-    for layout in [1, 2] {
+    for layout in [1, 2, 3] {
         let old = old_of(layout);
         old.start().kill();
         let server = old.start();

@@ -295,7 +295,7 @@ pub fn audit_keys(dir: &Path, keys: &mut Keys) -> Vec<String> {
 /// Looks into a store that no server uses: exactly those of the ledger are there, each under their own name, and the
 /// administrator.
 pub fn audit_store(dir: &Path, ledger: &[Account], keys: &Keys) {
-    let options = StoreOptions { cache: 16 << 20, min_free: 0, accept_clock: false };
+    let options = StoreOptions { cache: 16 << 20, min_free: 0, accept_clock: None };
     let store = Store::open(dir, &options, Arc::new(Clock::system())).unwrap();
     let mut expected: HashMap<&str, &Account> = ledger
         .iter()

@@ -113,7 +113,7 @@ impl TestServer {
     /// Stops the server, lets `change` at its store, and opens it again with the same clock.
     pub fn restart_after(mut self, change: impl AsyncFnOnce(&Store)) -> Self {
         self.end();
-        let options = StoreOptions { cache: 1 << 20, min_free: 1 << 20, accept_clock: false };
+        let options = StoreOptions { cache: 1 << 20, min_free: 1 << 20, accept_clock: None };
         let clock = Arc::new(Clock::manual(self.clock.reading()));
         let store = Store::open(self.dir.path(), &options, clock).unwrap_or_else(|error| panic!("{error}"));
         Runtime::new().unwrap().block_on(change(&store));

@@ -5,6 +5,7 @@
 //! | 1 | the ids of all keys in one record; names in the tree `usernames`, as they are spelled |
 //! | 2 | what is remembered about a key in the tree `keys`; rotating refresh tokens |
 //! | 3 | names in the tree `names`, by their folds; names of deleted users |
+//! | 4 | how many administrators are enabled, and the id of the newest user |
 //!
 //! The index of names is built beside the old one, which stays in force, and what is written until then counts for nothing.
 //! One transaction makes the new one valid, with the format and the seal over all records. An upgrade that is cut short is
@@ -17,16 +18,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::ledger::{Edits, In};
-use super::open::{Engine, flush};
-use super::open_error::OpenError;
+use super::super::change::Replacement;
+use super::super::open_error::OpenError;
+use super::super::table::Table;
+use super::super::{names, record};
+use super::error::from_sled;
+use super::meta;
+use super::open::{Parts, flush};
+use super::seal::Seal;
 use super::space::Space;
-use super::{meta, names, record};
 use crate::key::KeyRecord;
 use crate::user::Username;
 
 /// The layout that this version writes, and the newest that it reads.
-pub(super) const FORMAT: &[u8] = &[3];
+pub(super) const FORMAT: &[u8] = &[4];
 
 /// The index of names.
 const NAMES: &str = "names";
@@ -42,29 +47,34 @@ const SAY_EVERY: Duration = Duration::from_secs(5);
 
 /// Whether a layout is one that is brought to this version's.
 pub(super) fn is_outdated(format: &[u8]) -> bool {
+    matches!(format, [1..=3])
+}
+
+/// Whether a layout has names in a tree of its own, as they are spelled.
+fn has_old_index(format: &[u8]) -> bool {
     matches!(format, [1 | 2])
 }
 
 /// The tree that holds the index of names in a layout; in a new store there is none yet.
 pub(super) fn names_tree(format: Option<&[u8]>) -> &'static str {
-    if format.is_some_and(is_outdated) { NAMES_UNTIL_2 } else { NAMES }
+    if format.is_some_and(has_old_index) { NAMES_UNTIL_2 } else { NAMES }
 }
 
-/// Brings `engine`, which was found whole, to this version's layout, or finishes an upgrade that was cut short at its very
+/// Brings `parts`, which was found whole, to this version's layout, or finishes an upgrade that was cut short at its very
 /// end. `log` is sled's log, to be synced. Answers whether it was of an older layout. Takes about twenty seconds for a million users.
 pub(super) fn bring_up(
     store: &Path,
-    engine: &mut Engine,
+    parts: &mut Parts,
     log: &File,
     space: &Space,
 ) -> Result<bool, OpenError> {
-    if !is_outdated(&engine.layout) {
-        clear_up(&engine.db).map_err(|error| OpenError::from_sled(store, error))?;
+    if !is_outdated(&parts.layout) {
+        clear_up(&parts.db).map_err(|error| from_sled(store, error))?;
         return Ok(false);
     }
     let full = || OpenError::Io(store.into(), io::ErrorKind::StorageFull.into());
     // sled panics where the disk does not let it write.
-    let upgraded = catch_unwind(AssertUnwindSafe(|| Upgrade { store, engine, log, space }.run()));
+    let upgraded = catch_unwind(AssertUnwindSafe(|| Upgrade { store, parts, log, space }.run()));
     upgraded.unwrap_or_else(|_| Err(full()))?;
     Ok(true)
 }
@@ -79,25 +89,67 @@ fn clear_up(db: &sled::Db) -> Result<(), sled::Error> {
 
 struct Upgrade<'a> {
     store: &'a Path,
-    engine: &'a mut Engine,
+    parts: &'a mut Parts,
     log: &'a File,
     space: &'a Space,
 }
 
 impl Upgrade<'_> {
     fn run(self) -> Result<(), OpenError> {
-        let broken = |error| OpenError::from_sled(self.store, error);
+        let broken = |error| from_sled(self.store, error);
         let damaged = |what: &str| OpenError::Damaged(self.store.into(), what.into());
-        let db = self.engine.db.clone();
+        let written = |table, key: &[u8], after| Replacement {
+            table,
+            key: key.to_vec(),
+            before: None,
+            after: Some(after),
+        };
+        let db = self.parts.db.clone();
+        let has_old_index = has_old_index(&self.parts.layout);
+        let index = if has_old_index { Some(self.rebuild_index()?) } else { None };
+
+        let mut edits = vec![written(Table::Facts, meta::FORMAT, FORMAT.to_vec())];
+        if let Some(ids) = self.parts.trees.meta.get(meta::KEY_IDS_V1).map_err(broken)?
+            && self.parts.layout == [1]
+        {
+            let unreadable = || damaged("the list of its keys cannot be read");
+            for id in record::decode_key_ids_v1(&ids).map_err(|_| unreadable())? {
+                let id = id.parse().map_err(|_| unreadable())?;
+                let key = KeyRecord { id, longest: Duration::ZERO, not_after: None };
+                let after = record::encode_key(&key).map_err(|_| unreadable())?;
+                edits.push(written(Table::Keys, key.id.as_str().as_bytes(), after));
+            }
+        }
+        let facts = self.parts.found.facts().into_iter();
+        edits.extend(facts.map(|(key, value)| written(Table::Facts, key, value)));
+        let mut seal = self.parts.seal;
+        if let Some((index, with_index)) = index {
+            self.parts.trees.usernames = index;
+            seal = with_index;
+        }
+        self.parts.seal = self.parts.trees.apply(&edits, seal).map_err(broken)?;
+        self.sync()?;
+        if has_old_index {
+            db.drop_tree(NAMES_UNTIL_2).map_err(broken)?;
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Builds the index of names of this version beside the old one. Answers it, and the seal over it.
+    fn rebuild_index(&self) -> Result<(sled::Tree, Seal), OpenError> {
+        let broken = |error| from_sled(self.store, error);
+        let damaged = |what: &str| OpenError::Damaged(self.store.into(), what.into());
+        let db = &self.parts.db;
         db.drop_tree(NAMES).map_err(broken)?; // of an upgrade that was cut short
         let index = db.open_tree(NAMES).map_err(broken)?;
-        let mut seal = self.engine.seal;
+        let mut seal = self.parts.seal;
         let (mut done, mut said) = (0, Instant::now());
-        for entry in &self.engine.trees.usernames {
+        for entry in &self.parts.trees.usernames {
             let (name, id) = entry.map_err(broken)?;
             let text = std::str::from_utf8(&name).map_err(|_| damaged("one of its names cannot be read"))?;
             let key = names::key(&Username::from_stored(text));
-            seal = seal.without(In::Usernames, &name, &id).with(In::Usernames, &key, &id);
+            seal = seal.without(Table::Usernames, &name, &id).with(Table::Usernames, &key, &id);
             index.insert(key, id).map_err(broken)?;
             done += 1;
             if done % BATCH == 0 {
@@ -109,25 +161,7 @@ impl Upgrade<'_> {
             }
         }
         self.sync()?;
-
-        let mut edits = Edits::default();
-        if let Some(ids) = self.engine.trees.meta.get(meta::KEY_IDS_V1).map_err(broken)?
-            && self.engine.layout == [1]
-        {
-            let unreadable = || damaged("the list of its keys cannot be read");
-            for id in record::decode_key_ids_v1(&ids).map_err(|_| unreadable())? {
-                let id = id.parse().map_err(|_| unreadable())?;
-                let key = KeyRecord { id, longest: Duration::ZERO, not_after: None };
-                let after = record::encode_key(&key).map_err(|_| unreadable())?;
-                edits.put(In::Keys, key.id.as_str().as_bytes(), None, after);
-            }
-        }
-        edits.note(meta::FORMAT, FORMAT.to_vec());
-        self.engine.trees.usernames = index;
-        self.engine.seal = edits.apply(&self.engine.trees, seal).map_err(broken)?;
-        self.sync()?;
-        db.drop_tree(NAMES_UNTIL_2).map_err(broken)?;
-        self.sync()
+        Ok((index, seal))
     }
 
     /// What was written until now survives a power cut.
@@ -136,8 +170,8 @@ impl Upgrade<'_> {
         if !self.space.has_room() {
             return Err(io(io::ErrorKind::StorageFull.into()));
         }
-        let flushed = flush(&self.engine.db, &self.engine.config);
-        flushed.map_err(|error| OpenError::from_sled(self.store, error))?;
+        let flushed = flush(&self.parts.db, &self.parts.config);
+        flushed.map_err(|error| from_sled(self.store, error))?;
         self.log.sync_data().map_err(io)
     }
 }
@@ -146,10 +180,11 @@ impl Upgrade<'_> {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::ledger::Trees;
+    use super::super::super::engine::Engine;
+    use super::super::super::table::facts;
+    use super::super::super::{Authority, NewUser, Store, StoreOptions};
     use super::super::open::{open_sled, wait_until_released};
-    use super::super::seal::Seal;
-    use super::super::{Authority, NewUser, Store, StoreOptions};
+    use super::super::writer::Trees;
     use super::*;
     use crate::clock::{Clock, Timestamp};
     use crate::password::PasswordHash;
@@ -161,7 +196,7 @@ mod tests {
     const USERS: usize = 2500;
 
     fn options() -> StoreOptions {
-        StoreOptions { cache: 1 << 20, min_free: 1, accept_clock: false }
+        StoreOptions { cache: 1 << 20, min_free: 1, accept_clock: None }
     }
 
     fn open(dir: &Path) -> Store {
@@ -209,7 +244,7 @@ mod tests {
             let (key, id) = entry.unwrap();
             let (_, name) = names::parts(&key).unwrap();
             old.insert(name, &id).unwrap();
-            seal = seal.without(In::Usernames, &key, &id).with(In::Usernames, name.as_bytes(), &id);
+            seal = seal.without(Table::Usernames, &key, &id).with(Table::Usernames, name.as_bytes(), &id);
         }
         trees.meta.insert(meta::SEAL, &seal.to_bytes()).unwrap();
         trees.meta.insert(meta::FORMAT, &[2]).unwrap();
@@ -233,10 +268,11 @@ mod tests {
                 assert!(found.adds_up && found.names_fit, "{found:?}");
                 assert_eq!((found.names.count, found.odd_names.alike.count), (USERS as u64, 1000));
             });
-            let names = store.db.tree_names();
+            let Engine::Sled(sled) = &store.engine else { panic!() };
+            let names = sled.db.tree_names();
             assert!(names.iter().any(|name| **name == *NAMES.as_bytes()));
             assert!(!names.iter().any(|name| **name == *NAMES_UNTIL_2.as_bytes()));
-            assert_eq!(store.trees.meta.get(meta::FORMAT).unwrap().as_deref(), Some(FORMAT));
+            assert_eq!(sled.trees.meta.get(meta::FORMAT).unwrap().as_deref(), Some(FORMAT));
             store.close().unwrap();
         }
     }
@@ -245,6 +281,45 @@ mod tests {
     fn a_store_of_layout_2_keeps_every_user_under_the_very_name() {
         let (dir, users) = of_layout_2(|_| {});
         assert_whole(dir.path(), &users);
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods)] // no one asks for this change
+    fn a_store_of_layout_3_learns_who_is_its_last_administrator_and_its_newest_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let create = |store: &Store, name: &str, role| {
+            let hash = PasswordHash::from_stored("hash".into());
+            let new = NewUser::new(name.parse().unwrap(), role, hash, NOON).unwrap();
+            runtime.block_on(store.create_user(Authority::standing(), new)).unwrap().unwrap()
+        };
+        let store = open(dir.path());
+        let root = create(&store, "root", Role::Admin);
+        let newest = create(&store, "anna", Role::User);
+        store.close().unwrap();
+        drop(store);
+        let (_, db, trees) = sled_in(dir.path());
+        for key in [facts::ADMINS, facts::LAST_ID] {
+            trees.meta.remove(key).unwrap().unwrap();
+        }
+        trees.meta.insert(meta::FORMAT, &[3]).unwrap();
+        db.flush().unwrap();
+        drop((db, trees));
+
+        let store = open(dir.path());
+        assert!(runtime.block_on(store.has_admin()).unwrap());
+        let deleted = runtime.block_on(store.delete_user(Authority::standing(), root.id, NOON));
+        assert_eq!(deleted, Ok(super::super::super::Outcome::LastAdmin));
+        assert!(create(&store, "bert", Role::User).id > newest.id);
+        store.close().unwrap();
+        drop(store);
+        // A store whose facts are not those of its users is refused.
+        let (_, db, trees) = sled_in(dir.path());
+        trees.meta.insert(facts::ADMINS, &2_u64.to_be_bytes()).unwrap();
+        db.flush().unwrap();
+        drop((db, trees));
+        let refused = Store::open(dir.path(), &options(), Arc::new(Clock::manual(NOON))).err().unwrap();
+        assert!(matches!(&refused, OpenError::Damaged(..)), "{refused}");
     }
 
     #[test]

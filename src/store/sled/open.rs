@@ -28,18 +28,22 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 use uuid::Uuid;
 
+use super::super::StoreOptions;
+use super::super::changes::user_id;
+use super::super::engine::Counts;
+use super::super::open_error::{OpenError, is_full};
+use super::super::record;
+use super::super::table::Table;
 use super::aside::Scope;
-use super::changes::user_id;
 use super::closed::Closed;
+use super::error::{from_panic, from_sled};
 use super::files::{Extent, LOG, Survey};
-use super::ledger::{Found, In, Trees};
-use super::open_error::{OpenError, is_full};
-use super::record;
 use super::restore::RESTORING;
 use super::seal::{Acknowledged, Seal};
 use super::space::Space;
 use super::upgrade::{self, FORMAT};
-use super::{LOOK_FOR_ERRORS, StoreOptions, aside, exposure, look, meta};
+use super::writer::{Found, Trees};
+use super::{LOOK_FOR_ERRORS, aside, exposure, look, meta};
 use crate::clock::cpu_time;
 use crate::durable_file;
 use crate::random;
@@ -55,7 +59,7 @@ const BYTES_PER_SECOND: u64 = 16 << 20;
 const COPYING: u32 = 8;
 
 /// sled, open and whole.
-pub(super) struct Engine {
+pub(super) struct Parts {
     /// Tells of errors that sled had on threads of its own.
     pub(super) config: sled::Config,
     pub(super) db: sled::Db,
@@ -69,7 +73,7 @@ pub(super) struct Engine {
 
 /// An open store, before anything runs on it.
 pub(super) struct Opened {
-    pub(super) engine: Engine,
+    pub(super) parts: Parts,
     pub(super) acknowledged: Acknowledged,
     /// sled's log file, a second time: to be synced.
     pub(super) log: File,
@@ -131,7 +135,7 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
         log::warn!("put back the files of {}: the start before this one was cut short", store.display());
     }
     let expected = Expected { marker, changes };
-    let mut engine = match open_undoably(&store, options, space, expected, !complete) {
+    let mut parts = match open_undoably(&store, options, space, expected, !complete) {
         // An error inside sled that has passed looks like damage. What is damaged is refused again.
         Err((error, true)) if error.is_damage() => {
             log::warn!("{} did not open as it should: it is opened once more", store.display());
@@ -139,16 +143,16 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
         }
         opened => opened.map_err(|(error, _)| error)?,
     };
-    let taken_over = take_over(dir, &store, &engine).and_then(|(acknowledged, log)| {
-        if upgrade::bring_up(&store, &mut engine, &log, space)? {
+    let taken_over = take_over(dir, &store, &parts).and_then(|(acknowledged, log)| {
+        if upgrade::bring_up(&store, &mut parts, &log, space)? {
             log::info!("the store in {} was brought to the layout of this version", store.display());
         }
         Ok((acknowledged, log))
     });
     match taken_over {
-        Ok((acknowledged, log)) => Ok(Opened { engine, acknowledged, log, lock, dir: dir.into(), log_path }),
+        Ok((acknowledged, log)) => Ok(Opened { parts, acknowledged, log, lock, dir: dir.into(), log_path }),
         Err(error) => {
-            std::mem::forget(engine); // its destructors would write again, and panic where the disk does not let them
+            std::mem::forget(parts); // its destructors would write again, and panic where the disk does not let them
             Err(error)
         }
     }
@@ -156,14 +160,14 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
 
 /// What has to be done beside a store that is whole before its first change. Answers the file of the number of changes,
 /// and sled's log a second time.
-fn take_over(dir: &Path, store: &Path, engine: &Engine) -> Result<(Acknowledged, File), OpenError> {
+fn take_over(dir: &Path, store: &Path, parts: &Parts) -> Result<(Acknowledged, File), OpenError> {
     // What is older than the first change must never come back.
     let forgotten = aside::forget(store).and_then(|()| Closed::remove(store));
     forgotten.map_err(|error| OpenError::Io(store.into(), error))?;
     let (commits, log) = (dir.join("commits"), store.join(LOG));
     let acknowledged = Acknowledged::open(&commits).map_err(|error| OpenError::Io(commits, error))?;
     if read_marker(dir)?.is_none() {
-        complete_first_start(dir, store, engine)?;
+        complete_first_start(dir, store, parts)?;
     }
     let log = OpenOptions::new().write(true).open(&log).map_err(|error| OpenError::Io(log, error))?;
     Ok((acknowledged, log))
@@ -177,7 +181,7 @@ fn open_undoably(
     space: &Space,
     expected: Expected,
     just_been_made: bool,
-) -> Result<Engine, (OpenError, bool)> {
+) -> Result<Parts, (OpenError, bool)> {
     let changes = expected.changes;
     let before = look_before(store, space, changes, just_been_made);
     let closed = before.and_then(|closed| heal(store).map(|()| closed)).map_err(|error| (error, false))?;
@@ -362,7 +366,7 @@ pub(super) fn make<E: From<OpenError>>(
 ) -> Result<(Uuid, Seal), E> {
     let (store, unfinished) = (dir.join("store"), dir.join("store.new"));
     let io = |error| OpenError::Io(store.clone(), error);
-    let broken = |error| OpenError::from_sled(&store, error);
+    let broken = |error| from_sled(&store, error);
     match fs::remove_file(dir.join("commits")) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error).into()),
         _ => {}
@@ -482,7 +486,7 @@ pub(super) fn within_deadline<T: Send + 'static>(
     let path = store.to_owned();
     let opening = move || {
         let opened = catch_unwind(AssertUnwindSafe(work));
-        let _ = done.send(opened.unwrap_or_else(|panic| Err(OpenError::from_panic(&path, &*panic))));
+        let _ = done.send(opened.unwrap_or_else(|panic| Err(from_panic(&path, &*panic))));
     };
     thread::Builder::new()
         .name("open".into())
@@ -515,8 +519,8 @@ pub(super) fn open_whole(
     options: &StoreOptions,
     expected: Expected,
     closed: Option<(Closed, Survey)>,
-) -> Result<Engine, OpenError> {
-    let broken = |error| OpenError::from_sled(store, error);
+) -> Result<Parts, OpenError> {
+    let broken = |error| from_sled(store, error);
     let damaged = |what: &str| OpenError::Damaged(store.into(), what.into());
     // A snapshot may be made of what a killed process has written and nobody has synced.
     File::open(path.join(LOG))
@@ -542,16 +546,16 @@ pub(super) fn open_whole(
     let mut found = Found::default();
     let mut unreadable = 0_u64;
     let visit = |tree, key: &[u8], value: &[u8]| {
-        if tree == In::Revoked {
-            found.ended_sessions += 1;
+        if tree == Table::Revoked {
+            found.revoked += 1;
         }
-        if tree == In::Users {
+        if tree == Table::Users {
             found.users += 1;
             match user_id(key).and_then(|id| record::decode_user(id, value)) {
                 Ok(user) => {
                     found.last_id = Some(user.id); // they come in order
                     if user.is_enabled_admin() {
-                        found.admins.insert(user.id);
+                        found.admins += 1;
                     }
                 }
                 Err(_) => unreadable += 1,
@@ -564,12 +568,16 @@ pub(super) fn open_whole(
     if unreadable > 0 {
         return Err(damaged(&format!("{unreadable} of its users cannot be read")));
     }
-    if let Some((closed, survey)) = closed
-        && closed != Closed::new(id, seal, &found, &survey)
-    {
-        return Err(damaged("it does not hold what it held when it was closed"));
+    if let Some((closed, survey)) = closed {
+        let counts = Counts::new(found.users, found.revoked);
+        if closed != Closed::of(&trees, id, seal, &counts, &survey).map_err(broken)? {
+            return Err(damaged("it does not hold what it held when it was closed"));
+        }
     }
-    Ok(Engine { config, db, trees, id, seal, found, layout })
+    if !upgrade::is_outdated(&layout) && !found.fit(&trees).map_err(broken)? {
+        return Err(damaged("its users are not those that it counts"));
+    }
+    Ok(Parts { config, db, trees, id, seal, found, layout })
 }
 
 /// As `Db::flush`, which may wait for ever for a thread of sled's that has failed.
@@ -595,10 +603,10 @@ fn store_id(trees: &Trees) -> Result<Option<Uuid>, sled::Error> {
 
 /// Writes the marker of a first start that was cut short just before that. Nobody can have registered yet; where
 /// somebody has, the marker has been removed or the store comes from elsewhere.
-fn complete_first_start(dir: &Path, store: &Path, engine: &Engine) -> Result<(), OpenError> {
-    if engine.found.users == 0 {
-        write_marker(dir, engine.id)
+fn complete_first_start(dir: &Path, store: &Path, parts: &Parts) -> Result<(), OpenError> {
+    if parts.found.users == 0 {
+        write_marker(dir, parts.id)
     } else {
-        Err(OpenError::Unmarked(store.into(), Some(engine.id)))
+        Err(OpenError::Unmarked(store.into(), Some(parts.id)))
     }
 }

@@ -9,20 +9,21 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::StoreError;
+use super::super::StoreError;
+use super::super::engine::Counts;
+use super::super::open_error::OpenError;
+use super::error::{from_sled, reason};
 use super::files::{Extent, Survey};
-use super::ledger::Ledger;
-use super::open_error::OpenError;
-use super::open_error::reason;
 use super::seal::Acknowledged;
 use super::space::Space;
+use super::writer::Writer;
 use crate::metrics::{Commits, Counter};
 use crate::user::UserId;
 
@@ -37,13 +38,13 @@ const MARKING: Duration = Duration::from_millis(400);
 
 /// A change: decides and writes, and leaves behind what tells its requester once that is on stable storage.
 /// The error is that of the whole store.
-pub(super) type Change = Box<dyn FnOnce(&mut Ledger) -> Result<Answer, sled::Error> + Send>;
+pub(super) type Work = Box<dyn FnOnce(&mut Writer) -> Result<Answer, sled::Error> + Send>;
 
 pub(super) type Answer = Box<dyn FnOnce() + Send>;
 
 /// What the committer is told.
 pub(super) enum Order {
-    Commit(Change),
+    Commit(Work),
     /// Nothing comes after this.
     Close,
 }
@@ -56,10 +57,7 @@ pub(super) struct Progress {
     /// Counts batches: odd while one is under way.
     batches: watch::Sender<u64>,
     failed: AtomicBool,
-    /// How many users there are.
-    pub(super) users: AtomicU64,
-    /// How many ended sessions are remembered.
-    pub(super) ended_sessions: AtomicU64,
+    pub(super) counts: Counts,
     /// How often a page could not be read, and when that was last said.
     pub(super) unread: Counter,
     unread_said: Mutex<Option<Instant>>,
@@ -68,15 +66,14 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(engine: sled::Config) -> Self {
+    pub(super) fn new(engine: sled::Config, counts: Counts) -> Self {
         Self {
             engine,
             unsettled: Mutex::new(HashSet::new()),
             unsettled_count: AtomicUsize::new(0),
             batches: watch::Sender::new(0),
             failed: AtomicBool::new(false),
-            users: AtomicU64::new(0),
-            ended_sessions: AtomicU64::new(0),
+            counts,
             unread: Counter::default(),
             unread_said: Mutex::default(),
         }
@@ -188,7 +185,7 @@ pub(super) struct Committer {
     pub(super) log: File,
     pub(super) space: Space,
     pub(super) progress: Arc<Progress>,
-    pub(super) ledger: Ledger,
+    pub(super) writer: Writer,
     pub(super) acknowledged: Acknowledged,
     pub(super) measured: Commits,
     /// Where the mark of a clean stop is left.
@@ -225,7 +222,7 @@ impl Committer {
             self.commit(batch)?;
         }
         if self.space.check().is_ok() {
-            self.ledger.keep_time()?;
+            self.writer.keep_time()?;
         }
         self.sync()
     }
@@ -237,8 +234,8 @@ impl Committer {
         };
         let until = Instant::now() + MARKING;
         let marked = Survey::take(store, Extent::Replayed(until)).and_then(|survey| {
-            let written = self.ledger.closed(&survey).write(store);
-            written.map_err(|error| OpenError::Io(store.clone(), error))
+            let closed = self.writer.closed(&survey).map_err(|error| from_sled(store, error))?;
+            closed.write(store).map_err(|error| OpenError::Io(store.clone(), error))
         });
         if let Err(error) = marked {
             log::info!(
@@ -247,16 +244,16 @@ impl Committer {
         }
     }
 
-    fn commit(&mut self, batch: Vec<Change>) -> Result<(), sled::Error> {
-        self.ledger.begin(self.space.check().is_ok());
+    fn commit(&mut self, batch: Vec<Work>) -> Result<(), sled::Error> {
+        self.writer.begin(self.space.check().is_ok());
         self.progress.begin();
         let changes = batch.len();
         let mut answers = Vec::with_capacity(batch.len());
         for change in batch {
-            answers.push(change(&mut self.ledger)?);
+            answers.push(change(&mut self.writer)?);
         }
-        if self.ledger.has_changed() {
-            self.ledger.keep_time()?;
+        if self.writer.has_changed() {
+            self.writer.keep_time()?;
             let began = Instant::now();
             self.sync()?;
             self.measured.sync.took(began.elapsed());
@@ -273,6 +270,6 @@ impl Committer {
     fn sync(&mut self) -> Result<(), sled::Error> {
         self.db.flush()?;
         self.log.sync_data()?;
-        Ok(self.acknowledged.advance(self.ledger.changes())?)
+        Ok(self.acknowledged.advance(self.writer.changes())?)
     }
 }

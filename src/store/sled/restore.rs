@@ -8,14 +8,16 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use super::ledger::{In, Trees};
-use super::names::{self, Entry};
+use super::super::names::{self, Entry};
+use super::super::open_error::OpenError;
+use super::super::record;
+use super::super::table::Table;
+use super::super::{StoreError, StoreOptions};
+use super::error::from_sled;
 use super::open::{create_data_dir, demand_ours, exists, lock, make, warn_if_others_can_write, write_marker};
-use super::open_error::OpenError;
-use super::record;
 use super::seal::{Acknowledged, Seal};
 use super::space::Space;
-use super::{StoreError, StoreOptions};
+use super::writer::{Found, Trees};
 use crate::clock::Timestamp;
 use crate::durable_file;
 use crate::key::KeyRecord;
@@ -92,9 +94,10 @@ impl Restoration {
         let io = |error| OpenError::Io(dir.clone(), error);
         let filled = |trees: &Trees| -> Result<Seal, E> {
             let space = Space::new(dir, self.options.min_free);
-            let mut filling = Filling { trees, seal: Seal::default(), users: 0, dir, space };
+            let mut filling = Filling { trees, seal: Seal::default(), found: Found::default(), dir, space };
             filling.remember(keys)?;
             fill(&mut filling)?;
+            filling.state_facts()?;
             Ok(filling.seal.next())
         };
         // sled panics where the disk does not let it write.
@@ -160,7 +163,7 @@ fn demand_empty(dir: &Path) -> Result<(), OpenError> {
 pub struct Filling<'a> {
     trees: &'a Trees,
     seal: Seal,
-    users: u64,
+    found: Found,
     dir: &'a Path,
     space: Space,
 }
@@ -171,14 +174,16 @@ impl Filling<'_> {
     /// # Errors
     /// [`OpenError`].
     pub fn add(&mut self, user: &User, hash: &PasswordHash) -> Result<(), OpenError> {
-        if self.users.is_multiple_of(LOOK_FOR_ROOM) && !self.space.has_room() {
+        if self.found.users.is_multiple_of(LOOK_FOR_ROOM) && !self.space.has_room() {
             return Err(OpenError::Io(self.dir.into(), io::ErrorKind::StorageFull.into()));
         }
-        self.users += 1;
+        self.found.users += 1;
+        self.found.admins += u64::from(user.is_enabled_admin());
+        self.found.last_id = self.found.last_id.max(Some(user.id));
         let id = user.id.as_bytes();
         let record = record::encode_user(user, hash).map_err(|error| self.unwritable(error))?;
-        self.put(In::Users, id, &record)?;
-        self.put(In::Usernames, &names::key(&user.name), id)
+        self.put(Table::Users, id, &record)?;
+        self.put(Table::Usernames, &names::key(&user.name), id)
     }
 
     /// Adds a name that a deleted user had, and that nobody may have until then.
@@ -186,19 +191,26 @@ impl Filling<'_> {
     /// # Errors
     /// [`OpenError`].
     pub fn keep_name(&mut self, name: &Username, until: Timestamp) -> Result<(), OpenError> {
-        self.put(In::Usernames, &names::key(name), &Entry::Deleted(until).encode())
+        self.put(Table::Usernames, &names::key(name), &Entry::Deleted(until).encode())
     }
 
     fn remember(&mut self, keys: &[KeyRecord]) -> Result<(), OpenError> {
         for key in keys {
             let record = record::encode_key(key).map_err(|error| self.unwritable(error))?;
-            self.put(In::Keys, key.id.as_str().as_bytes(), &record)?;
+            self.put(Table::Keys, key.id.as_str().as_bytes(), &record)?;
         }
         Ok(())
     }
 
-    fn put(&mut self, tree: In, key: &[u8], value: &[u8]) -> Result<(), OpenError> {
-        self.trees.tree(tree).insert(key, value).map_err(|error| OpenError::from_sled(self.dir, error))?;
+    fn state_facts(&self) -> Result<(), OpenError> {
+        for (key, value) in self.found.facts() {
+            self.trees.meta.insert(key, value).map_err(|error| from_sled(self.dir, error))?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, tree: Table, key: &[u8], value: &[u8]) -> Result<(), OpenError> {
+        self.trees.tree(tree).insert(key, value).map_err(|error| from_sled(self.dir, error))?;
         self.seal = self.seal.with(tree, key, value);
         Ok(())
     }

@@ -15,7 +15,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::ledger::{In, Trees};
+use super::super::table::Table;
+use super::writer::Trees;
 
 /// What the store says about itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,12 +47,12 @@ impl Seal {
     }
 
     #[must_use]
-    pub(super) fn with(self, tree: In, key: &[u8], value: &[u8]) -> Self {
+    pub(super) fn with(self, tree: Table, key: &[u8], value: &[u8]) -> Self {
         Self { sum: self.sum.wrapping_add(digest(tree, key, value)), ..self }
     }
 
     #[must_use]
-    pub(super) fn without(self, tree: In, key: &[u8], value: &[u8]) -> Self {
+    pub(super) fn without(self, tree: Table, key: &[u8], value: &[u8]) -> Self {
         Self { sum: self.sum.wrapping_sub(digest(tree, key, value)), ..self }
     }
 
@@ -74,10 +75,10 @@ impl Seal {
     pub(super) fn holds(
         self,
         trees: &Trees,
-        mut visit: impl FnMut(In, &[u8], &[u8]),
+        mut visit: impl FnMut(Table, &[u8], &[u8]),
     ) -> Result<bool, sled::Error> {
         let mut found = self.empty();
-        for name in In::ALL {
+        for name in Table::RECORDS {
             for entry in trees.tree(name) {
                 let (key, value) = entry?;
                 visit(name, &key, &value);
@@ -89,7 +90,7 @@ impl Seal {
 }
 
 /// FNV-1a, 64 bits: against accidents, not against people; those who can write here can write anything.
-pub(super) fn digest(tree: In, key: &[u8], value: &[u8]) -> u64 {
+pub(in crate::store) fn digest(tree: Table, key: &[u8], value: &[u8]) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
     let length = (key.len() as u64).to_be_bytes();
@@ -182,13 +183,19 @@ mod tests {
 
     #[test]
     fn the_sum_forgets_what_is_taken_out_and_tells_places_apart() {
-        let seal = Seal::default().with(In::Users, b"a", b"1").with(In::Usernames, b"n", b"a");
-        assert_eq!(seal.without(In::Usernames, b"n", b"a"), Seal::default().with(In::Users, b"a", b"1"));
-        assert_ne!(
-            Seal::default().with(In::Users, b"ab", b"c"),
-            Seal::default().with(In::Users, b"a", b"bc")
+        let seal = Seal::default().with(Table::Users, b"a", b"1").with(Table::Usernames, b"n", b"a");
+        assert_eq!(
+            seal.without(Table::Usernames, b"n", b"a"),
+            Seal::default().with(Table::Users, b"a", b"1")
         );
-        assert_ne!(Seal::default().with(In::Users, b"a", b""), Seal::default().with(In::Revoked, b"a", b""));
+        assert_ne!(
+            Seal::default().with(Table::Users, b"ab", b"c"),
+            Seal::default().with(Table::Users, b"a", b"bc")
+        );
+        assert_ne!(
+            Seal::default().with(Table::Users, b"a", b""),
+            Seal::default().with(Table::Revoked, b"a", b"")
+        );
         assert_eq!(Seal::from_bytes(&seal.next().to_bytes()), Some(seal.next()));
     }
 

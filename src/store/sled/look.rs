@@ -9,16 +9,17 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use super::super::StoreOptions;
+use super::super::open_error::OpenError;
 use super::files::{Extent, LOG, Survey};
 use super::open::{
     DEADLINE, Expected, Opened, demand_dir, demand_ours, exists, lock, open_whole, read_marker, time_to_read,
     wait_until_released, within_deadline,
 };
-use super::open_error::OpenError;
 use super::restore::RESTORING;
 use super::seal::Acknowledged;
 use super::space::{self, Space};
-use super::{StoreOptions, aside, files, upgrade};
+use super::{aside, files, upgrade};
 use crate::random;
 
 /// What the names of copies in a data directory begin with.
@@ -75,16 +76,16 @@ fn look_once(dir: &Path, options: &StoreOptions) -> Result<(Opened, Space), Open
     let expected = Expected { marker, changes };
     let opened =
         within_deadline(&store, DEADLINE + read, move || open_whole(&path, &of, &options, expected, None));
-    let mut engine = opened?;
-    if marker.is_none() && engine.found.users > 0 {
-        return Err(OpenError::Unmarked(store, Some(engine.id)));
+    let mut parts = opened?;
+    if marker.is_none() && parts.found.users > 0 {
+        return Err(OpenError::Unmarked(store, Some(parts.id)));
     }
     let io = |error| OpenError::Io(scratch.0.clone(), error);
     let acknowledged = Acknowledged::open(&scratch.0.join("commits")).map_err(io)?;
     let log = File::options().write(true).open(copy.join(LOG)).map_err(io)?;
     let space = Space::without_ballast(scratch.0.parent().unwrap_or(dir));
-    upgrade::bring_up(&store, &mut engine, &log, &space)?;
-    Ok((Opened { engine, acknowledged, log, lock, dir: dir.into(), log_path }, space))
+    upgrade::bring_up(&store, &mut parts, &log, &space)?;
+    Ok((Opened { parts, acknowledged, log, lock, dir: dir.into(), log_path }, space))
 }
 
 /// How much longer than reading a store copying it may take.

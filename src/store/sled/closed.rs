@@ -10,11 +10,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::super::changes::number;
+use super::super::engine::Counts;
+use super::super::table::facts;
 use super::files::{self, Survey};
-use super::ledger::Found;
 use super::seal::Seal;
+use super::writer::Trees;
 use crate::durable_file;
-use crate::user::UserId;
 
 const NAME: &str = "closed";
 
@@ -26,8 +28,8 @@ pub(super) struct Closed {
     sum: u64,
     users: u64,
     ended_sessions: u64,
-    /// The enabled administrators, in order.
-    admins: Vec<Uuid>,
+    /// How many administrators are enabled.
+    enabled_admins: u64,
     /// The snapshot that sled begins with, and how long it is.
     snapshot: Option<(String, u64)>,
     log_length: u64,
@@ -36,21 +38,26 @@ pub(super) struct Closed {
 }
 
 impl Closed {
-    pub(super) fn new(store: Uuid, seal: Seal, found: &Found, survey: &Survey) -> Self {
-        let mut admins: Vec<_> =
-            found.admins.iter().map(|id: &UserId| Uuid::from_bytes(*id.as_bytes())).collect();
-        admins.sort_unstable();
-        Self {
+    /// What `trees` hold with that seal and those counts.
+    pub(super) fn of(
+        trees: &Trees,
+        store: Uuid,
+        seal: Seal,
+        counts: &Counts,
+        survey: &Survey,
+    ) -> Result<Self, sled::Error> {
+        let admins = trees.meta.get(facts::ADMINS)?;
+        Ok(Self {
             store,
             changes: seal.changes,
             sum: seal.sum(),
-            users: found.users,
-            ended_sessions: found.ended_sessions,
-            admins,
+            users: counts.users(),
+            ended_sessions: counts.revoked(),
+            enabled_admins: number(admins.as_deref()).unwrap_or(u64::MAX), // as no count is
             snapshot: survey.snapshot().map(|(name, sum)| (name.to_owned(), sum.length)),
             log_length: survey.log_length,
             checksum: survey.checksum(),
-        }
+        })
     }
 
     /// The mark in the store's folder, where there is a whole one.

@@ -1,0 +1,48 @@
+//! The changes: what each reads, what it decides, and which records it writes.
+
+mod keys;
+mod names;
+mod sessions;
+mod users;
+
+use super::StoreError;
+use super::change::{Change, Decision, ReadSet, Seen};
+use super::table::{Table, facts};
+use crate::user::UserId;
+
+pub(super) use keys::KeepKeys;
+pub(super) use names::{ForgetNames, FreeNames};
+#[cfg(test)]
+pub(super) use sessions::RETIRED_MAX;
+pub(super) use sessions::{EndAllSessions, EndSession, Prune, Rotate, pruned_until};
+pub(super) use users::{CreateUser, DeleteUser, RenewHash, SetPassword, UpdateUser};
+
+/// Whether anyone is an enabled administrator, once that is on stable storage.
+pub(super) struct HasAdmin;
+
+impl Change for HasAdmin {
+    type Outcome = bool;
+
+    fn reads(&self) -> ReadSet {
+        ReadSet::default().key(Table::Facts, facts::ADMINS)
+    }
+
+    fn decide(&self, seen: &Seen) -> Result<Decision<bool>, StoreError> {
+        Ok(Decision::unchanged(admins(seen)? > 0))
+    }
+}
+
+/// How many administrators are enabled.
+fn admins(seen: &Seen) -> Result<u64, StoreError> {
+    number(seen.get(Table::Facts, facts::ADMINS))
+}
+
+/// A number among the facts; 0 where there is none yet.
+pub(super) fn number(value: Option<&[u8]>) -> Result<u64, StoreError> {
+    let Some(bytes) = value else { return Ok(0) };
+    bytes.try_into().map(u64::from_be_bytes).map_err(|_| StoreError::Unreadable)
+}
+
+pub(super) fn user_id(key: &[u8]) -> Result<UserId, StoreError> {
+    key.try_into().map(UserId::from_bytes).map_err(|_| StoreError::Unreadable)
+}

@@ -1,0 +1,84 @@
+//! Changes of the names of deleted users.
+
+use std::ops::Bound;
+
+use super::super::StoreError;
+use super::super::change::{Change, Decision, Edits, Range, ReadSet, Seen};
+use super::super::names::{self, Entry};
+use super::super::table::Table;
+use super::sessions::PRUNE_BATCH;
+use crate::clock::Timestamp;
+use crate::user::{Username, Usernames};
+
+/// The most names freed at once. By the default rule there is one.
+const FREED_MAX: usize = 64;
+
+/// Names looked at in one change, in about a millisecond. Of a million names each comes within nine hours, once a minute.
+const NAMES_LOOKED_AT: usize = 2048;
+
+/// Frees the names of deleted users that are `name` by `rule`. Answers those names.
+pub(in crate::store) struct FreeNames {
+    pub(in crate::store) name: Username,
+    pub(in crate::store) rule: Usernames,
+}
+
+impl Change for FreeNames {
+    type Outcome = Vec<Username>;
+
+    fn reads(&self) -> ReadSet {
+        ReadSet::default().range(names::range(&self.name, self.rule))
+    }
+
+    fn decide(&self, seen: &Seen) -> Result<Decision<Vec<Username>>, StoreError> {
+        let (mut edits, mut freed) = (Edits::default(), Vec::new());
+        for (key, value) in seen.entries(Table::Usernames) {
+            if let (Entry::Deleted(_), Some((_, name))) = (Entry::decode(value)?, names::parts(key)) {
+                freed.push(Username::from_stored(name));
+                edits.remove(Table::Usernames, key);
+            }
+            if freed.len() == FREED_MAX {
+                break;
+            }
+        }
+        Ok(Decision::of(freed, edits))
+    }
+}
+
+/// Forgets the names of deleted users that are free since `moment`, among those that come after a key.
+/// Answers the key after which to go on; `None` at the end.
+pub(in crate::store) struct ForgetNames {
+    pub(in crate::store) after: Option<Vec<u8>>,
+    pub(in crate::store) moment: Timestamp,
+}
+
+impl Change for ForgetNames {
+    type Outcome = Option<Vec<u8>>;
+
+    fn reads(&self) -> ReadSet {
+        ReadSet::default().range(Range {
+            table: Table::Usernames,
+            from: self.after.clone().map_or(Bound::Unbounded, Bound::Excluded),
+            to: Bound::Unbounded,
+            limit: NAMES_LOOKED_AT,
+        })
+    }
+
+    fn decide(&self, seen: &Seen) -> Result<Decision<Option<Vec<u8>>>, StoreError> {
+        let mut edits = Edits::default();
+        let (mut last, mut looked_at) = (None, 0);
+        for (key, value) in seen.entries(Table::Usernames) {
+            if let Entry::Deleted(until) = Entry::decode(value)?
+                && until <= self.moment
+            {
+                edits.remove(Table::Usernames, key);
+            }
+            (last, looked_at) = (Some(key), looked_at + 1);
+            if edits.len() == PRUNE_BATCH {
+                looked_at = NAMES_LOOKED_AT; // there may be more
+                break;
+            }
+        }
+        let next = last.filter(|_| looked_at == NAMES_LOOKED_AT).map(<[u8]>::to_vec);
+        Ok(Decision::of(next, edits))
+    }
+}

@@ -1,0 +1,199 @@
+//! The engines that can hold a store. Rules live above them, in [`super::changes`] and [`super::Store`].
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use uuid::Uuid;
+
+use super::change::{Change, Range, Replacement};
+use super::inspect::Surroundings;
+use super::memory::Memory;
+use super::sled::Sled;
+use super::snapshot::Snapshot;
+use super::table::{Entry, Table};
+use super::{Extent, StoreError};
+use crate::metrics::{Commits, Counter};
+use crate::user::UserId;
+
+/// An open store's engine.
+pub(super) enum Engine {
+    /// The embedded default: on this machine's disk.
+    Sled(Box<Sled>),
+    /// For tests, and as the model that the other is compared with. Nothing survives the process.
+    Memory(Memory),
+}
+
+impl Engine {
+    /// The value of a key as it is visible now.
+    pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self {
+            Self::Sled(sled) => sled.get(table, key),
+            Self::Memory(memory) => Ok(memory.get(table, key)),
+        }
+    }
+
+    /// Whether a key has a value now.
+    pub(super) fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        match self {
+            Self::Sled(sled) => sled.has(table, key),
+            Self::Memory(memory) => Ok(memory.get(table, key).is_some()),
+        }
+    }
+
+    /// The entries of a range as they are visible now, in the order of their keys.
+    pub(super) fn scan(&self, range: &Range) -> Result<Vec<Entry>, StoreError> {
+        match self {
+            Self::Sled(sled) => sled.scan(range),
+            Self::Memory(memory) => Ok(memory.scan(range)),
+        }
+    }
+
+    /// Returns once what was read of a user is durable. Call it between the read and an answer that rests on it.
+    pub(super) async fn durable(&self, id: UserId) -> Result<(), StoreError> {
+        match self {
+            Self::Sled(sled) => sled.durable(id).await,
+            Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Returns once all that was read before is durable.
+    pub(super) async fn all_durable(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sled(sled) => sled.all_durable().await,
+            Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Makes a change in one atomic step. Returns once it is durable.
+    pub(super) async fn run<C: Change>(&self, change: C) -> Result<C::Outcome, StoreError> {
+        match self {
+            Self::Sled(sled) => sled.run(change).await,
+            Self::Memory(memory) => memory.run(&change),
+        }
+    }
+
+    /// Keeps the mark of time, and shows that writing works.
+    pub(super) async fn keep_time(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sled(sled) => sled.keep_time().await,
+            Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// All records as they are now, once they are durable.
+    pub(super) async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        match self {
+            Self::Sled(sled) => sled.snapshot().await,
+            Self::Memory(memory) => Ok(memory.snapshot()),
+        }
+    }
+
+    /// Looks at what lies beside the records.
+    pub(super) fn surroundings(&self) -> Surroundings {
+        match self {
+            Self::Sled(sled) => Surroundings::OnDisk(sled.surroundings()),
+            Self::Memory(_) => Surroundings::None,
+        }
+    }
+
+    pub(super) fn counts(&self) -> &Counts {
+        match self {
+            Self::Sled(sled) => sled.counts(),
+            Self::Memory(memory) => memory.counts(),
+        }
+    }
+
+    /// How much there is. Asks the file system: blocks.
+    pub(super) fn extent(&self) -> Extent {
+        let counts = self.counts();
+        let extent = Extent {
+            users: counts.users(),
+            ended_sessions: counts.revoked(),
+            bytes: None,
+            free_bytes: None,
+            min_free_bytes: 0,
+        };
+        match self {
+            Self::Sled(sled) => sled.extent(extent),
+            Self::Memory(_) => extent,
+        }
+    }
+
+    pub(super) fn id(&self) -> Uuid {
+        match self {
+            Self::Sled(sled) => sled.id(),
+            Self::Memory(memory) => memory.id(),
+        }
+    }
+
+    /// How often a page could not be read.
+    pub(super) fn unread(&self) -> Counter {
+        match self {
+            Self::Sled(sled) => sled.unread(),
+            Self::Memory(_) => Counter::default(),
+        }
+    }
+
+    /// How its commits were measured.
+    pub(super) fn commits(&self) -> Commits {
+        match self {
+            Self::Sled(sled) => sled.commits(),
+            Self::Memory(_) => Commits::default(),
+        }
+    }
+
+    /// Returns once the engine has failed.
+    pub(super) async fn failure(&self) {
+        match self {
+            Self::Sled(sled) => sled.failure().await,
+            Self::Memory(_) => std::future::pending().await,
+        }
+    }
+
+    /// Makes what is queued durable; refuses every later change. Blocks.
+    pub(super) fn close(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sled(sled) => sled.close(),
+            Self::Memory(memory) => {
+                memory.close();
+                Ok(())
+            }
+        }
+    }
+}
+
+/// How many records there are of the kinds whose number is asked for: counting them later would mean reading all.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    users: AtomicU64,
+    revoked: AtomicU64,
+}
+
+impl Counts {
+    pub(super) fn new(users: u64, revoked: u64) -> Self {
+        Self { users: users.into(), revoked: revoked.into() }
+    }
+
+    pub(super) fn users(&self) -> u64 {
+        self.users.load(Ordering::Relaxed)
+    }
+
+    /// Revoked sessions that are remembered.
+    pub(super) fn revoked(&self) -> u64 {
+        self.revoked.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note(&self, written: &[Replacement]) {
+        for Replacement { table, before, after, .. } in written {
+            let count = match table {
+                Table::Users => &self.users,
+                Table::Revoked => &self.revoked,
+                Table::Usernames | Table::Rotations | Table::Keys | Table::Facts => continue,
+            };
+            match (before, after) {
+                (None, Some(_)) => count.fetch_add(1, Ordering::Relaxed),
+                (Some(_), None) => count.fetch_sub(1, Ordering::Relaxed),
+                (Some(_), Some(_)) | (None, None) => continue,
+            };
+        }
+    }
+}
