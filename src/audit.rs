@@ -10,14 +10,14 @@ use std::sync::OnceLock;
 
 use log::kv::Value;
 
-use crate::key::KeyId;
+use crate::domain::key::KeyId;
+use crate::domain::network::Network;
+use crate::domain::session::SessionId;
+use crate::domain::user::{User, UserId, Username};
 use crate::logging::{self, Field, Kind, chosen};
 use crate::metrics::Events;
-use crate::network::Network;
-use crate::session::SessionId;
 use crate::throttle;
 use crate::token::TokenRefusal;
-use crate::user::{User, UserId, Username};
 use crate::visible::quoted;
 
 /// The log target.

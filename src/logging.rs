@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use clap::ValueEnum;
 use log::kv::Value;
 
-use crate::clock::Clock;
+use crate::domain::clock::Clock;
 use crate::metrics::Logs;
 use filter::is_ours;
 use queue::{Block, Lost, Queue, Rest};

@@ -11,14 +11,15 @@ use rustix::process::DumpableBehavior;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use gatelet::clock::Clock;
-use gatelet::command;
+use gatelet::app::{MetricsListener, Server};
+use gatelet::cli;
+use gatelet::cli::args::{self, Command};
+use gatelet::config::{Settings, absolute};
+use gatelet::domain::clock::Clock;
 use gatelet::exit::Exit;
 use gatelet::listen;
 use gatelet::logging::Logging;
 use gatelet::metrics::Logs;
-use gatelet::server::{MetricsListener, Server};
-use gatelet::settings::{self, Command, Settings, absolute};
 use gatelet::signals::Signals;
 
 fn main() -> ExitCode {
@@ -27,19 +28,19 @@ fn main() -> ExitCode {
     // Memory holds keys and passwords. A limit on the size of cores would not bind a program that the system hands them
     // to; this keeps debuggers of other processes of the same user away besides.
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    match settings::from_process() {
+    match args::from_process() {
         Ok(Command::Serve(settings)) => serve(&settings),
-        Ok(Command::Healthcheck(args)) => command::healthcheck::run(&args).into(),
-        Ok(Command::User(command)) => command::user::run(command).into(),
-        Ok(Command::Key(command)) => command::key::run(command).into(),
-        Ok(Command::Import(args)) => command::import::run(&args).into(),
-        Ok(Command::Export(args)) => command::export::run(&args).into(),
-        Ok(Command::Backup(args)) => command::backup::run(&args).into(),
-        Ok(Command::Restore(args)) => command::restore::run(&args).into(),
-        Ok(Command::Verify(args)) => command::verify::run(&args).into(),
-        Ok(Command::Token(command)) => command::token::run(&command).into(),
-        Ok(Command::Settings(args)) => command::settings::run(&args).into(),
-        Ok(Command::Completions { shell }) => command::completions::run(shell).into(),
+        Ok(Command::Healthcheck(args)) => cli::healthcheck::run(&args).into(),
+        Ok(Command::User(command)) => cli::user::run(command).into(),
+        Ok(Command::Key(command)) => cli::key::run(command).into(),
+        Ok(Command::Import(args)) => cli::import::run(&args).into(),
+        Ok(Command::Export(args)) => cli::export::run(&args).into(),
+        Ok(Command::Backup(args)) => cli::backup::run(&args).into(),
+        Ok(Command::Restore(args)) => cli::restore::run(&args).into(),
+        Ok(Command::Verify(args)) => cli::verify::run(&args).into(),
+        Ok(Command::Token(command)) => cli::token::run(&command).into(),
+        Ok(Command::Settings(args)) => cli::settings::run(&args).into(),
+        Ok(Command::Completions { shell }) => cli::completions::run(shell).into(),
         Err(message) => {
             let _ = message.print();
             // Help and the version are asked for, and no error.

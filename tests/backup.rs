@@ -16,13 +16,13 @@ use flate2::read::GzDecoder;
 use gatelet::backup::{
     Backup, BackupFile, Checked, Checker, CopyName, Flaw, NewFile, ReadError, Restored, compressed,
 };
-use gatelet::clock::Clock;
+use gatelet::domain::clock::Clock;
+use gatelet::domain::session::{Era, Sessions};
+use gatelet::domain::user::{Role, User, Usernames};
 use gatelet::password::PasswordHash;
-use gatelet::session::{Era, Sessions};
 use gatelet::store::{Authority, NewUser, Outcome, Store, StoreOptions, UserChange};
 use gatelet::token::offline::PublicKeys;
 use gatelet::token::{KeyRing, Lifetimes, LostKeys, Tokens};
-use gatelet::user::{Role, User, Usernames};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 

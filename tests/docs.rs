@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::CommandFactory;
-use gatelet::settings::{self, Cli, Command as Cmd};
+use gatelet::cli::args::{self, Cli, Command as Cmd};
 
 use support::{CHEAP, Process, gatelet, temporary};
 
@@ -298,7 +298,7 @@ fn every_warning_about_settings_is_explained() {
     let (weak, dev) = (&["--password-min-length=4", "--scrypt=ln=5,r=8,p=1"][..], &["--dev"][..]);
     for (flags, warnings) in [(weak, 2), (dev, 1)] {
         let args = std::iter::once(&"gatelet").chain(flags).map(OsString::from);
-        let Ok(Cmd::Serve(settings)) = settings::parse(args, std::iter::empty()) else { panic!("{flags:?}") };
+        let Ok(Cmd::Serve(settings)) = args::parse(args, std::iter::empty()) else { panic!("{flags:?}") };
         assert_eq!(settings.warnings().len(), warnings, "{flags:?}");
         for warning in settings.warnings() {
             assert!(lines.iter().any(|line| line_fits(&warning, line)), "not explained: {warning}");
@@ -309,7 +309,7 @@ fn every_warning_about_settings_is_explained() {
 #[test]
 fn every_reason_not_to_start_is_explained() {
     let explained = explained();
-    let files = ["src/server.rs", "src/store/open_error.rs", "src/token/key_files.rs"];
+    let files = ["src/app/mod.rs", "src/store/open_error.rs", "src/token/key_files.rs"];
     let (mut missing, mut found) = (Vec::new(), 0);
     for (path, code) in
         sources().into_iter().filter(|(path, _)| files.iter().any(|file| path.ends_with(file)))

@@ -27,8 +27,8 @@ const QUIET: [&str; 2] = ["--log", "info,gatelet::access=warn,gatelet::audit=war
 /// Asks the console of the server that uses `dir`, as `gatelet key` does.
 fn console(runtime: &Runtime, dir: &Path, method: Method, path: &str, body: Option<&Value>) -> Value {
     let reply = runtime.block_on(async {
-        let stream = gatelet::http::console::connect(dir).await.unwrap();
-        gatelet::http::console::ask(stream, method, path, body).await.unwrap()
+        let stream = gatelet::http::admin::connect(dir).await.unwrap();
+        gatelet::http::admin::ask(stream, method, path, body).await.unwrap()
     });
     assert_eq!(reply.status.as_u16(), 200, "{reply:?}");
     reply.body

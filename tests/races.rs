@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use gatelet::clock::Clock;
+use gatelet::domain::clock::Clock;
+use gatelet::domain::user::{User, Usernames};
 use gatelet::store::{Store, StoreOptions};
-use gatelet::user::{User, Usernames};
 use serde_json::json;
 
 use support::{Client, Process, Reply, Tokens, credentials, serve, temporary};
@@ -234,9 +234,9 @@ fn live_and_die(client: &mut Client, name: &str, password: &str) -> bool {
 fn free(dir: &Path, name: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let reply = runtime.block_on(async {
-        let stream = gatelet::http::console::connect(dir).await.unwrap();
+        let stream = gatelet::http::admin::connect(dir).await.unwrap();
         let path = format!("/names?username={}", name.replace(' ', "+"));
-        gatelet::http::console::ask(stream, "DELETE".parse().unwrap(), &path, None).await.unwrap()
+        gatelet::http::admin::ask(stream, "DELETE".parse().unwrap(), &path, None).await.unwrap()
     });
     assert_eq!(reply.body, json!({ "freed": [name] }));
 }

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use gatelet::clock::Clock;
+use gatelet::domain::clock::Clock;
+use gatelet::domain::session::{Era, SessionId, TokenId};
+use gatelet::domain::user::{Role, User, UserId};
 use gatelet::password::PasswordHash;
-use gatelet::session::{Era, SessionId, TokenId};
 use gatelet::store::{Authority, NewUser, Shown, Snapshot, SnapshotError, Store, StoreOptions, UserChange};
-use gatelet::user::{Role, User, UserId};
 use tokio::runtime::Runtime;
 
 use support::{Random, start, temporary};

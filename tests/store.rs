@@ -13,14 +13,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatelet::clock::{Clock, Timestamp};
-use gatelet::key::{KeyId, KeyRecord};
+use gatelet::domain::clock::{Clock, Timestamp};
+use gatelet::domain::key::{KeyId, KeyRecord};
+use gatelet::domain::session::{Era, SessionId, Sessions, TokenId};
+use gatelet::domain::user::{Role, User, UserId, Username, Usernames};
 use gatelet::password::PasswordHash;
-use gatelet::session::{Era, SessionId, Sessions, TokenId};
 use gatelet::store::{
     Authority, NewUser, OpenError, Outcome, Replaced, Rotation, Store, StoreOptions, Successor, UserChange,
 };
-use gatelet::user::{Role, User, UserId, Username, Usernames};
 use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;

@@ -8,13 +8,13 @@ use sha2::{Digest, Sha256};
 
 use super::write::hex;
 use super::{FORMAT, FORMAT_MIN, Header, KEPT, KeptLine, Summary, TRAILER, Trailer, UserLine};
-use crate::clock::Timestamp;
-use crate::key::KeyId;
+use crate::domain::clock::Timestamp;
+use crate::domain::key::KeyId;
+use crate::domain::session::Sessions;
+use crate::domain::user::{User, UserId, Username};
 use crate::password::PasswordHash;
-use crate::session::Sessions;
 use crate::token::offline::PublicKeys;
 use crate::token::statement::{Stated, Subject};
-use crate::user::{User, UserId, Username};
 
 /// What is wrong with a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]

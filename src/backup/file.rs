@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::{Checked, Checker, Flaw, LINE_MAX, Restored};
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
 use crate::durable_file::Draft;
 use crate::store::BALLAST;
 use crate::token::offline::PublicKeys;

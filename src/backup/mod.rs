@@ -15,9 +15,9 @@ mod write;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::clock::Timestamp;
-use crate::key::KeyId;
-use crate::user::Role;
+use crate::domain::clock::Timestamp;
+use crate::domain::key::KeyId;
+use crate::domain::user::Role;
 
 pub use check::{Checked, Checker, Flaw, Restored};
 pub use file::{BackupFile, CopyName, NewFile, ReadError, compressed};

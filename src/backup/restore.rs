@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{BackupFile, Checked, Flaw, ReadError, Restored};
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
 use crate::store::{OpenError, Restoration};
 use crate::token::offline::PublicKeys;
 use crate::token::{KeyError, KeyRing, Lifetimes, LostKeys, key_files};

@@ -9,7 +9,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{FORMAT, Header, KeptLine, Signer, Summary, Trailer, UserLine};
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
 use crate::store::{Abandon, Shown, Snapshot, SnapshotError};
 use crate::token::statement::Subject;
 use crate::token::{IssueError, KeyRing};

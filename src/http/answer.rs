@@ -16,11 +16,11 @@ use warp::Reply;
 use warp::reply::Response;
 
 use super::etag::Tag;
+use crate::domain::user::User;
 use crate::logging;
 use crate::service::{Refusal, Unavailable};
 use crate::throttle::By;
 use crate::token::TokenRefusal;
-use crate::user::User;
 
 const REMOTE_USER: HeaderName = HeaderName::from_static("remote-user");
 const REMOTE_USER_ID: HeaderName = HeaderName::from_static("remote-user-id");
@@ -464,7 +464,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::clock::{ClockBehind, Timestamp};
+    use crate::domain::clock::{ClockBehind, Timestamp};
     use crate::store::StoreError;
     use crate::throttle::Throttled;
 

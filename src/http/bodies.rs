@@ -9,8 +9,8 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::domain::user::{Role, USERNAME_MAX_CHARS};
 use crate::password::Policy;
-use crate::user::{Role, USERNAME_MAX_CHARS};
 
 /// Name and password of a user.
 #[derive(ToSchema)]

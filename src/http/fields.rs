@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::request::Document;
+use crate::domain::user::{NewName, Role, UnknownRole, Username, Usernames};
 use crate::password::{Password, Policy};
-use crate::user::{NewName, Role, UnknownRole, Username, Usernames};
 
 /// `username`: a name for a new user.
 pub(super) fn username(body: &mut Document, rule: Usernames) -> Option<NewName> {

@@ -9,7 +9,7 @@ use warp::reply::Response;
 use super::App;
 use super::answer::{self, ApiError};
 use super::openapi::refusals::Failures;
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
 use crate::service::CopiesState;
 
 /// How the server is.

@@ -3,11 +3,11 @@
 //! The only folder that names `warp` and `hyper`. A handler parses, calls the service and shapes the answer;
 //! what a refusal looks like is decided in `answer`.
 
+pub mod admin;
 mod answer;
 mod api_page;
 mod bodies;
 mod connection;
-pub mod console;
 mod cors;
 mod etag;
 mod fields;

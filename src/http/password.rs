@@ -11,9 +11,9 @@ use super::request::{Bearer, Document};
 use super::user::Target;
 use super::{App, fields};
 use crate::audit::Origin;
+use crate::domain::user::UserId;
 use crate::password::Password;
 use crate::service::Actor;
-use crate::user::UserId;
 
 /// Set a password
 ///

@@ -12,9 +12,9 @@ use super::openapi::refusals::{
 use super::request::{Bearer, Document};
 use super::{App, fields};
 use crate::audit::Origin;
+use crate::domain::user::{NewName, Role, UserId};
 use crate::password::Password;
 use crate::service::Actor;
-use crate::user::{NewName, Role, UserId};
 
 /// Register
 #[utoipa::path(

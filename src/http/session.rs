@@ -12,10 +12,10 @@ use super::openapi::refusals::{AccessTokenRefused, Failures, FreshTokenRefused, 
 use super::request::Bearer;
 use super::user::Target;
 use crate::audit::Origin;
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
+use crate::domain::session::SessionId;
+use crate::domain::user::{Role, UserId};
 use crate::service::{Actor, Caller};
-use crate::session::SessionId;
-use crate::user::{Role, UserId};
 
 /// Whose session it is, and which.
 #[derive(Serialize, ToSchema)]

@@ -17,10 +17,10 @@ use super::openapi::refusals::{
 use super::request::{Bearer, Document, Query};
 use super::{App, fields};
 use crate::audit::Origin;
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
+use crate::domain::user::{MalformedId, Role, User, UserId};
 use crate::service::{Actor, Visitor};
 use crate::store::UserChange;
-use crate::user::{MalformedId, Role, User, UserId};
 
 /// The most users in one answer: some 150 KiB.
 const PAGE_MAX: usize = 1000;

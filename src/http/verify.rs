@@ -15,8 +15,8 @@ use super::bodies::{DemandedFreshness, DemandedRole};
 use super::openapi::refusals::{FreshTokenRefused, NotLetPass};
 use super::request::Bearer;
 use crate::audit::Origin;
+use crate::domain::user::Role;
 use crate::service::{Demands, Refusal};
-use crate::user::Role;
 
 const OUTAGE: &str = "outage";
 const UNKNOWN_DEMAND: &str = "unknown_demand";

@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::{MetricType, TypedMetric, counter};
 
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
 
 /// A number that only grows.
 #[derive(Clone, Debug, Default)]

@@ -6,7 +6,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue};
 use prometheus_client::metrics::MetricType;
 
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
 
 /// The connections of the front.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::Password;
-use crate::user::Username;
+use crate::domain::user::Username;
 
 /// The 3,000 most common passwords of at least eight characters, one a line, in lower case and ASCII:
 /// `common.md` says where they come from. The first few thousand are what guessing online gets to, and 29 KB.

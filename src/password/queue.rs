@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::tally::Tallies;
-use crate::network::Network;
-use crate::user::UserId;
+use crate::domain::network::Network;
+use crate::domain::user::UserId;
 
 /// What a refusal counts, in parts of the work that was refused. Were it nothing, a network that sends a thousand requests
 /// a second would stand as well as one that sends one; were it all, a busy office could be starved by a hundred networks

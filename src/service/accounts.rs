@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::audit::{Event, Origin};
+use crate::domain::session::{SessionId, Sessions};
+use crate::domain::user::{NewName, Role, User, UserId, Username, Usernames};
 use crate::password::{Checked, Password, PasswordHash};
-use crate::session::{SessionId, Sessions};
 use crate::store::{NewUser, Outcome, Replaced, UserChange};
 use crate::throttle::Registration;
 use crate::token::TokenRefusal;
-use crate::user::{NewName, Role, User, UserId, Username, Usernames};
 
 use super::actor::{FreshTarget, Warrant};
 use super::{Actor, Caller, Console, FreshAdmin, Overview, Refusal, Service, Visitor, requester};

@@ -5,9 +5,9 @@
 //! those that take a [`Visitor`] are all that `--dev` opens.
 
 use crate::audit::By;
+use crate::domain::user::{Role, User, UserId};
 use crate::store::Authority;
 use crate::token::{Access, TokenRefusal};
-use crate::user::{Role, User, UserId};
 
 use super::Refusal;
 

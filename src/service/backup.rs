@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::audit::{By, Event, Origin};
 use crate::backup::{Backup, BackupFile, CopyName, NewFile, ReadError, WriteError};
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
 use crate::durable_file;
 use crate::metrics::Backups;
 use crate::store::StoreError;

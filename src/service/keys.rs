@@ -7,8 +7,8 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
 use crate::audit::{By, Event, Origin};
-use crate::clock::{Clock, Timestamp};
-use crate::key::{KeyId, KeyRecord};
+use crate::domain::clock::{Clock, Timestamp};
+use crate::domain::key::{KeyId, KeyRecord};
 use crate::store::Store;
 use crate::token::{KeyError, KeyRing, PublishedKey, Tokens, key_files};
 

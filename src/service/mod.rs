@@ -16,14 +16,14 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
 use crate::audit::{Audit, By, Event, Origin};
-use crate::clock::{Clock, Timestamp};
-use crate::key::KeyState;
+use crate::domain::clock::{Clock, Timestamp};
+use crate::domain::key::KeyState;
+use crate::domain::user::{UserId, Usernames};
 use crate::metrics::{Instruments, Readings};
 use crate::password::{HashPool, Requester};
 use crate::store::{Store, StoreError};
 use crate::throttle::{KnownFile, Throttle};
 use crate::token::{LEEWAY, Tokens};
-use crate::user::{UserId, Usernames};
 use keys::KeyKeeper;
 
 pub use actor::{Actor, Caller, Console, FreshAdmin, Overview, Visitor};

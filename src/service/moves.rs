@@ -6,11 +6,11 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Event, Origin};
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
+use crate::domain::user::{Role, User, UserId, Username};
 use crate::logging;
 use crate::password::{Fit, PasswordHash};
 use crate::store::NewUser;
-use crate::user::{Role, User, UserId, Username};
 
 use super::actor::Warrant;
 use super::{Console, Refusal, Service};

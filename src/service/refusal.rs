@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::clock::ClockBehind;
+use crate::domain::clock::ClockBehind;
 use crate::password::PoolError;
 use crate::random::NoRandomness;
 use crate::store::{ChangeError, Denied, StoreError};

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::audit::{Event, Origin};
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
+use crate::domain::session::{SessionId, TokenId};
+use crate::domain::user::{User, UserId, Username};
 use crate::password::{Checked, Password, PasswordHash};
-use crate::session::{SessionId, TokenId};
 use crate::store::{Authority, Rotation, StoreError};
 use crate::token::{AnyToken, NewSession, Token, TokenRefusal, VerifiedRefresh};
-use crate::user::{User, UserId, Username};
 
 use super::actor::{FreshTarget, Warrant};
 use super::{Actor, Caller, Refusal, Service, Visitor, requester};

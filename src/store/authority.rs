@@ -11,9 +11,9 @@ use super::change::{Change, Decision, ReadSet, Seen as Read};
 use super::changes::pruned_until;
 use super::table::{Table, facts};
 use super::{StoreError, record};
-use crate::clock::Timestamp;
-use crate::session::SessionId;
-use crate::user::{Role, User, UserId};
+use crate::domain::clock::Timestamp;
+use crate::domain::session::SessionId;
+use crate::domain::user::{Role, User, UserId};
 
 /// By what right a change is made. Each change demands one; there is no default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +140,7 @@ impl<C: Change> Change for By<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::{Era, Sessions};
+    use crate::domain::session::{Era, Sessions};
 
     const END: Timestamp = Timestamp::from_unix_secs(1_764_000_000);
 

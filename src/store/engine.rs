@@ -11,8 +11,8 @@ use super::sled::Sled;
 use super::snapshot::Snapshot;
 use super::table::{Entry, Table};
 use super::{Extent, StoreError};
+use crate::domain::user::UserId;
 use crate::metrics::{Commits, Counter};
-use crate::user::UserId;
 
 /// An open store's engine.
 pub(super) enum Engine {

@@ -13,9 +13,9 @@ use super::sled::{OnDisk, digest};
 use super::snapshot::{Snapshot, SnapshotError};
 use super::table::Table;
 use super::{Exposed, Store, StoreError};
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
+use crate::domain::session::SessionId;
 use crate::password::PasswordHash;
-use crate::session::SessionId;
 
 /// How long something that is over may still be there: pruning comes every minute, and a busy disk takes its time.
 const OVERDUE: Duration = Duration::from_secs(3600);

@@ -29,13 +29,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use uuid::Uuid;
 
-use crate::clock::{Mark, Timestamp};
-use crate::key::KeyRecord;
+use crate::domain::clock::{Mark, Timestamp};
+use crate::domain::key::KeyRecord;
+use crate::domain::session::{Era, SessionId, Sessions, TokenId};
+use crate::domain::user::{NewName, Role, User, UserId, Username, Usernames};
 use crate::metrics::{Commits, Counter};
 use crate::password::PasswordHash;
 use crate::random;
-use crate::session::{Era, SessionId, Sessions, TokenId};
-use crate::user::{NewName, Role, User, UserId, Username, Usernames};
 
 pub(crate) use self::sled::{BALLAST, demand_ours};
 pub use self::sled::{Exposed, Filling, Restoration, time_to_inspect};

@@ -13,8 +13,8 @@ use std::time::Duration;
 use super::StoreError;
 use super::change::Range;
 use super::table::Table;
-use crate::clock::Timestamp;
-use crate::user::{UserId, Username, Usernames};
+use crate::domain::clock::Timestamp;
+use crate::domain::user::{UserId, Username, Usernames};
 
 /// How long the name of a deleted user stays taken: longer than most applications keep a session or a cache.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);

@@ -1,6 +1,6 @@
 //! Names that could pass for others: what `gatelet verify` lists.
 
-use crate::user::Usernames;
+use crate::domain::user::Usernames;
 
 /// How many names are listed; all are counted.
 const LISTED: usize = 20;
@@ -69,7 +69,7 @@ mod tests {
         let mut odd = OddNames::default();
         let names = ["Admin", "admin", "ADMIN", "anna", "bert ", "bert", "cora", "\u{430}nna"];
         for name in names {
-            odd.look_at(&name.parse::<crate::user::Username>().unwrap().fold(), name);
+            odd.look_at(&name.parse::<crate::domain::user::Username>().unwrap().fold(), name);
         }
         assert_eq!(odd.alike.first, ["Admin", "admin", "ADMIN", "bert ", "bert"]);
         assert_eq!(odd.outdated.first, ["bert ", "\u{430}nna"]);

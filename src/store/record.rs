@@ -6,11 +6,11 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::clock::Timestamp;
-use crate::key::KeyRecord;
+use crate::domain::clock::Timestamp;
+use crate::domain::key::KeyRecord;
+use crate::domain::session::{Generation, SessionId, Sessions};
+use crate::domain::user::{Role, User, UserId, Username};
 use crate::password::PasswordHash;
-use crate::session::{Generation, SessionId, Sessions};
-use crate::user::{Role, User, UserId, Username};
 
 /// The most bytes a record may have. sled writes values beyond some 128 KiB to files of their own, which it
 /// never syncs; nothing of ours comes near this.

@@ -9,9 +9,9 @@ use super::names::{self, Entry as Name};
 use super::sled::SledSnapshot;
 use super::table::{Entry, Table};
 use super::{StoreError, record};
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
+use crate::domain::user::{User, Username};
 use crate::password::PasswordHash;
-use crate::user::{User, Username};
 
 /// Why a snapshot cannot be read to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]

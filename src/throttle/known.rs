@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::clock::Timestamp;
-use crate::network::Network;
+use crate::domain::clock::Timestamp;
+use crate::domain::network::Network;
 use crate::random::{self, NoRandomness};
 
 /// How long after a login its network stays known to the account: as long as a refresh token's default life, so that

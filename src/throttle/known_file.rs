@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::known::{KnownNetworks, MAX_BYTES};
 use super::{Limits, Throttle, lock};
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
 use crate::durable_file;
 use crate::random::NoRandomness;
 

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
 
 /// N at once, then one per span: at most `burst + t / every` in any time `t`. Written `40,36m`.
 ///

@@ -25,10 +25,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::clock::Timestamp;
-use crate::network::Network;
+use crate::domain::clock::Timestamp;
+use crate::domain::network::Network;
+use crate::domain::session::SessionId;
 use crate::random::NoRandomness;
-use crate::session::SessionId;
 use known::{Acquaintance, KnownNetworks};
 pub use known_file::KnownFile;
 pub use limit::{Allowance, Limit, LimitError};

@@ -1,6 +1,6 @@
 //! Keys and the moment until which each matters, in memory that never grows.
 
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
 
 /// With eight slots to a set, room for a million keys.
 const SETS: usize = 1 << 17;

@@ -7,9 +7,9 @@ use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::IssueError;
-use crate::clock::Timestamp;
-use crate::session::{SessionId, TokenId};
-use crate::user::{Role, UserId};
+use crate::domain::clock::Timestamp;
+use crate::domain::session::{SessionId, TokenId};
+use crate::domain::user::{Role, UserId};
 
 /// The claims of an access token.
 #[derive(Serialize, Deserialize)]

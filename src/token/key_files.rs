@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::keys::Key;
+use crate::domain::key::{KeyId, KeyRecord};
 use crate::durable_file::{self, Draft};
-use crate::key::{KeyId, KeyRecord};
 
 /// Key files are larger than any PASERK by far when they exceed this.
 const KEY_FILE_MAX: u64 = 1024;

@@ -18,9 +18,9 @@ use utoipa::ToSchema;
 use super::key_files::{self, KeyError};
 use super::keys::{EncryptingKey, Key, SigningKey};
 use super::{LEEWAY, Lifetimes};
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
+use crate::domain::key::{KeyId, KeyKind, KeyRecord, KeyState};
 use crate::durable_file;
-use crate::key::{KeyId, KeyKind, KeyRecord, KeyState};
 
 /// How long a retired key outlives the last token that it is known to have made: what verifiers allow, and a
 /// minute for requests that took the old ring just before the new one came.

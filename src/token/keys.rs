@@ -6,7 +6,7 @@ use pasetors::paserk::{FormatAsPaserk, Id};
 use pasetors::version4::V4;
 use zeroize::Zeroizing;
 
-use crate::key::{KeyId, KeyKind};
+use crate::domain::key::{KeyId, KeyKind};
 
 /// Key material that is no key.
 #[derive(Debug)]

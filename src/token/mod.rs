@@ -23,10 +23,10 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 use serde::Serialize;
 
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
+use crate::domain::session::{Era, SessionId, TokenId};
+use crate::domain::user::{Role, User, UserId};
 use crate::random::NoRandomness;
-use crate::session::{Era, SessionId, TokenId};
-use crate::user::{Role, User, UserId};
 
 use claims::{AccessPayload, RefreshPayload};
 pub use key_files::KeyError;
@@ -471,7 +471,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::session::Sessions;
+    use crate::domain::session::Sessions;
 
     const NOW: Timestamp = Timestamp::from_unix_secs(1_764_000_000);
     const MINUTES: Lifetimes =

@@ -19,10 +19,10 @@ use serde_json::{Map, Value};
 use super::claims::{self, AccessPayload};
 use super::keys::public_id;
 use super::{TokenRefusal, check_times};
-use crate::clock::Timestamp;
-use crate::key::KeyId;
-use crate::session::{SessionId, TokenId};
-use crate::user::{Role, UserId};
+use crate::domain::clock::Timestamp;
+use crate::domain::key::KeyId;
+use crate::domain::session::{SessionId, TokenId};
+use crate::domain::user::{Role, UserId};
 
 /// Public keys as they are published, or one `k4.public.…` on each line.
 #[derive(Debug)]
@@ -435,7 +435,7 @@ mod tests {
     use super::super::tests::user;
     use super::super::{KeyRing, LEEWAY, Lifetimes, Tokens, paseto};
     use super::*;
-    use crate::session::Era;
+    use crate::domain::session::Era;
 
     const NOW: Timestamp = Timestamp::from_unix_secs(1_764_000_000);
     const MINUTE: Duration = Duration::from_secs(60);

@@ -11,7 +11,7 @@ use super::IssueError;
 use super::key_ring::KeyRing;
 use super::keys::Key;
 use super::offline::{PublicKeys, key_of};
-use crate::key::KeyId;
+use crate::domain::key::KeyId;
 
 /// What a statement is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

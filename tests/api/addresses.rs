@@ -103,15 +103,16 @@ fn what_a_client_writes_into_the_header_itself_makes_it_nobody_else() {
 #[test]
 fn a_header_that_ends_in_no_address_leaves_it_at_the_last_proxy() {
     let server = Watched::trusting("127.0.0.1,10.0.0.0/8");
-    server.expect_one_client(&[
-        &["192.0.2.1, unknown"],
-        &[""],
-        &["192.0.2.2,"],
-        &["192.0.2.256"],
-        &["127.0.0.1"],
-    ]);
+    server.expect_one_client(&[&["192.0.2.1, unknown"], &[""], &[" , ,"], &["192.0.2.256"], &["127.0.0.1"]]);
     server.expect_one_client(&[&["192.0.2.3, _hidden, 10.0.0.9"], &["10.0.0.9"]]);
     assert!(server.is_new(&["192.0.2.1"]));
+    // An empty element counts for nothing.
+    server.expect_one_client(&[
+        &["192.0.2.4"],
+        &["192.0.2.4,"],
+        &["192.0.2.4 , ,10.0.0.9, "],
+        &["192.0.2.4", ""],
+    ]);
 }
 
 #[test]
@@ -289,7 +290,6 @@ fn the_client_is_the_last_address_that_is_no_trusted_proxys_or_the_one_before_wh
     let addresses =
         ["10.0.0.2", "10.9.8.7", "fd00::3", "192.0.2.1", "198.51.100.7", "2001:db8::1", "fe80::9"];
     let junk = [
-        "",
         "unknown",
         "_hidden",
         "x",

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatelet::clock::{Clock, Timestamp};
-use gatelet::session::SessionId;
+use gatelet::domain::clock::{Clock, Timestamp};
+use gatelet::domain::session::SessionId;
 use serde_json::json;
 
 use crate::mint::read_unverified;

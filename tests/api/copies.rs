@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use gatelet::backup::{BackupFile, CopyName, ReadError, Restored};
-use gatelet::clock::{Clock, Timestamp};
+use gatelet::domain::clock::{Clock, Timestamp};
 use serde_json::{Value, json};
 
 use crate::support::{Client, TestServer, fill, spoil_pages, start, temporary};

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::refusal::{Refusal, expect_fields};
 use crate::support::{CHEAP, TestServer, credentials};
-use gatelet::user::Usernames;
+use gatelet::domain::user::Usernames;
 
 #[test]
 fn a_login_answers_two_tokens_that_nothing_may_keep() {

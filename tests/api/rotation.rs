@@ -7,8 +7,8 @@ use std::sync::{Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use gatelet::clock::Timestamp;
-use gatelet::session::SessionId;
+use gatelet::domain::clock::Timestamp;
+use gatelet::domain::session::SessionId;
 use serde_json::json;
 
 use crate::mint::{Mint, read_unverified};

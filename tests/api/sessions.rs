@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gatelet::session::SessionId;
+use gatelet::domain::session::SessionId;
 
 use crate::mint::read_unverified;
 use crate::refusal::Refusal;

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use gatelet::clock::Timestamp;
+use gatelet::domain::clock::Timestamp;
 use serde_json::{Value, json};
 
 use crate::addresses::post_from;

@@ -155,7 +155,7 @@ fn exact_names_are_those_of_the_first_version() {
     Refusal::InvalidCredentials.expect(&reply, "a spelling that nobody has");
 
     // From now on by fold: each keeps the spelling, and what is nobody's is nobody's where several would be meant.
-    let clock = std::sync::Arc::new(gatelet::clock::Clock::manual(server.clock.reading()));
+    let clock = std::sync::Arc::new(gatelet::domain::clock::Clock::manual(server.clock.reading()));
     let server = server.restart_with(&[], clock).unwrap_or_else(|error| panic!("{error}"));
     for (name, id) in names.iter().zip(&ids) {
         expect_user(&server, name, id, name);
@@ -169,7 +169,7 @@ fn exact_names_are_those_of_the_first_version() {
     Refusal::NameTaken.expect(&reply, "one has it");
 
     // And back.
-    let clock = std::sync::Arc::new(gatelet::clock::Clock::manual(server.clock.reading()));
+    let clock = std::sync::Arc::new(gatelet::domain::clock::Clock::manual(server.clock.reading()));
     let server =
         server.restart_with(&["--usernames", "exact"], clock).unwrap_or_else(|error| panic!("{error}"));
     for (name, id) in names.iter().zip(&ids) {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join;
-use gatelet::clock::Clock;
+use gatelet::domain::clock::Clock;
+use gatelet::domain::session::{Era, SessionId, Sessions, TokenId};
+use gatelet::domain::user::{Role, User, UserId};
 use gatelet::password::PasswordHash;
-use gatelet::session::{Era, SessionId, Sessions, TokenId};
 use gatelet::store::{
     Authority, ChangeError, Denied, NewUser, Outcome, Replaced, Rotation, Store, StoreOptions, UserChange,
 };
-use gatelet::user::{Role, User, UserId};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ct_codecs::{Base64UrlSafeNoPadding, Decoder};
-use gatelet::clock::Clock;
-use gatelet::server::Server;
+use gatelet::app::Server;
+use gatelet::domain::clock::Clock;
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
@@ -374,7 +374,7 @@ fn retire_keys_long_ago(dir: &Path) -> Vec<String> {
         let before = names(dir);
         let (ours, theirs) = UnixStream::pair().unwrap();
         let body = json!({});
-        let asked = gatelet::http::console::ask(ours, "POST".parse().unwrap(), "/keys", Some(&body));
+        let asked = gatelet::http::admin::ask(ours, "POST".parse().unwrap(), "/keys", Some(&body));
         let ((), reply) = tokio::join!(server.serve_console(theirs), asked);
         assert_eq!(reply.unwrap().status.as_u16(), 200);
         server.close().await;

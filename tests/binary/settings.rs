@@ -223,7 +223,17 @@ fn help_lists_every_setting_and_its_variable() {
 fn help_begins_with_the_commands_and_ends_with_examples() {
     for flag in ["-h", "--help"] {
         let help = output(&[flag]);
-        let places = ["\nCommands:\n", "\nOptions:\n", "\nSettings:\n", "--listen <", "\nExamples:\n"];
+        let places = [
+            "\nCommands:\n",
+            "\nOptions:\n",
+            "\nAddress and data:\n",
+            "--listen <",
+            "\nTokens:\n",
+            "\nNetwork:\n",
+            "\nBackups:\n",
+            "\nLog:\n",
+            "\nExamples:\n",
+        ];
         let places = places.map(|part| help.find(part).unwrap_or_else(|| panic!("{part}: {help}")));
         assert!(places.is_sorted(), "{help}");
     }

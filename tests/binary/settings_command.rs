@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use clap::CommandFactory;
-use gatelet::settings::Cli;
+use gatelet::cli::args::Cli;
 use serde_json::Value;
 
 use crate::support::{CHEAP, Process, gatelet, serve, temporary};

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use gatelet::clock::Clock;
+use gatelet::domain::clock::Clock;
+use gatelet::domain::user::{NewName, Role, Usernames};
 use gatelet::store::{Store, StoreOptions};
-use gatelet::user::{NewName, Role, Usernames};
 use serde_json::json;
 
 use crate::client::{Gossip, is_revoked};

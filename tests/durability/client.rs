@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use gatelet::user::Role;
+use gatelet::domain::user::Role;
 use serde_json::{Value, json};
 
 use crate::console;

@@ -8,8 +8,8 @@ use serde_json::Value;
 pub fn ask(dir: &Path, method: &str, path: &str, body: Option<&Value>) -> Option<(u16, Value)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let stream = gatelet::http::console::connect(dir).await.ok()?;
-        let reply = gatelet::http::console::ask(stream, method.parse().unwrap(), path, body).await.ok()?;
+        let stream = gatelet::http::admin::connect(dir).await.ok()?;
+        let reply = gatelet::http::admin::ask(stream, method.parse().unwrap(), path, body).await.ok()?;
         Some((reply.status.as_u16(), reply.body))
     })
 }

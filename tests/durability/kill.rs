@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::process::Command;
 
-use gatelet::user::Role;
+use gatelet::domain::user::Role;
 
 use crate::ledger::{Account, End, Session, Standing};
 use crate::support::temporary;

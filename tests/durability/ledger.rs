@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use gatelet::user::Role;
+use gatelet::domain::user::Role;
 
 /// How long a refresh token that was replaced still answers its successor.
 pub const GRACE: Duration = Duration::from_secs(30);

@@ -74,7 +74,7 @@ fn export(dir: &Path) -> Vec<Value> {
 
 /// Whether the user's hash is one of ours.
 fn is_renewed(users: &[Value], name: &str) -> bool {
-    let normal: gatelet::user::Username = name.parse().unwrap();
+    let normal: gatelet::domain::user::Username = name.parse().unwrap();
     let user = users.iter().find(|user| user["username"] == normal.as_str()).expect(name);
     let hash = user["password_hash"].as_str().unwrap();
     assert!(hash.starts_with("$scrypt$") || hash.starts_with("$pbkdf2-sha256$"), "{name}");

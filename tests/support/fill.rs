@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use gatelet::clock::Clock;
+use gatelet::domain::clock::Clock;
+use gatelet::domain::user::Role;
 use gatelet::password::PasswordHash;
 use gatelet::store::{Authority, NewUser, Store, StoreOptions};
-use gatelet::user::Role;
 use tempfile::TempDir;
 
 use super::{Process, start, temporary};

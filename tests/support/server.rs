@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use gatelet::clock::{Clock, Timestamp};
+use gatelet::app::{MetricsListener, Server, StartError};
+use gatelet::cli::args::{self, Command};
+use gatelet::config::Settings;
+use gatelet::domain::clock::{Clock, Timestamp};
 use gatelet::exit::Exit;
 use gatelet::metrics::{Backups, Logs};
-use gatelet::server::{MetricsListener, Server, StartError};
-use gatelet::settings::{self, Command, Settings};
 use gatelet::store::{Store, StoreOptions};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -172,9 +173,9 @@ impl TestServer {
             secrets::passwords(body);
         }
         let answer = Runtime::new().unwrap().block_on(async {
-            let stream = gatelet::http::console::connect(self.data_dir()).await.unwrap();
+            let stream = gatelet::http::admin::connect(self.data_dir()).await.unwrap();
             let method = method.parse().unwrap();
-            let reply = gatelet::http::console::ask(stream, method, path, body).await.unwrap();
+            let reply = gatelet::http::admin::ask(stream, method, path, body).await.unwrap();
             (reply.status.as_u16(), reply.body)
         });
         secrets::keys(self.data_dir());
@@ -217,7 +218,7 @@ pub fn settings(dir: &Path, args: &[&str]) -> Settings {
         line.extend(["--scrypt".into(), CHEAP.into()]);
     }
     line.extend(args.iter().map(OsString::from));
-    match settings::parse(line.into_iter(), std::iter::empty()) {
+    match args::parse(line.into_iter(), std::iter::empty()) {
         Ok(Command::Serve(settings)) => *settings,
         other => panic!("{other:?}"),
     }

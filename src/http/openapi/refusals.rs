@@ -9,7 +9,7 @@ use utoipa::openapi::schema::{Object, OneOfBuilder, Schema, Type};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
-use crate::clock::{ClockBehind, Timestamp};
+use crate::domain::clock::{ClockBehind, Timestamp};
 use crate::http::answer::{ApiError, Error, FieldErrors, InputError, RefusalAnswer, RefusalBody, TokenError};
 use crate::http::request::BODY_MAX;
 use crate::service::{Fault, Refusal, Unavailable};

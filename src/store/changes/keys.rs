@@ -5,7 +5,7 @@ use std::ops::Bound;
 use super::super::change::{Change, Decision, Edits, Range, ReadSet, Seen};
 use super::super::table::Table;
 use super::super::{StoreError, record};
-use crate::key::KeyRecord;
+use crate::domain::key::KeyRecord;
 
 /// Remembers these keys and no others.
 pub(in crate::store) struct KeepKeys(pub(in crate::store) Vec<KeyRecord>);

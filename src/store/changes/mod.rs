@@ -8,7 +8,7 @@ mod users;
 use super::StoreError;
 use super::change::{Change, Decision, ReadSet, Seen};
 use super::table::{Table, facts};
-use crate::user::UserId;
+use crate::domain::user::UserId;
 
 pub(super) use keys::KeepKeys;
 pub(super) use names::{ForgetNames, FreeNames};

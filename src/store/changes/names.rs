@@ -7,8 +7,8 @@ use super::super::change::{Change, Decision, Edits, Range, ReadSet, Seen};
 use super::super::names::{self, Entry};
 use super::super::table::Table;
 use super::sessions::PRUNE_BATCH;
-use crate::clock::Timestamp;
-use crate::user::{Username, Usernames};
+use crate::domain::clock::Timestamp;
+use crate::domain::user::{Username, Usernames};
 
 /// The most names freed at once. By the default rule there is one.
 const FREED_MAX: usize = 64;

@@ -9,9 +9,9 @@ use super::super::table::{Table, facts};
 use super::super::{Rotation, StoreError, Successor};
 use super::number;
 use super::users::{rewritten, stored_user};
-use crate::clock::Timestamp;
-use crate::session::{SessionId, TokenId};
-use crate::user::UserId;
+use crate::domain::clock::Timestamp;
+use crate::domain::session::{SessionId, TokenId};
+use crate::domain::user::UserId;
 
 /// The most records of a table pruned in one change: reads wait while sled's transaction runs, some 10 µs a key.
 pub(super) const PRUNE_BATCH: usize = 64;

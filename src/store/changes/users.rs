@@ -5,10 +5,10 @@ use super::super::names::{self, Entry};
 use super::super::table::{Table, facts};
 use super::super::{NewUser, Outcome, Replaced, StoreError, UserChange, record};
 use super::{admins, user_id};
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
+use crate::domain::session::{SessionId, Sessions};
+use crate::domain::user::{User, UserId, Username};
 use crate::password::PasswordHash;
-use crate::session::{SessionId, Sessions};
-use crate::user::{User, UserId, Username};
 
 /// Adds a user. Answers `None` where the name is taken.
 pub(in crate::store) struct CreateUser(pub(in crate::store) NewUser);

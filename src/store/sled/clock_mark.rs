@@ -1,7 +1,7 @@
 //! The clock's mark across restarts, and what has to be forgotten when an operator sets it back.
 
-use crate::clock::{Mark, Timestamp};
-use crate::session::{Era, SessionId};
+use crate::domain::clock::{Mark, Timestamp};
+use crate::domain::session::{Era, SessionId};
 
 use super::super::open_error::OpenError;
 use super::super::table::facts;

@@ -24,8 +24,8 @@ use super::files::{Extent, Survey};
 use super::seal::Acknowledged;
 use super::space::Space;
 use super::writer::Writer;
+use crate::domain::user::UserId;
 use crate::metrics::{Commits, Counter};
-use crate::user::UserId;
 
 /// The most changes that share one sync: at 4 KiB each far below the space that is kept free.
 const BATCH: usize = 512;

@@ -37,9 +37,9 @@ use super::open_error::OpenError;
 use super::snapshot::Snapshot;
 use super::table::{Entry, Table};
 use super::{Extent, StoreError, StoreOptions};
-use crate::clock::Mark;
+use crate::domain::clock::Mark;
+use crate::domain::user::UserId;
 use crate::metrics::{Commits, Counter};
-use crate::user::UserId;
 
 pub(super) use clock_mark::Forgotten;
 use commit::{Committer, Order, Progress};

@@ -44,7 +44,7 @@ use super::space::Space;
 use super::upgrade::{self, FORMAT};
 use super::writer::{Found, Trees};
 use super::{LOOK_FOR_ERRORS, aside, exposure, look, meta};
-use crate::clock::cpu_time;
+use crate::domain::clock::cpu_time;
 use crate::durable_file;
 use crate::random;
 

@@ -18,11 +18,11 @@ use super::open::{create_data_dir, demand_ours, exists, lock, make, warn_if_othe
 use super::seal::{Acknowledged, Seal};
 use super::space::Space;
 use super::writer::{Found, Trees};
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
+use crate::domain::key::KeyRecord;
+use crate::domain::user::{User, Username};
 use crate::durable_file;
-use crate::key::KeyRecord;
 use crate::password::PasswordHash;
-use crate::user::{User, Username};
 
 /// The mark's name.
 pub(super) const RESTORING: &str = "restoring";

@@ -86,12 +86,12 @@ mod tests {
     use super::super::super::{Authority, NewUser, Store, StoreOptions, names, record};
     use super::super::Sled;
     use super::*;
-    use crate::clock::Clock;
-    use crate::clock::Timestamp;
+    use crate::domain::clock::Clock;
+    use crate::domain::clock::Timestamp;
+    use crate::domain::session::SessionId;
+    use crate::domain::session::{Era, Sessions};
+    use crate::domain::user::Role;
     use crate::password::PasswordHash;
-    use crate::session::SessionId;
-    use crate::session::{Era, Sessions};
-    use crate::user::Role;
 
     const NOON: Timestamp = Timestamp::from_unix_secs(1_764_000_000);
 

@@ -27,8 +27,8 @@ use super::meta;
 use super::open::{Parts, flush};
 use super::seal::Seal;
 use super::space::Space;
-use crate::key::KeyRecord;
-use crate::user::Username;
+use crate::domain::key::KeyRecord;
+use crate::domain::user::Username;
 
 /// The layout that this version writes, and the newest that it reads.
 pub(super) const FORMAT: &[u8] = &[4];
@@ -186,9 +186,9 @@ mod tests {
     use super::super::open::{open_sled, wait_until_released};
     use super::super::writer::Trees;
     use super::*;
-    use crate::clock::{Clock, Timestamp};
+    use crate::domain::clock::{Clock, Timestamp};
+    use crate::domain::user::{Role, User, Usernames};
     use crate::password::PasswordHash;
-    use crate::user::{Role, User, Usernames};
 
     const NOON: Timestamp = Timestamp::from_unix_secs(1_764_000_000);
 

@@ -18,8 +18,8 @@ use super::files::Survey;
 use super::meta;
 use super::overlay::{Overlay, SledSnapshot};
 use super::seal::Seal;
-use crate::clock::{Mark, Timestamp};
-use crate::user::UserId;
+use crate::domain::clock::{Mark, Timestamp};
+use crate::domain::user::UserId;
 
 /// sled's trees, one for each table.
 #[derive(Clone)]

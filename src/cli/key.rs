@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::output::{OutputArgs, Table, pretty};
 use super::{Access, CommandError, call, finish, print};
+use crate::config::{DataDirArgs, Settings};
 use crate::exit::Exit;
-use crate::settings::{DataDirArgs, Settings};
 use crate::visible::Visible;
 
 /// Manage the keys of tokens.

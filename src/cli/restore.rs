@@ -10,12 +10,12 @@ use super::output::{OutputArgs, path_cell, users};
 use super::progress::Progress;
 use super::token::read_keys;
 use super::{CommandError, finish};
+use crate::app::{StartError, lifetimes, store_options};
 use crate::backup::{BackupFile, Checked, Flaw, Header, ReadError, RestoreError, Restored, restore};
-use crate::clock::Clock;
+use crate::config::{DataDirArgs, Settings};
+use crate::domain::clock::Clock;
 use crate::exit::Exit;
 use crate::logging::Logging;
-use crate::server::{StartError, lifetimes, store_options};
-use crate::settings::{DataDirArgs, Settings};
 use crate::store::Restoration;
 use crate::token::offline::PublicKeys;
 

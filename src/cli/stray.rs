@@ -3,6 +3,7 @@
 //! Most of them would be refused as values. A path is taken as it is, and a directory whose name ends in CR looks like the
 //! one that is meant.
 
+use crate::config::ADMIN_PASSWORD;
 use std::ffi::{OsStr, OsString};
 
 /// What remains of the end of a line.
@@ -39,7 +40,7 @@ pub(super) fn refuse_strays(
         }
         // Line ends behind the password are no part of it, in a variable as in a file.
         if is_ours(&name)
-            && name != super::ADMIN_PASSWORD
+            && name != ADMIN_PASSWORD
             && let Some(stray) = stray(&value)
         {
             return Err(complaint(&name, stray, "the file that it comes from"));

@@ -17,13 +17,13 @@ use super::output::{OutputArgs, Table, cell, path_cell};
 use super::progress::Progress;
 use super::user_files::{Format, Problem, Row, Rows};
 use super::{Access, CommandError, finish};
+use crate::config::{DataDirArgs, Settings};
+use crate::domain::user::{Role, UsernameError, Usernames};
 use crate::exit::Exit;
-use crate::http::console::{MOVED_AT_ONCE, import_body};
+use crate::http::admin::{MOVED_AT_ONCE, import_body};
 use crate::password::IMPORTED_MAX;
 use crate::service::{Arrival, Newcomer};
-use crate::settings::{DataDirArgs, Settings};
 use crate::store::Store;
-use crate::user::{Role, UsernameError, Usernames};
 
 /// How many lines with problems a text lists; JSON lists all.
 const LISTED: usize = 20;

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::{Uuid, Variant, Version};
 
-use crate::clock::Timestamp;
-use crate::session::Sessions;
+use crate::domain::clock::Timestamp;
+use crate::domain::session::Sessions;
 
 pub use name::{NewName, USERNAME_MAX_CHARS, Username, UsernameError, Usernames};
 

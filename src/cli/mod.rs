@@ -4,9 +4,11 @@
 //! through the socket in the directory, otherwise the store is opened here and served to nobody else. Either way
 //! it is the same service. (`restore` alone wants a directory that nobody uses.)
 
+pub mod args;
 pub mod backup;
 pub mod completions;
 mod console;
+mod environment;
 pub mod export;
 pub mod healthcheck;
 pub mod import;
@@ -16,6 +18,7 @@ mod progress;
 mod prompt;
 pub mod restore;
 pub mod settings;
+mod stray;
 pub mod token;
 pub mod user;
 pub mod user_files;
@@ -28,9 +31,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::app::StartError;
 use crate::exit::Exit;
-use crate::http::console::ConsoleError;
-use crate::server::StartError;
+use crate::http::admin::ConsoleError;
 pub(crate) use console::{Access, call, with_console};
 pub(crate) use output::{print, say};
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use ct_codecs::{Base64UrlSafeNoPadding, Decoder, Encoder, Hex};
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
 use crate::random;
 
 /// The time between two settings-back of the clock by its operator. By the clock alone, sessions from before

@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use super::output::{OutputArgs, Table, cell};
 use super::{CommandError, finish, say};
+use crate::app::first_admin;
+use crate::config::{ADMIN_PASSWORD, Settings};
 use crate::exit::Exit;
 use crate::machine;
-use crate::server::first_admin;
-use crate::settings::{ADMIN_PASSWORD, Settings};
 use crate::store::Store;
 
 /// The flags of `serve`, and what they come to.

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::output::{OutputArgs, pretty};
 use super::{CommandError, finish, print, say};
-use crate::clock::{Clock, Timestamp};
+use crate::domain::clock::{Clock, Timestamp};
 use crate::exit::Exit;
 use crate::text::{self, NotText};
 use crate::token::offline::{self, Explained, MalformedKeys, PublicKeys, Purpose, Signature};

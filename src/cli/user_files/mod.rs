@@ -16,10 +16,10 @@ use clap::ValueEnum;
 
 use self::csv::{Columns, First, Separator};
 use self::input::Input;
+use crate::domain::user::{Role, UsernameError};
 use crate::password::{HashError, PasswordHash};
 use crate::service::Newcomer;
 use crate::text::{self, NotText};
-use crate::user::{Role, UsernameError};
 
 /// The most bytes of one record: many times the longest name and the longest hash.
 const RECORD_MAX: usize = 64 * 1024;

@@ -10,9 +10,9 @@ use super::output::{OutputArgs, Table, users};
 use super::progress::Waiting;
 use super::restore::{OpenBackup, known_keys, signed};
 use super::{Access, CommandError, finish, say, with_console};
+use crate::config::{DataDirArgs, Settings, lifetime};
 use crate::exit::Exit;
 use crate::service::Verdict;
-use crate::settings::{DataDirArgs, Settings, lifetime};
 use crate::store::time_to_inspect;
 use crate::visible::Visible;
 

@@ -9,8 +9,8 @@ use super::super::request::{Document, Query};
 use super::super::user::{self, AdminsUserBody, Target};
 use super::super::{Answer, App, password, register, session};
 use crate::audit::Origin;
+use crate::domain::user::{User, Username};
 use crate::service::{Actor, Console, Visitor};
-use crate::user::{User, Username};
 
 /// What a user is to whoever can reach the data directory.
 #[derive(Serialize)]

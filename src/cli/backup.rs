@@ -9,10 +9,10 @@ use super::output::{OutputArgs, demand_file, path_cell, users};
 use super::progress::Progress;
 use super::restore::described;
 use super::{Access, CommandError, finish, say, with_console};
+use crate::app::min_free;
 use crate::backup::{Checked, Checker, Flaw, LINE_MAX, NewFile, compressed};
+use crate::config::{DataDirArgs, Settings};
 use crate::exit::Exit;
-use crate::server::min_free;
-use crate::settings::{DataDirArgs, Settings};
 
 /// Back all users up.
 #[derive(Debug, Args)]

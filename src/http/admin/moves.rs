@@ -9,9 +9,9 @@ use super::super::answer::{self, ApiError, FieldErrors};
 use super::super::request::{Document, Query};
 use super::super::{Answer, App, fields};
 use crate::audit::Origin;
+use crate::domain::user::{MalformedId, Role, User, UserId};
 use crate::password::PasswordHash;
 use crate::service::{Console, Newcomer};
-use crate::user::{MalformedId, Role, User, UserId};
 
 /// How many users are moved by one request: as many as share a sync of the store.
 pub(crate) const MOVED_AT_ONCE: usize = 512;

@@ -12,10 +12,10 @@ use super::output::{demand_file, path_cell, users};
 use super::progress::Progress;
 use super::user_files::{COLUMNS, Format};
 use super::{Access, CommandError, finish, print};
+use crate::config::{DataDirArgs, Settings};
+use crate::domain::user::{Role, UserId};
 use crate::durable_file::Draft;
 use crate::exit::Exit;
-use crate::settings::{DataDirArgs, Settings};
-use crate::user::{Role, UserId};
 use crate::visible::Uncontrolled;
 
 /// Write all users with the hashes of their passwords.

@@ -8,7 +8,7 @@ use super::super::answer::{self, ApiError};
 use super::super::request::Document;
 use super::super::{Answer, App, fields};
 use crate::audit::Origin;
-use crate::key::{KeyKind, KeyRecord};
+use crate::domain::key::{KeyKind, KeyRecord};
 use crate::service::Console;
 
 pub(super) async fn list(_: Arc<Origin>, app: Arc<App>) -> Answer {

@@ -3,9 +3,9 @@
 use clap::CommandFactory;
 use clap_complete::{Shell, generate};
 
+use super::args::Cli;
 use super::{finish, print};
 use crate::exit::Exit;
-use crate::settings::Cli;
 
 /// Prints the script for `shell`.
 pub fn run(shell: Shell) -> Exit {

@@ -12,21 +12,21 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use crate::clock::{Clock, ClockBehind, Timestamp};
+use crate::config::Settings;
+use crate::domain::clock::{Clock, ClockBehind, Timestamp};
+use crate::domain::user::NewName;
 use crate::durable_file;
 use crate::exit::Exit;
-use crate::http::console::{self, Console};
+use crate::http::admin::{self, Console};
 use crate::http::{self, App, Front, Hosts, Limits, MetricsPage};
 use crate::machine;
 use crate::metrics::{Connections, Logs, Metrics};
 use crate::password::{HashPool, Password, PoolStartError};
 use crate::random::NoRandomness;
 use crate::service::{Copies, CopyPlan, Parts, Refusal, Rules, Service, Unavailable};
-use crate::settings::Settings;
 use crate::store::{OpenError, Store, StoreError, StoreOptions};
 use crate::throttle::{self, KnownFile, Throttle};
 use crate::token::{KeyError, KeyRing, Lifetimes, LostKeys, Tokens, key_files};
-use crate::user::NewName;
 
 /// Why the server does not start. The text tells the operator what to do.
 #[derive(Debug)]
@@ -243,7 +243,7 @@ impl Server {
         let began = Instant::now();
         let mut said = false;
         loop {
-            let is_served = console::connect(settings.data_dir()).await.is_ok();
+            let is_served = admin::connect(settings.data_dir()).await.is_ok();
             match Self::open_as(works, settings, Arc::clone(&clock)).await {
                 Err(StartError::Store(OpenError::InUse(dir, pid)))
                     if !is_served && began.elapsed() < patience =>
@@ -328,7 +328,7 @@ impl Server {
 
     /// Serves the console on one connection, for a command that found no server running.
     pub async fn serve_console(&self, stream: UnixStream) {
-        console::serve_one(stream, Arc::clone(&self.app)).await;
+        admin::serve_one(stream, Arc::clone(&self.app)).await;
     }
 
     /// Writes what is pending, closes the store and tells how the process should end.

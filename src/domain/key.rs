@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::clock::Timestamp;
+use crate::domain::clock::Timestamp;
 
 /// Names a key: its PASERK id, a hash of the key, 51 ASCII characters.
 ///

@@ -13,12 +13,12 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use super::{CommandError, say};
-use crate::clock::Clock;
+use crate::app::{Server, StartError};
+use crate::config::{Settings, absolute};
+use crate::domain::clock::Clock;
 use crate::exit::Exit;
-use crate::http::console::{ConsoleError, ConsoleReply, ask, ask_within, connect, download};
+use crate::http::admin::{ConsoleError, ConsoleReply, ask, ask_within, connect, download};
 use crate::logging::Logging;
-use crate::server::{Server, StartError};
-use crate::settings::{Settings, absolute};
 use crate::store::{OpenError, Store, demand_ours};
 use crate::visible::Visible;
 

@@ -18,12 +18,12 @@ use super::console::{Console, not_understood};
 use super::output::{OutputArgs, Table};
 use super::prompt::unseen;
 use super::{Access, CommandError, finish, print, say, with_console};
+use crate::config::{DataDirArgs, Settings};
+use crate::domain::user::{Role, UnknownRole, UserId, UsernameError, Usernames};
 use crate::exit::Exit;
 use crate::password::Password;
-use crate::settings::{DataDirArgs, Settings};
 use crate::store::Store;
 use crate::text;
-use crate::user::{Role, UnknownRole, UserId, UsernameError, Usernames};
 use crate::visible::{self, Visible, quoted};
 
 /// The longest line that is read as a password; what is too long to be one is refused further on.

@@ -10,9 +10,9 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use http::Method;
 
 use super::{finish, say};
+use crate::config::{DataDirArgs, ListenArgs, absolute};
 use crate::exit::Exit;
-use crate::http::console::{ConsoleError, ask_within, connect};
-use crate::settings::{DataDirArgs, ListenArgs, absolute};
+use crate::http::admin::{ConsoleError, ask_within, connect};
 
 /// How long connecting, asking and answering may take each.
 const TIMEOUT: Duration = Duration::from_secs(3);
