@@ -189,7 +189,12 @@ fn open_undoably(
     let opened = within_deadline(store, DEADLINE + time_to_read(store), move || {
         open_whole(&path, &path, &options, expected, closed)
     });
-    opened.map_err(|error| (error, undo(store, changes)))
+    opened.map_err(|error| match undo(store, changes) {
+        Ok(is_undone) => (error, is_undone),
+        // The disk fails now, and what looked like damage may have been the same.
+        Err(failed) if error.is_damage() => (OpenError::Io(store.into(), failed), false),
+        Err(_) => (error, false),
+    })
 }
 
 /// Reads all of the store's files, and sets aside what sled may overwrite. Answers the mark of a clean stop and what was
@@ -237,22 +242,22 @@ fn say_no_room(store: &Path, survey: &Survey) {
 
 /// Puts back what was set aside before a store was opened that is refused.
 /// Says whether there was anything.
-fn undo(store: &Path, changes: u64) -> bool {
+fn undo(store: &Path, changes: u64) -> io::Result<bool> {
     // Where opening hangs or has panicked, it may be held for ever.
     let _ = wait_until_released(&store.join(LOG), DEADLINE / 8);
     match aside::put_back(store, changes) {
         Ok(true) => log::warn!("the files in {} are as they were before they were opened", store.display()),
-        Ok(false) => return false,
+        Ok(false) => return Ok(false),
         Err(error) => {
             log::error!(
                 "the files in {} could not be put back: {error}; they are in its folder aside, and the next start tries \
                  again",
                 store.display()
             );
-            return false;
+            return Err(error);
         }
     }
-    true
+    Ok(true)
 }
 
 /// What the files beside the store say about it.
