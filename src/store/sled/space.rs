@@ -7,6 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
@@ -14,6 +15,9 @@ use crate::durable_file;
 
 /// Bytes of ballast: several times what sled needs to open and to write the snapshot of a large store.
 pub(crate) const BALLAST: u64 = 8 << 20;
+
+/// How long to go without ballast that could not be taken up: each try writes as much.
+const TRY_AGAIN: Duration = Duration::from_secs(600);
 
 /// Bytes that are free where `dir` lies. Blocks.
 pub(super) fn free(dir: &Path) -> io::Result<u64> {
@@ -27,6 +31,10 @@ pub(super) struct Space {
     min_free: u64,
     low: bool,
     keeps_ballast: bool,
+    /// When no ballast could be taken up, last.
+    failed_at: Option<Instant>,
+    /// It cannot be told how much is free.
+    is_blind: bool,
 }
 
 /// Too little space is free to write.
@@ -36,7 +44,8 @@ pub(super) struct SpaceLow;
 impl Space {
     /// `min_free`: the bytes below which nothing is written any more.
     pub(super) fn new(dir: &Path, min_free: u64) -> Self {
-        Self { dir: dir.to_owned(), min_free, low: false, keeps_ballast: true }
+        let (failed_at, is_blind) = (None, false);
+        Self { dir: dir.to_owned(), min_free, low: false, keeps_ballast: true, failed_at, is_blind }
     }
 
     /// The file system where something temporary lies: nothing is reserved there.
@@ -79,8 +88,12 @@ impl Space {
 
     /// Whether there is room to write. Takes up ballast again when there is; logs when that changes.
     pub(super) fn check(&mut self) -> Result<(), SpaceLow> {
-        let free = self.free().unwrap_or_else(|error| {
-            log::warn!("cannot tell how much space is free: {error}");
+        let looked = self.free();
+        let was_blind = std::mem::replace(&mut self.is_blind, looked.is_err());
+        let free = looked.unwrap_or_else(|error| {
+            if !was_blind {
+                log::warn!("cannot tell how much space is free: {error}");
+            }
             u64::MAX
         });
         let ballast_missing = self.is_ballast_missing();
@@ -102,8 +115,15 @@ impl Space {
         if low {
             return Err(SpaceLow);
         }
-        if ballast_missing && let Err(error) = self.take_up_ballast() {
-            log::warn!("no ballast could be taken up: {error}");
+        let is_due = self.failed_at.is_none_or(|moment| moment.elapsed() > TRY_AGAIN);
+        if ballast_missing && is_due {
+            self.failed_at = match self.take_up_ballast() {
+                Ok(()) => None,
+                Err(error) => {
+                    log::warn!("no ballast could be taken up: {error}");
+                    Some(Instant::now())
+                }
+            };
         }
         Ok(())
     }
