@@ -3,8 +3,9 @@
 //! Most of them would be refused as values. A path is taken as it is, and a directory whose name ends in CR looks like the
 //! one that is meant.
 
-use crate::config::ADMIN_PASSWORD;
 use std::ffi::{OsStr, OsString};
+
+use crate::config::ADMIN_PASSWORD;
 
 /// What remains of the end of a line.
 const CR: char = '\r';

@@ -9,8 +9,9 @@
 
 use super::change::{Change, Decision, ReadSet, Seen as Read};
 use super::changes::pruned_until;
+use super::error::StoreError;
+use super::record;
 use super::table::{Table, facts};
-use super::{StoreError, record};
 use crate::domain::clock::Timestamp;
 use crate::domain::session::SessionId;
 use crate::domain::user::{Role, User, UserId};

@@ -6,7 +6,7 @@
 
 use std::ops::Bound;
 
-use super::StoreError;
+use super::error::StoreError;
 use super::table::{Entry, Table};
 
 /// A change to the store, made in one atomic step.

@@ -1,16 +1,16 @@
 //! The engines that can hold a store. Rules live above them, in [`super::changes`] and [`super::Store`].
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use uuid::Uuid;
 
-use super::change::{Change, Range, Replacement};
-use super::inspect::Surroundings;
+use super::change::{Change, Range};
+use super::counts::Counts;
+use super::error::StoreError;
+use super::inspect::{Beside, LookBeside};
 use super::memory::Memory;
 use super::sled::Sled;
 use super::snapshot::Snapshot;
 use super::table::{Entry, Table};
-use super::{Extent, StoreError};
+use super::terms::Extent;
 use crate::domain::user::UserId;
 use crate::metrics::{Commits, Counter};
 
@@ -87,11 +87,14 @@ impl Engine {
         }
     }
 
-    /// Looks at what lies beside the records.
-    pub(super) fn surroundings(&self) -> Surroundings {
+    /// Begins to look at what lies beside the records. Call it before a snapshot.
+    pub(super) fn beside(&self) -> LookBeside {
         match self {
-            Self::Sled(sled) => Surroundings::OnDisk(sled.surroundings()),
-            Self::Memory(_) => Surroundings::None,
+            Self::Sled(sled) => sled.beside(),
+            Self::Memory(memory) => {
+                let id = memory.id();
+                Box::new(move |changes| Beside::nothing(id, changes))
+            }
         }
     }
 
@@ -157,43 +160,6 @@ impl Engine {
                 memory.close();
                 Ok(())
             }
-        }
-    }
-}
-
-/// How many records there are of the kinds whose number is asked for: counting them later would mean reading all.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    users: AtomicU64,
-    revoked: AtomicU64,
-}
-
-impl Counts {
-    pub(super) fn new(users: u64, revoked: u64) -> Self {
-        Self { users: users.into(), revoked: revoked.into() }
-    }
-
-    pub(super) fn users(&self) -> u64 {
-        self.users.load(Ordering::Relaxed)
-    }
-
-    /// Revoked sessions that are remembered.
-    pub(super) fn revoked(&self) -> u64 {
-        self.revoked.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn note(&self, written: &[Replacement]) {
-        for Replacement { table, before, after, .. } in written {
-            let count = match table {
-                Table::Users => &self.users,
-                Table::Revoked => &self.revoked,
-                Table::Usernames | Table::Rotations | Table::Keys | Table::Facts => continue,
-            };
-            match (before, after) {
-                (None, Some(_)) => count.fetch_add(1, Ordering::Relaxed),
-                (Some(_), None) => count.fetch_sub(1, Ordering::Relaxed),
-                (Some(_), Some(_)) | (None, None) => continue,
-            };
         }
     }
 }

@@ -6,13 +6,14 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::changes::user_id;
+use super::digest::digest;
+use super::error::StoreError;
+use super::exposure::Exposed;
 use super::names::{self, Entry};
 use super::odd_names::OddNames;
 use super::record;
-use super::sled::{OnDisk, digest};
 use super::snapshot::{Snapshot, SnapshotError};
 use super::table::Table;
-use super::{Exposed, Store, StoreError};
 use crate::domain::clock::Timestamp;
 use crate::domain::session::SessionId;
 use crate::password::PasswordHash;
@@ -53,7 +54,7 @@ pub struct Beside {
 
 impl Beside {
     /// Of a store that has nothing beside it.
-    fn nothing(store: Uuid, changes: u64) -> Self {
+    pub(super) fn nothing(store: Uuid, changes: u64) -> Self {
         Self {
             marker: Ok(Some(store)),
             acknowledged: Ok(Some(changes)),
@@ -66,11 +67,8 @@ impl Beside {
     }
 }
 
-/// What an inspection looks at besides records.
-pub(super) enum Surroundings {
-    OnDisk(OnDisk),
-    None,
-}
+/// Looks at what lies beside the records of a store with so many changes. Blocks.
+pub(super) type LookBeside = Box<dyn FnOnce(u64) -> Beside + Send>;
 
 /// What an inspection has found.
 #[derive(Clone, Debug)]
@@ -105,24 +103,17 @@ pub struct Findings {
     pub keys: Records,
 }
 
-impl Store {
-    /// Begins an inspection of the records as they are now.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn inspect(&self) -> Result<Inspection, StoreError> {
-        let surroundings = self.engine.surroundings(); // before the snapshot
-        Ok(Inspection { surroundings, snapshot: self.snapshot().await? })
-    }
-}
-
 /// An inspection that has begun.
 pub struct Inspection {
-    surroundings: Surroundings,
+    beside: LookBeside,
     snapshot: Snapshot,
 }
 
 impl Inspection {
+    pub(super) fn new(beside: LookBeside, snapshot: Snapshot) -> Self {
+        Self { beside, snapshot }
+    }
+
     /// Reads everything. Stops early where `gone` says that the caller has gone. Blocks.
     ///
     /// # Errors
@@ -137,10 +128,7 @@ impl Inspection {
         let mut found = Findings {
             store,
             changes,
-            beside: match self.surroundings {
-                Surroundings::OnDisk(disk) => disk.finish(),
-                Surroundings::None => Beside::nothing(store, changes),
-            },
+            beside: (self.beside)(changes),
             unreadable_page: None,
             adds_up: true,
             users: Records::default(),

@@ -7,18 +7,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use super::StoreError;
 use super::change::{Change, Range, Replacement};
-use super::engine::Counts;
-use super::snapshot::Snapshot;
+use super::counts::Counts;
+use super::error::StoreError;
+use super::snapshot::{Abandon, Records, Snapshot, SnapshotError};
 use super::table::{Entry, Table};
-
-/// All records, by table and key.
-type Records = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
 
 /// A store in memory.
 pub(super) struct Memory {
-    records: Mutex<State>,
+    state: Mutex<State>,
     counts: Counts,
     id: Uuid,
     is_closed: AtomicBool,
@@ -26,18 +23,19 @@ pub(super) struct Memory {
 
 #[derive(Default)]
 struct State {
-    records: Records,
+    /// By table and key.
+    records: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
     changes: u64,
 }
 
 impl Memory {
     pub(super) fn new(id: Uuid) -> Self {
-        let (records, counts) = (Mutex::default(), Counts::default());
-        Self { records, counts, id, is_closed: AtomicBool::new(false) }
+        let (state, counts) = (Mutex::default(), Counts::default());
+        Self { state, counts, id, is_closed: AtomicBool::new(false) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn get(&self, table: Table, key: &[u8]) -> Option<Vec<u8>> {
@@ -73,8 +71,9 @@ impl Memory {
 
     pub(super) fn snapshot(&self) -> Snapshot {
         let state = self.lock();
-        let records = Table::RECORDS.map(|table| (table, state.all(table)));
-        Snapshot::of_records(self.id, state.changes, self.counts.users(), records.into())
+        let mut tables = Table::RECORDS.map(|table| (table, state.all(table))).to_vec();
+        tables.reverse();
+        Snapshot::new(self.id, state.changes, self.counts.users(), Copied(tables))
     }
 
     pub(super) fn counts(&self) -> &Counts {
@@ -97,13 +96,37 @@ impl State {
 
     fn scan(&self, range: &Range) -> Vec<Entry> {
         let Range { table, from, to, limit } = range;
-        let of_table = self.all(*table).into_iter();
-        of_table.filter(|(key, _)| (from.clone(), to.clone()).contains(key)).take(*limit).collect()
+        let of_table = self.of(*table);
+        of_table
+            .filter(|(key, _)| (from.as_ref(), to.as_ref()).contains(key))
+            .take(*limit)
+            .map(copied)
+            .collect()
     }
 
     fn all(&self, table: Table) -> Vec<Entry> {
+        self.of(table).map(copied).collect()
+    }
+
+    fn of(&self, table: Table) -> impl Iterator<Item = (&Vec<u8>, &Vec<u8>)> {
         let from = self.records.range((table, Vec::new())..);
-        let of_table = from.take_while(|((of, _), _)| *of == table);
-        of_table.map(|((_, key), value)| (key.clone(), value.clone())).collect()
+        from.take_while(move |((of, _), _)| *of == table).map(|((_, key), value)| (key, value))
+    }
+}
+
+fn copied((key, value): (&Vec<u8>, &Vec<u8>)) -> Entry {
+    (key.clone(), value.clone())
+}
+
+/// A copy of all records: the tables that have not been read yet, the next one last.
+struct Copied(Vec<(Table, Vec<Entry>)>);
+
+impl Records for Copied {
+    fn next(&mut self) -> Result<Option<(Table, Vec<Entry>)>, SnapshotError> {
+        Ok(self.0.pop())
+    }
+
+    fn abandoner(&self) -> Abandon {
+        Abandon::new(|| {}) // nothing is kept for it
     }
 }

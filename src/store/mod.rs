@@ -11,7 +11,12 @@
 mod authority;
 mod change;
 mod changes;
+mod counts;
+mod digest;
 mod engine;
+mod error;
+mod exposure;
+mod forgotten;
 mod inspect;
 mod memory;
 mod names;
@@ -21,11 +26,11 @@ mod record;
 mod sled;
 mod snapshot;
 mod table;
+mod terms;
 
-use std::fmt;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
@@ -37,9 +42,9 @@ use crate::metrics::{Commits, Counter};
 use crate::password::PasswordHash;
 use crate::random;
 
+use self::sled::Sled;
 pub(crate) use self::sled::{BALLAST, demand_ours};
-pub use self::sled::{Exposed, Filling, Restoration, time_to_inspect};
-use self::sled::{Forgotten, Sled};
+pub use self::sled::{Filling, Restoration, time_to_inspect};
 pub use authority::{Authority, ChangeError, Denied};
 use authority::{By, Need};
 use change::{Change, Range};
@@ -48,152 +53,16 @@ use changes::{
     RenewHash, Rotate, SetPassword, UpdateUser,
 };
 use engine::Engine;
+pub use error::StoreError;
+pub use exposure::Exposed;
+use forgotten::Forgotten;
 pub use inspect::{Beside, Findings, Inspection, Look, Records};
 use memory::Memory;
 pub use odd_names::{Listed, OddNames};
 pub use open_error::OpenError;
 pub use snapshot::{Abandon, Shown, Snapshot, SnapshotError};
 use table::Table;
-
-/// What the store needs to know to open.
-#[derive(Clone, Debug)]
-pub struct StoreOptions {
-    /// Bytes of sled's page cache.
-    pub cache: u64,
-    /// Bytes of free space below which nothing is written.
-    pub min_free: u64,
-    /// The time to believe, even if the store has seen a later one.
-    pub accept_clock: Option<Timestamp>,
-}
-
-/// Why a call was not served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreError {
-    /// Too little space is free; reads go on, and so do writes when there is room again.
-    DiskFull,
-    /// The store has failed and the process is about to end.
-    Failed,
-    /// A page cannot be read from the disk now; everything that lies on others can.
-    Page,
-    /// One record cannot be read, or would be too large to be written.
-    Unreadable,
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::DiskFull => "the disk is nearly full",
-            Self::Failed => "the store has failed",
-            Self::Page => "a page of the store cannot be read",
-            Self::Unreadable => "a record cannot be read or written",
-        })
-    }
-}
-
-impl std::error::Error for StoreError {}
-
-/// A user to be.
-#[derive(Debug)]
-pub struct NewUser {
-    name: NewName,
-    role: Role,
-    disabled: bool,
-    hash: PasswordHash,
-    created_at: Timestamp,
-    /// For the id.
-    random: [u8; 8],
-}
-
-impl NewUser {
-    /// A user who registers at `now`.
-    ///
-    /// # Errors
-    /// When the system has no random numbers to give.
-    pub fn new(
-        name: NewName,
-        role: Role,
-        hash: PasswordHash,
-        now: Timestamp,
-    ) -> Result<Self, random::NoRandomness> {
-        Ok(Self { name, role, disabled: false, hash, created_at: now, random: random::bytes()? })
-    }
-
-    /// The same, and whether they may not log in.
-    #[must_use]
-    pub fn disabled(self, disabled: bool) -> Self {
-        Self { disabled, ..self }
-    }
-}
-
-/// What is to change about a user; what is not named stays.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct UserChange {
-    /// The new role.
-    pub role: Option<Role>,
-    /// Disabling ends all sessions.
-    pub disabled: Option<bool>,
-}
-
-/// What became of a change to a user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome<T> {
-    /// It was made.
-    Done(T),
-    /// Things were so already.
-    Unchanged(T),
-    /// There is no such user.
-    Missing,
-    /// Not made: nobody would be left who is an administrator and enabled.
-    LastAdmin,
-}
-
-/// What became of a new password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replaced {
-    /// It is the user's.
-    Done,
-    /// There is no such user.
-    Missing,
-    /// Not set: all sessions have been ended meanwhile, maybe along with the password that was checked.
-    Outdated,
-}
-
-/// The refresh token that takes the place of another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Successor {
-    /// Its id.
-    pub id: TokenId,
-    /// When it was made.
-    pub issued_at: Timestamp,
-}
-
-/// What a refresh token that was presented turned out to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rotation {
-    /// The good one; it has been replaced.
-    Advanced(Successor),
-    /// One that was replaced a moment ago, by whatever is good now.
-    Again(Successor),
-    /// One that was replaced long ago: somebody has a copy. The session has been ended.
-    Reused,
-    /// One of a session that has ended.
-    Ended,
-}
-
-/// How much the store holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
-    /// Users there are.
-    pub users: u64,
-    /// Ended sessions that are remembered.
-    pub ended_sessions: u64,
-    /// Bytes of its files; nothing where they cannot be looked at.
-    pub bytes: Option<u64>,
-    /// Bytes that are free beside them, likewise.
-    pub free_bytes: Option<u64>,
-    /// Bytes of free space below which nothing is written.
-    pub min_free_bytes: u64,
-}
+pub use terms::{Extent, NewUser, Outcome, Replaced, Rotation, StoreOptions, Successor, UserChange};
 
 /// The open store.
 pub struct Store {
@@ -397,6 +266,15 @@ impl Store {
         self.engine.snapshot().await
     }
 
+    /// Begins an inspection of the records as they are now.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn inspect(&self) -> Result<Inspection, StoreError> {
+        let beside = self.engine.beside(); // before the snapshot
+        Ok(Inspection::new(beside, self.snapshot().await?))
+    }
+
     /// Whether anybody is an administrator.
     ///
     /// # Errors
@@ -578,7 +456,7 @@ impl Store {
         self.engine.run(By { authority, need, change }).await?.map_err(ChangeError::Denied)
     }
 
-    fn names_seen(&self) -> std::sync::MutexGuard<'_, Option<Vec<u8>>> {
+    fn names_seen(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
         self.names_seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,8 +10,8 @@
 use std::ops::Bound;
 use std::time::Duration;
 
-use super::StoreError;
 use super::change::Range;
+use super::error::StoreError;
 use super::table::Table;
 use crate::domain::clock::Timestamp;
 use crate::domain::user::{UserId, Username, Usernames};

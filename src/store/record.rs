@@ -5,7 +5,7 @@ use std::time::Duration;
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
+use super::error::StoreError;
 use crate::domain::clock::Timestamp;
 use crate::domain::key::KeyRecord;
 use crate::domain::session::{Generation, SessionId, Sessions};

@@ -5,10 +5,10 @@ use std::fmt;
 use uuid::Uuid;
 
 use super::changes::user_id;
+use super::error::StoreError;
 use super::names::{self, Entry as Name};
-use super::sled::SledSnapshot;
+use super::record;
 use super::table::{Entry, Table};
-use super::{StoreError, record};
 use crate::domain::clock::Timestamp;
 use crate::domain::user::{User, Username};
 use crate::password::PasswordHash;
@@ -73,42 +73,31 @@ pub enum Shown<'a> {
     KeptName(&'a Username, Timestamp),
 }
 
+/// The records of an engine as they were at one moment.
+pub(super) trait Records: Send {
+    /// The next records, in the order of tables and keys. After the last one it fails unless all add up.
+    fn next(&mut self) -> Result<Option<(Table, Vec<Entry>)>, SnapshotError>;
+
+    /// Gives them up from elsewhere.
+    fn abandoner(&self) -> Abandon;
+}
+
 /// All records as they were when this began. Dropping it frees what is kept for it.
 pub struct Snapshot {
     store_id: Uuid,
     changes: u64,
     users: u64,
-    source: Source,
-}
-
-enum Source {
-    Sled(Box<SledSnapshot>),
-    /// The tables that have not been read yet, the next one last.
-    Copied(Vec<(Table, Vec<Entry>)>),
+    records: Box<dyn Records>,
 }
 
 impl Snapshot {
-    pub(super) fn of_sled(store_id: Uuid, changes: u64, users: u64, records: SledSnapshot) -> Self {
-        Self { store_id, changes, users, source: Source::Sled(Box::new(records)) }
-    }
-
-    /// A snapshot of records that were copied.
-    pub(super) fn of_records(
-        store_id: Uuid,
-        changes: u64,
-        users: u64,
-        mut tables: Vec<(Table, Vec<Entry>)>,
-    ) -> Self {
-        tables.reverse();
-        Self { store_id, changes, users, source: Source::Copied(tables) }
+    pub(super) fn new(store_id: Uuid, changes: u64, users: u64, records: impl Records + 'static) -> Self {
+        Self { store_id, changes, users, records: Box::new(records) }
     }
 
     /// Gives this snapshot up from elsewhere.
     pub fn abandoner(&self) -> Abandon {
-        match &self.source {
-            Source::Sled(records) => records.abandoner(),
-            Source::Copied(_) => Abandon::new(|| {}), // nothing is kept for it
-        }
+        self.records.abandoner()
     }
 
     /// Which store this is.
@@ -158,11 +147,8 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The next records, in the order of tables and keys. After the last one it fails unless all add up.
+    /// See [`Records::next`].
     pub(super) fn next(&mut self) -> Result<Option<(Table, Vec<Entry>)>, SnapshotError> {
-        match &mut self.source {
-            Source::Sled(records) => records.next(),
-            Source::Copied(tables) => Ok(tables.pop()),
-        }
+        self.records.next()
     }
 }

@@ -2,10 +2,11 @@
 
 use std::ops::Bound;
 
-use super::super::change::{Change, Decision, Edits, Range, ReadSet, Seen};
-use super::super::table::Table;
-use super::super::{StoreError, record};
 use crate::domain::key::KeyRecord;
+use crate::store::change::{Change, Decision, Edits, Range, ReadSet, Seen};
+use crate::store::error::StoreError;
+use crate::store::record;
+use crate::store::table::Table;
 
 /// Remembers these keys and no others.
 pub(in crate::store) struct KeepKeys(pub(in crate::store) Vec<KeyRecord>);

@@ -5,8 +5,8 @@ mod names;
 mod sessions;
 mod users;
 
-use super::StoreError;
 use super::change::{Change, Decision, ReadSet, Seen};
+use super::error::StoreError;
 use super::table::{Table, facts};
 use crate::domain::user::UserId;
 

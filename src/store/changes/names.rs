@@ -2,13 +2,13 @@
 
 use std::ops::Bound;
 
-use super::super::StoreError;
-use super::super::change::{Change, Decision, Edits, Range, ReadSet, Seen};
-use super::super::names::{self, Entry};
-use super::super::table::Table;
 use super::sessions::PRUNE_BATCH;
 use crate::domain::clock::Timestamp;
 use crate::domain::user::{Username, Usernames};
+use crate::store::change::{Change, Decision, Edits, Range, ReadSet, Seen};
+use crate::store::error::StoreError;
+use crate::store::names::{self, Entry};
+use crate::store::table::Table;
 
 /// The most names freed at once. By the default rule there is one.
 const FREED_MAX: usize = 64;

@@ -3,15 +3,16 @@
 use std::ops::Bound;
 use std::time::Duration;
 
-use super::super::change::{Change, Decision, Edits, Range, ReadSet, Seen};
-use super::super::record::{self, RotationRecord};
-use super::super::table::{Table, facts};
-use super::super::{Rotation, StoreError, Successor};
 use super::number;
 use super::users::{rewritten, stored_user};
 use crate::domain::clock::Timestamp;
 use crate::domain::session::{SessionId, TokenId};
 use crate::domain::user::UserId;
+use crate::store::change::{Change, Decision, Edits, Range, ReadSet, Seen};
+use crate::store::error::StoreError;
+use crate::store::record::{self, RotationRecord};
+use crate::store::table::{Table, facts};
+use crate::store::terms::{Rotation, Successor};
 
 /// The most records of a table pruned in one change: reads wait while sled's transaction runs, some 10 µs a key.
 pub(super) const PRUNE_BATCH: usize = 64;

@@ -1,14 +1,16 @@
 //! Changes of users: a user's record, and the entry of their name.
 
-use super::super::change::{Change, Decision, Edits, ReadSet, Seen};
-use super::super::names::{self, Entry};
-use super::super::table::{Table, facts};
-use super::super::{NewUser, Outcome, Replaced, StoreError, UserChange, record};
 use super::{admins, user_id};
 use crate::domain::clock::Timestamp;
 use crate::domain::session::{SessionId, Sessions};
 use crate::domain::user::{User, UserId, Username};
 use crate::password::PasswordHash;
+use crate::store::change::{Change, Decision, Edits, ReadSet, Seen};
+use crate::store::error::StoreError;
+use crate::store::names::{self, Entry};
+use crate::store::record;
+use crate::store::table::{Table, facts};
+use crate::store::terms::{NewUser, Outcome, Replaced, UserChange};
 
 /// Adds a user. Answers `None` where the name is taken.
 pub(in crate::store) struct CreateUser(pub(in crate::store) NewUser);

@@ -1,29 +1,14 @@
 //! The clock's mark across restarts, and what has to be forgotten when an operator sets it back.
 
 use crate::domain::clock::{Mark, Timestamp};
-use crate::domain::session::{Era, SessionId};
+use crate::domain::session::Era;
 
-use super::super::open_error::OpenError;
-use super::super::table::facts;
+use super::database::{Opened, flush};
 use super::error::from_sled;
-use super::meta;
-use super::open::{Opened, flush};
-
-/// Sessions about which nothing is known any more: over by a clock that ran ahead, forgotten, and live again by
-/// the clock that is right. They count as ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::store) struct Forgotten {
-    /// What ended before this moment was forgotten.
-    pub(in crate::store) ended_before: Timestamp,
-    /// What began from this era on is known.
-    pub(in crate::store) begun_before: Era,
-}
-
-impl Forgotten {
-    pub(in crate::store) fn holds(self, session: &SessionId) -> bool {
-        session.era() < self.begun_before && session.ends_at() < self.ended_before
-    }
-}
+use super::layout;
+use crate::store::forgotten::Forgotten;
+use crate::store::open_error::OpenError;
+use crate::store::table::facts;
 
 /// What a start takes over from the last run.
 pub(super) struct Kept {
@@ -39,7 +24,7 @@ impl Opened {
         clock: &dyn Mark,
         accept: Option<Timestamp>,
     ) -> Result<Kept, OpenError> {
-        let mut kept_mark = self.moment(meta::CLOCK_MARK)?.unwrap_or_default();
+        let mut kept_mark = self.moment(layout::CLOCK_MARK)?.unwrap_or_default();
         let pruned = self.moment(facts::PRUNED_UNTIL)?.unwrap_or_default();
         let mut forgotten = self.forgotten()?;
         let accepted = accept.filter(|reading| kept_mark > *reading);
@@ -75,7 +60,7 @@ impl Opened {
 
     fn forgotten(&self) -> Result<Forgotten, OpenError> {
         let bytes =
-            self.parts.trees.meta.get(meta::FORGOTTEN).map_err(|error| from_sled(&self.dir, error))?;
+            self.parts.trees.meta.get(layout::FORGOTTEN).map_err(|error| from_sled(&self.dir, error))?;
         let read = |bytes: sled::IVec| {
             let (ended, begun) = bytes.split_at_checked(8)?;
             let begun_before = Era::from_bytes(begun.try_into().ok()?);
@@ -88,8 +73,8 @@ impl Opened {
         let write = || -> Result<(), sled::Error> {
             let ended = forgotten.ended_before.unix_millis().to_be_bytes();
             let begun = forgotten.begun_before.to_bytes();
-            self.parts.trees.meta.insert(meta::FORGOTTEN, [&ended[..], &begun].concat())?;
-            self.parts.trees.meta.insert(meta::CLOCK_MARK, &mark.unix_millis().to_be_bytes())?;
+            self.parts.trees.meta.insert(layout::FORGOTTEN, [&ended[..], &begun].concat())?;
+            self.parts.trees.meta.insert(layout::CLOCK_MARK, &mark.unix_millis().to_be_bytes())?;
             self.parts.trees.meta.insert(facts::PRUNED_UNTIL, &pruned.unix_millis().to_be_bytes())?;
             flush(&self.parts.db, &self.parts.config)?;
             Ok(self.log.sync_data()?)

@@ -10,12 +10,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::super::changes::number;
-use super::super::engine::Counts;
-use super::super::table::facts;
 use super::files::{self, Survey};
 use super::seal::Seal;
-use super::writer::Trees;
 use crate::durable_file;
 
 const NAME: &str = "closed";
@@ -28,8 +24,6 @@ pub(super) struct Closed {
     sum: u64,
     users: u64,
     ended_sessions: u64,
-    /// How many administrators are enabled.
-    enabled_admins: u64,
     /// The snapshot that sled begins with, and how long it is.
     snapshot: Option<(String, u64)>,
     log_length: u64,
@@ -38,26 +32,18 @@ pub(super) struct Closed {
 }
 
 impl Closed {
-    /// What `trees` hold with that seal and those counts.
-    pub(super) fn of(
-        trees: &Trees,
-        store: Uuid,
-        seal: Seal,
-        counts: &Counts,
-        survey: &Survey,
-    ) -> Result<Self, sled::Error> {
-        let admins = trees.meta.get(facts::ADMINS)?;
-        Ok(Self {
+    /// Of a store with that seal, so many users, and so many revoked sessions.
+    pub(super) fn of(store: Uuid, seal: Seal, users: u64, revoked: u64, survey: &Survey) -> Self {
+        Self {
             store,
             changes: seal.changes,
             sum: seal.sum(),
-            users: counts.users(),
-            ended_sessions: counts.revoked(),
-            enabled_admins: number(admins.as_deref()).unwrap_or(u64::MAX), // as no count is
+            users,
+            ended_sessions: revoked,
             snapshot: survey.snapshot().map(|(name, sum)| (name.to_owned(), sum.length)),
             log_length: survey.log_length,
             checksum: survey.checksum(),
-        })
+        }
     }
 
     /// The mark in the store's folder, where there is a whole one.

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::io;
 use std::path::Path;
 
-use super::super::open_error::{OpenError, is_full};
+use crate::store::open_error::{OpenError, is_full};
 
 /// An error of the system is told as such. sled makes some of its own as well, for what it cannot make sense of.
 pub(super) fn from_sled(store: &Path, error: sled::Error) -> OpenError {

@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::super::open_error::OpenError;
+use crate::store::open_error::OpenError;
 
 /// The name of sled's log.
 pub(super) const LOG: &str = "db";

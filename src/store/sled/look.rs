@@ -9,18 +9,17 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::super::StoreOptions;
-use super::super::open_error::OpenError;
-use super::files::{Extent, LOG, Survey};
-use super::open::{
-    DEADLINE, Expected, Opened, demand_dir, demand_ours, exists, lock, open_whole, read_marker, time_to_read,
-    wait_until_released, within_deadline,
+use super::acknowledged::Acknowledged;
+use super::data_dir::{RESTORING, demand_dir, demand_ours, exists, lock, read_marker};
+use super::database::{
+    DEADLINE, Expected, Opened, open_whole, time_to_read, wait_until_released, within_deadline,
 };
-use super::restore::RESTORING;
-use super::seal::Acknowledged;
+use super::files::{self, Extent, LOG, Survey};
 use super::space::{self, Space};
-use super::{aside, files, upgrade};
+use super::{aside, upgrade};
 use crate::random;
+use crate::store::open_error::OpenError;
+use crate::store::terms::StoreOptions;
 
 /// What the names of copies in a data directory begin with.
 const LOOK: &str = "look.";

@@ -3,25 +3,30 @@
 //! sled's flush is undone by a power cut, sled repairs a damaged log in silence, and its destructors write again: see
 //! [`commit`], [`aside`] and [`seal`].
 
+mod acknowledged;
 mod aside;
 mod clock_mark;
 mod closed;
 mod commit;
+mod data_dir;
+mod database;
 mod error;
-mod exposure;
 mod files;
+mod layout;
 mod look;
+mod make;
 mod open;
 mod overlay;
+mod progress;
 mod restore;
 mod seal;
 mod space;
 mod surroundings;
+mod trees;
 mod upgrade;
 mod writer;
 
-use std::fs::{self, Metadata};
-use std::os::unix::fs::MetadataExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,52 +36,34 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::change::{Change, Range};
-use super::engine::Counts;
-use super::open_error::OpenError;
-use super::snapshot::Snapshot;
-use super::table::{Entry, Table};
-use super::{Extent, StoreError, StoreOptions};
 use crate::domain::clock::Mark;
 use crate::domain::user::UserId;
 use crate::metrics::{Commits, Counter};
+use crate::store::change::{Change, Range};
+use crate::store::counts::Counts;
+use crate::store::error::StoreError;
+use crate::store::forgotten::Forgotten;
+use crate::store::inspect::LookBeside;
+use crate::store::open_error::OpenError;
+use crate::store::snapshot::Snapshot;
+use crate::store::table::{Entry, Table};
+use crate::store::terms::{Extent, StoreOptions};
 
-pub(super) use clock_mark::Forgotten;
-use commit::{Committer, Order, Progress};
-pub use exposure::Exposed;
-pub(crate) use open::demand_ours;
-use open::{Opened, Parts};
-pub(super) use overlay::SledSnapshot;
+use commit::{Committer, Order};
+pub(crate) use data_dir::demand_ours;
+use database::{LOOK_FOR_ERRORS, Opened, Parts};
+use progress::Progress;
 pub use restore::{Filling, Restoration};
-pub(super) use seal::digest;
 pub(crate) use space::BALLAST;
 use space::Space;
-pub(super) use surroundings::OnDisk;
 pub use surroundings::time_to_inspect;
-use writer::{Stop, Trees, Writer};
-
-/// How often to look whether sled has had an error on a thread of its own.
-const LOOK_FOR_ERRORS: Duration = Duration::from_millis(250);
+use surroundings::{FileId, OnDisk};
+use trees::Trees;
+use writer::{Stop, Writer};
 
 /// How long closing may take; what was acknowledged is on stable storage in any case. With the eight seconds that requests
 /// get, a stop stays within the ten that supervisors allow.
 const CLOSING: Duration = Duration::from_millis(1500);
-
-/// The keys of the tree `meta` that are sled's own; others are [`super::table::facts`].
-mod meta {
-    /// The version of the whole layout.
-    pub(super) const FORMAT: &[u8] = b"format";
-    /// The id that the marker file repeats.
-    pub(super) const STORE_ID: &[u8] = b"store_id";
-    /// The highest time seen, in milliseconds.
-    pub(super) const CLOCK_MARK: &[u8] = b"clock_mark";
-    /// See [`super::clock_mark::Forgotten`]: a moment in milliseconds, an era.
-    pub(super) const FORGOTTEN: &[u8] = b"forgotten";
-    /// See [`super::seal`].
-    pub(super) const SEAL: &[u8] = b"seal";
-    /// The ids of the keys that must be there, in layout 1; ignored since.
-    pub(super) const KEY_IDS_V1: &[u8] = b"key_ids";
-}
 
 /// A store on this machine's disk.
 pub(super) struct Sled {
@@ -224,8 +211,9 @@ impl Sled {
         }
     }
 
-    pub(super) fn surroundings(&self) -> OnDisk {
-        OnDisk::begin(&self.dir, self.min_free, self.log)
+    pub(super) fn beside(&self) -> LookBeside {
+        let disk = OnDisk::begin(&self.dir, self.min_free, self.log);
+        Box::new(|_| disk.finish())
     }
 
     pub(super) fn id(&self) -> Uuid {
@@ -275,19 +263,6 @@ impl Sled {
         };
         self.queue.send(Order::Commit(Box::new(work))).map_err(|_| StoreError::Failed)?;
         wait.await.map_err(|_| StoreError::Failed)?
-    }
-}
-
-/// Which file it is, whatever it is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    fn of(file: &Metadata) -> Self {
-        Self { device: file.dev(), inode: file.ino() }
     }
 }
 

@@ -20,12 +20,12 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::super::change::{Range, Replacement};
-use super::super::snapshot::{Abandon, SnapshotError};
-use super::super::table::{Entry, Table};
 use super::error::reason;
 use super::seal::Seal;
-use super::writer::Trees;
+use super::trees::Trees;
+use crate::store::change::{Range, Replacement};
+use crate::store::snapshot::{Abandon, Records, SnapshotError};
+use crate::store::table::{Entry, Table};
 
 /// Records read at once: some hundred kilobytes, which take about a millisecond.
 const CHUNK: usize = 512;
@@ -136,7 +136,7 @@ fn entry_size(key: &[u8], before: Option<&[u8]>) -> usize {
 }
 
 /// sled's records as they were when this began. Dropping it frees what is kept for it.
-pub(in crate::store) struct SledSnapshot {
+pub(super) struct SledSnapshot {
     trees: Trees,
     overlay: Arc<Overlay>,
     /// At the beginning.
@@ -166,8 +166,10 @@ impl SledSnapshot {
     pub(super) fn overlay(&self) -> &Arc<Overlay> {
         &self.overlay
     }
+}
 
-    pub(in crate::store) fn abandoner(&self) -> Abandon {
+impl Records for SledSnapshot {
+    fn abandoner(&self) -> Abandon {
         let overlay = Arc::downgrade(&self.overlay);
         Abandon::new(move || {
             if let Some(overlay) = overlay.upgrade() {
@@ -176,8 +178,7 @@ impl SledSnapshot {
         })
     }
 
-    /// The next records, in order of trees and keys. After the last it answers whether all add up.
-    pub(in crate::store) fn next(&mut self) -> Result<Option<(Table, Vec<Entry>)>, SnapshotError> {
+    fn next(&mut self) -> Result<Option<(Table, Vec<Entry>)>, SnapshotError> {
         let Some(tree) = self.next else {
             return if self.sum == self.seal { Ok(None) } else { Err(SnapshotError::Damaged) };
         };

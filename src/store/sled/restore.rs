@@ -8,24 +8,26 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use super::super::names::{self, Entry};
-use super::super::open_error::OpenError;
-use super::super::record;
-use super::super::table::Table;
-use super::super::{StoreError, StoreOptions};
+use super::acknowledged::Acknowledged;
+use super::data_dir::{
+    RESTORING, create_data_dir, demand_ours, exists, lock, warn_if_others_can_write, write_marker,
+};
 use super::error::from_sled;
-use super::open::{create_data_dir, demand_ours, exists, lock, make, warn_if_others_can_write, write_marker};
-use super::seal::{Acknowledged, Seal};
+use super::make::make;
+use super::seal::Seal;
 use super::space::Space;
-use super::writer::{Found, Trees};
+use super::trees::{Found, Trees};
 use crate::domain::clock::Timestamp;
 use crate::domain::key::KeyRecord;
 use crate::domain::user::{User, Username};
 use crate::durable_file;
 use crate::password::PasswordHash;
-
-/// The mark's name.
-pub(super) const RESTORING: &str = "restoring";
+use crate::store::error::StoreError;
+use crate::store::names::{self, Entry};
+use crate::store::open_error::OpenError;
+use crate::store::record;
+use crate::store::table::Table;
+use crate::store::terms::StoreOptions;
 
 /// What may lie in a directory that counts as empty: the lock of a start that was refused, the beginning of a mark, and
 /// what file systems put at their root.

@@ -1,16 +1,17 @@
 //! What lies beside sled's records: the marker, the number of changes, the disk, permissions.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::inspect::{Beside, Look};
-use super::open::{DEADLINE, read_marker, time_to_read};
-use super::seal::Acknowledged;
+use super::acknowledged::Acknowledged;
+use super::data_dir::read_marker;
+use super::database::{DEADLINE, time_to_read};
 use super::space::Space;
-use super::{Exposed, FileId, exposure};
+use crate::store::exposure::{self, Exposed};
+use crate::store::inspect::{Beside, Look};
 
 /// How much longer than opening an inspection may take: others use the store meanwhile.
 const IN_USE: u32 = 8;
@@ -20,8 +21,21 @@ pub fn time_to_inspect(dir: &Path) -> Duration {
     (DEADLINE + time_to_read(&dir.join("store"))) * IN_USE
 }
 
+/// Which file it is, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    pub(super) fn of(file: &Metadata) -> Self {
+        Self { device: file.dev(), inode: file.ino() }
+    }
+}
+
 /// What lies beside the records, looked at in two steps.
-pub(in crate::store) struct OnDisk {
+pub(super) struct OnDisk {
     dir: PathBuf,
     min_free: u64,
     log: FileId,
@@ -37,7 +51,7 @@ impl OnDisk {
     }
 
     /// Looks at the rest. Blocks.
-    pub(in crate::store) fn finish(self) -> Beside {
+    pub(super) fn finish(self) -> Beside {
         let dir = self.dir.as_path();
         let space = Space::new(dir, self.min_free);
         let mode = fs::metadata(dir).map_or(0, |dir| dir.permissions().mode());
@@ -80,11 +94,6 @@ mod tests {
     use sled::IVec;
     use uuid::Uuid;
 
-    use super::super::super::changes::user_id;
-    use super::super::super::engine::Engine;
-    use super::super::super::inspect::{Findings, Records};
-    use super::super::super::{Authority, NewUser, Store, StoreOptions, names, record};
-    use super::super::Sled;
     use super::*;
     use crate::domain::clock::Clock;
     use crate::domain::clock::Timestamp;
@@ -92,6 +101,11 @@ mod tests {
     use crate::domain::session::{Era, Sessions};
     use crate::domain::user::Role;
     use crate::password::PasswordHash;
+    use crate::store::Sled;
+    use crate::store::changes::user_id;
+    use crate::store::engine::Engine;
+    use crate::store::inspect::{Findings, Records};
+    use crate::store::{Authority, NewUser, Store, StoreOptions, names, record};
 
     const NOON: Timestamp = Timestamp::from_unix_secs(1_764_000_000);
 

@@ -1,11 +1,6 @@
 //! Bringing a store of an earlier version to the layout of this one.
 //!
-//! | layout | what it knew |
-//! |---|---|
-//! | 1 | the ids of all keys in one record; names in the tree `usernames`, as they are spelled |
-//! | 2 | what is remembered about a key in the tree `keys`; rotating refresh tokens |
-//! | 3 | names in the tree `names`, by their folds; names of deleted users |
-//! | 4 | how many administrators are enabled, and the id of the newest user |
+//! See [`layout`] for what each knew.
 //!
 //! The index of names is built beside the old one, which stays in force, and what is written until then counts for nothing.
 //! One transaction makes the new one valid, with the format and the seal over all records. An upgrade that is cut short is
@@ -18,47 +13,23 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::super::change::Replacement;
-use super::super::open_error::OpenError;
-use super::super::table::Table;
-use super::super::{names, record};
+use super::database::{Parts, flush};
 use super::error::from_sled;
-use super::meta;
-use super::open::{Parts, flush};
+use super::layout::{self, NAMES, NAMES_UNTIL_2, VERSION, has_old_index, is_outdated};
 use super::seal::Seal;
 use super::space::Space;
 use crate::domain::key::KeyRecord;
 use crate::domain::user::Username;
-
-/// The layout that this version writes, and the newest that it reads.
-pub(super) const FORMAT: &[u8] = &[4];
-
-/// The index of names.
-const NAMES: &str = "names";
-
-/// The same in layouts 1 and 2: names as they are spelled.
-const NAMES_UNTIL_2: &str = "usernames";
+use crate::store::change::Replacement;
+use crate::store::open_error::OpenError;
+use crate::store::table::Table;
+use crate::store::{names, record};
 
 /// After so many names, what was written is synced, and it is looked whether there is room for more.
 const BATCH: u64 = 1000;
 
 /// How often a long upgrade says how far it has come.
 const SAY_EVERY: Duration = Duration::from_secs(5);
-
-/// Whether a layout is one that is brought to this version's.
-pub(super) fn is_outdated(format: &[u8]) -> bool {
-    matches!(format, [1..=3])
-}
-
-/// Whether a layout has names in a tree of its own, as they are spelled.
-fn has_old_index(format: &[u8]) -> bool {
-    matches!(format, [1 | 2])
-}
-
-/// The tree that holds the index of names in a layout; in a new store there is none yet.
-pub(super) fn names_tree(format: Option<&[u8]>) -> &'static str {
-    if format.is_some_and(has_old_index) { NAMES_UNTIL_2 } else { NAMES }
-}
 
 /// Brings `parts`, which was found whole, to this version's layout, or finishes an upgrade that was cut short at its very
 /// end. `log` is sled's log, to be synced. Answers whether it was of an older layout. Takes about twenty seconds for a million users.
@@ -108,8 +79,8 @@ impl Upgrade<'_> {
         let has_old_index = has_old_index(&self.parts.layout);
         let index = if has_old_index { Some(self.rebuild_index()?) } else { None };
 
-        let mut edits = vec![written(Table::Facts, meta::FORMAT, FORMAT.to_vec())];
-        if let Some(ids) = self.parts.trees.meta.get(meta::KEY_IDS_V1).map_err(broken)?
+        let mut edits = vec![written(Table::Facts, layout::FORMAT, VERSION.to_vec())];
+        if let Some(ids) = self.parts.trees.meta.get(layout::KEY_IDS_V1).map_err(broken)?
             && self.parts.layout == [1]
         {
             let unreadable = || damaged("the list of its keys cannot be read");
@@ -180,15 +151,15 @@ impl Upgrade<'_> {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::super::engine::Engine;
-    use super::super::super::table::facts;
-    use super::super::super::{Authority, NewUser, Store, StoreOptions};
-    use super::super::open::{open_sled, wait_until_released};
-    use super::super::writer::Trees;
+    use super::super::database::{open_sled, wait_until_released};
+    use super::super::trees::Trees;
     use super::*;
     use crate::domain::clock::{Clock, Timestamp};
     use crate::domain::user::{Role, User, Usernames};
     use crate::password::PasswordHash;
+    use crate::store::engine::Engine;
+    use crate::store::table::facts;
+    use crate::store::{Authority, NewUser, Store, StoreOptions};
 
     const NOON: Timestamp = Timestamp::from_unix_secs(1_764_000_000);
 
@@ -239,15 +210,15 @@ mod tests {
 
         let (_, db, trees) = sled_in(dir.path());
         let old = db.open_tree(NAMES_UNTIL_2).unwrap();
-        let mut seal = Seal::from_bytes(&trees.meta.get(meta::SEAL).unwrap().unwrap()).unwrap();
+        let mut seal = Seal::from_bytes(&trees.meta.get(layout::SEAL).unwrap().unwrap()).unwrap();
         for entry in &trees.usernames {
             let (key, id) = entry.unwrap();
             let (_, name) = names::parts(&key).unwrap();
             old.insert(name, &id).unwrap();
             seal = seal.without(Table::Usernames, &key, &id).with(Table::Usernames, name.as_bytes(), &id);
         }
-        trees.meta.insert(meta::SEAL, &seal.to_bytes()).unwrap();
-        trees.meta.insert(meta::FORMAT, &[2]).unwrap();
+        trees.meta.insert(layout::SEAL, &seal.to_bytes()).unwrap();
+        trees.meta.insert(layout::FORMAT, &[2]).unwrap();
         drop(trees);
         db.drop_tree(NAMES).unwrap();
         plant(&db);
@@ -272,7 +243,7 @@ mod tests {
             let names = sled.db.tree_names();
             assert!(names.iter().any(|name| **name == *NAMES.as_bytes()));
             assert!(!names.iter().any(|name| **name == *NAMES_UNTIL_2.as_bytes()));
-            assert_eq!(sled.trees.meta.get(meta::FORMAT).unwrap().as_deref(), Some(FORMAT));
+            assert_eq!(sled.trees.meta.get(layout::FORMAT).unwrap().as_deref(), Some(VERSION));
             store.close().unwrap();
         }
     }
@@ -302,14 +273,14 @@ mod tests {
         for key in [facts::ADMINS, facts::LAST_ID] {
             trees.meta.remove(key).unwrap().unwrap();
         }
-        trees.meta.insert(meta::FORMAT, &[3]).unwrap();
+        trees.meta.insert(layout::FORMAT, &[3]).unwrap();
         db.flush().unwrap();
         drop((db, trees));
 
         let store = open(dir.path());
         assert!(runtime.block_on(store.has_admin()).unwrap());
         let deleted = runtime.block_on(store.delete_user(Authority::standing(), root.id, NOON));
-        assert_eq!(deleted, Ok(super::super::super::Outcome::LastAdmin));
+        assert_eq!(deleted, Ok(crate::store::Outcome::LastAdmin));
         assert!(create(&store, "bert", Role::User).id > newest.id);
         store.close().unwrap();
         drop(store);

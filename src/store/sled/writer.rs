@@ -1,125 +1,22 @@
 //! The one writer of sled's trees: lets changes decide, and applies their edits with the checksum in one transaction.
 
-use std::convert::Infallible;
 use std::sync::{Arc, Weak};
 
-use sled::Transactional;
-use sled::transaction::{TransactionError, TransactionalTree};
 use uuid::Uuid;
 
-use super::super::StoreError;
-use super::super::change::{Change, Range, Replacement};
-use super::super::changes::{number, user_id};
-use super::super::snapshot::Snapshot;
-use super::super::table::{Entry, Table, facts};
 use super::closed::Closed;
-use super::commit::Progress;
 use super::files::Survey;
-use super::meta;
+use super::layout;
 use super::overlay::{Overlay, SledSnapshot};
+use super::progress::Progress;
 use super::seal::Seal;
+use super::trees::Trees;
 use crate::domain::clock::{Mark, Timestamp};
-use crate::domain::user::UserId;
-
-/// sled's trees, one for each table.
-#[derive(Clone)]
-pub(super) struct Trees {
-    pub(super) users: sled::Tree,
-    pub(super) usernames: sled::Tree,
-    pub(super) revoked: sled::Tree,
-    pub(super) rotations: sled::Tree,
-    pub(super) keys: sled::Tree,
-    /// [`Table::Facts`], and [`meta`].
-    pub(super) meta: sled::Tree,
-}
-
-impl Trees {
-    pub(super) fn tree(&self, table: Table) -> &sled::Tree {
-        match table {
-            Table::Users => &self.users,
-            Table::Usernames => &self.usernames,
-            Table::Revoked => &self.revoked,
-            Table::Rotations => &self.rotations,
-            Table::Keys => &self.keys,
-            Table::Facts => &self.meta,
-        }
-    }
-
-    pub(super) fn scan(&self, range: &Range) -> Result<Vec<Entry>, sled::Error> {
-        let Range { table, from, to, limit } = range;
-        let entries = self.tree(*table).range((from.clone(), to.clone())).take(*limit);
-        entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
-    }
-
-    /// Applies edits in one transaction. Answers the seal as it is then.
-    pub(super) fn apply(&self, edits: &[Replacement], seal: Seal) -> Result<Seal, sled::Error> {
-        let sealed = edits.iter().filter(|edit| edit.table != Table::Facts);
-        let seal = sealed.fold(seal.next(), |seal, Replacement { table, key, before, after }| {
-            let seal = before.iter().fold(seal, |seal, before| seal.without(*table, key, before));
-            after.iter().fold(seal, |seal, after| seal.with(*table, key, after))
-        });
-        let Self { users, usernames, revoked, rotations, keys, meta } = self;
-        let applied = (users, usernames, revoked, rotations, keys, meta).transaction(
-            |(users, usernames, revoked, rotations, keys, meta)| {
-                let tree = |table: Table| -> &TransactionalTree {
-                    match table {
-                        Table::Users => users,
-                        Table::Usernames => usernames,
-                        Table::Revoked => revoked,
-                        Table::Rotations => rotations,
-                        Table::Keys => keys,
-                        Table::Facts => meta,
-                    }
-                };
-                for Replacement { table, key, after, .. } in edits {
-                    match after {
-                        Some(after) => tree(*table).insert(key.as_slice(), after.as_slice())?,
-                        None => tree(*table).remove(key.as_slice())?,
-                    };
-                }
-                meta.insert(meta::SEAL, &seal.to_bytes())?;
-                Ok(())
-            },
-        );
-        match applied {
-            Ok(()) => Ok(seal),
-            Err(TransactionError::Storage(error)) => Err(error),
-            Err(TransactionError::Abort(never)) => {
-                let never: Infallible = never;
-                match never {}
-            }
-        }
-    }
-}
-
-/// What was found among the records while opening.
-#[derive(Default)]
-pub(super) struct Found {
-    /// How many administrators are enabled.
-    pub(super) admins: u64,
-    /// The newest user.
-    pub(super) last_id: Option<UserId>,
-    /// How many users there are.
-    pub(super) users: u64,
-    /// How many revoked sessions are remembered.
-    pub(super) revoked: u64,
-}
-
-impl Found {
-    /// Whether the facts that changes go by are those of the records.
-    pub(super) fn fit(&self, trees: &Trees) -> Result<bool, sled::Error> {
-        let (admins, last_id) = (trees.meta.get(facts::ADMINS)?, trees.meta.get(facts::LAST_ID)?);
-        let newest = self.last_id.as_ref().map(UserId::as_bytes);
-        let comes_last = newest.is_none_or(|id| last_id.is_some_and(|last| id.as_slice() <= &*last));
-        Ok(comes_last && number(admins.as_deref()) == Ok(self.admins))
-    }
-
-    /// Those facts.
-    pub(super) fn facts(&self) -> Vec<(&'static [u8], Vec<u8>)> {
-        let last_id = self.last_id.map(|id| (facts::LAST_ID, id.as_bytes().to_vec()));
-        std::iter::once((facts::ADMINS, self.admins.to_be_bytes().to_vec())).chain(last_id).collect()
-    }
-}
+use crate::store::change::{Change, Replacement};
+use crate::store::changes::user_id;
+use crate::store::error::StoreError;
+use crate::store::snapshot::Snapshot;
+use crate::store::table::Table;
 
 /// The store as its only writer sees it.
 pub(super) struct Writer {
@@ -161,8 +58,9 @@ impl Writer {
     }
 
     /// The mark of a clean stop now, when the files are as in `survey`.
-    pub(super) fn closed(&self, survey: &Survey) -> Result<Closed, sled::Error> {
-        Closed::of(&self.trees, self.store_id, self.seal, &self.progress.counts, survey)
+    pub(super) fn closed(&self, survey: &Survey) -> Closed {
+        let counts = &self.progress.counts;
+        Closed::of(self.store_id, self.seal, counts.users(), counts.revoked(), survey)
     }
 
     /// How many changes there have been in the store's life.
@@ -175,7 +73,7 @@ impl Writer {
     pub(super) fn snapshot(&mut self) -> Snapshot {
         let snapshot = SledSnapshot::begin(self.trees.clone(), self.seal);
         self.snapshots.push(Arc::downgrade(snapshot.overlay()));
-        Snapshot::of_sled(self.store_id, self.seal.changes, self.progress.counts.users(), snapshot)
+        Snapshot::new(self.store_id, self.seal.changes, self.progress.counts.users(), snapshot)
     }
 
     /// Makes a change: reads, lets it decide, writes.
@@ -233,7 +131,7 @@ impl Writer {
     pub(super) fn keep_time(&mut self) -> Result<(), sled::Error> {
         let mark = self.clock.mark();
         if mark.unix_secs() > self.kept_mark.unix_secs() {
-            self.trees.meta.insert(meta::CLOCK_MARK, &mark.unix_millis().to_be_bytes())?;
+            self.trees.meta.insert(layout::CLOCK_MARK, &mark.unix_millis().to_be_bytes())?;
             self.kept_mark = mark;
         }
         Ok(())
