@@ -184,9 +184,14 @@ fn what_an_engine_is_made_of_is_named_in_its_folder_alone() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut all = Vec::new();
     files(&src, &mut all);
-    for (name, folder) in
-        [("sled::", "store/sled"), ("bincode", "store/record.rs"), ("prometheus_client", "metrics")]
-    {
+    for (name, folder) in [
+        ("sled::", "store/sled"),
+        ("bincode", "store/record.rs"),
+        ("prometheus_client", "metrics"),
+        ("pasetors::", "token"),
+        ("warp::", "http"),
+        ("hyper::", "http"),
+    ] {
         for file in &all {
             let path = file.strip_prefix(&src).unwrap().to_str().unwrap();
             let code = fs::read_to_string(file).unwrap();
