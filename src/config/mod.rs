@@ -277,7 +277,7 @@ impl Settings {
         file.is_some_and(|file| !file.is_file() && !file.is_dir())
     }
 
-    /// Where that password comes from, as somebody would set it.
+    /// Where that password comes from, as the operator sets it.
     pub fn admin_password_source(&self) -> String {
         match &self.admin_password_file {
             Some(path) => format!("--admin-password-file {}", path.display()),
