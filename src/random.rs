@@ -24,19 +24,19 @@ pub(crate) fn bytes<const N: usize>() -> Result<[u8; N], NoRandomness> {
     Ok(bytes)
 }
 
-/// Ids that are drawn at once: a call of the system for each would cost a request more than its line in the log.
+/// Ids drawn in one system call: a call for each would cost a request more than its log line.
 const DRAWN: usize = 64;
 
-/// Bytes of an id: at ten thousand requests a second, two of a whole year are the same with a chance of one in a
+/// Bytes in an id. At ten thousand requests a second, the chance that two ids of a year collide is one in a
 /// million.
 const ID: usize = 12;
 
 thread_local! {
-    /// Ids that no request has yet, end to end.
+    /// Drawn ids not yet used, end to end.
     static IDS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// An id that tells nothing, neither how many there have been nor which comes next: 24 digits.
+/// A request's id: 24 random digits, which reveal neither how many requests there were nor the next id.
 ///
 /// # Errors
 /// [`NoRandomness`].
@@ -63,7 +63,7 @@ mod tests {
         assert!(ids.iter().all(|id| id.len() == 2 * ID && id.bytes().all(|byte| byte.is_ascii_hexdigit())));
         assert!(!ids.is_sorted());
         ids.sort_unstable();
-        // All digits are drawn: ids that count share their beginning or their end.
+        // Ids that count up would share their beginning or their end.
         assert!(
             ids.windows(2).all(|two| two[0][..16] != two[1][..16] && two[0][8..] != two[1][8..]),
             "{ids:?}"

@@ -1,8 +1,8 @@
-//! What time it is, and whether to believe it.
+//! The clock, and when not to trust it.
 //!
-//! The only place that asks the system for the time. A small machine may wake up in 1970, and a token that
-//! has expired must stay expired: the clock therefore remembers the highest time it has seen (the *mark*,
-//! which the store keeps across restarts) and never runs behind it.
+//! The only place that asks the system for the time. A small machine may boot in 1970, and an expired token
+//! must stay expired. So the clock remembers the highest time it has seen (the *mark*, which the store keeps
+//! across restarts) and never runs behind it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// How far the system's clock may fall behind the mark before it is no longer believed.
+/// How far the system's clock may fall behind the mark before it is distrusted.
 ///
-/// A time server sets a clock back by a few seconds now and then. Within this span time stands still until
-/// the system has caught up; beyond it nothing can be said about what has expired.
+/// Time servers set clocks back by a few seconds now and then. Within this span time stands still until the
+/// system has caught up; beyond it, no expiry can be checked.
 const BELIEVABLE_STEP_BACK: Duration = Duration::from_secs(60);
 
 /// A moment: milliseconds since 1970-01-01T00:00:00Z.
@@ -44,7 +44,7 @@ impl Timestamp {
         self.0 / 1000
     }
 
-    /// The same moment without its fraction of a second: tokens count in whole seconds.
+    /// The same moment without its fraction of a second: tokens carry whole seconds.
     pub fn whole_seconds(self) -> Self {
         Self::from_unix_secs(self.unix_secs())
     }
@@ -59,7 +59,7 @@ impl Timestamp {
         Self(self.0.saturating_sub(millis(span)))
     }
 
-    /// How long after `earlier` this is; zero where it is not.
+    /// The span from `earlier` to this moment; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
@@ -95,10 +95,10 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// The system's clock is clearly behind a time that was already seen.
+/// The system's clock is more than a minute behind a time seen before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockBehind {
-    /// What the system says.
+    /// The system's time.
     pub system: Timestamp,
     /// The highest time seen so far.
     pub mark: Timestamp,
@@ -117,11 +117,11 @@ impl fmt::Display for ClockBehind {
 
 enum Source {
     System,
-    /// Milliseconds since 1970, moved by hand.
+    /// Milliseconds since 1970, set by tests.
     Manual(AtomicU64),
 }
 
-/// The clock that everything reads.
+/// The system's clock, or one that tests set.
 pub struct Clock {
     source: Source,
     mark: AtomicU64,
@@ -150,7 +150,7 @@ impl Clock {
         }
     }
 
-    /// What the source says, believed or not.
+    /// The source's time, unchecked.
     #[allow(clippy::disallowed_methods)] // this is the place
     pub fn reading(&self) -> Timestamp {
         match &self.source {
@@ -159,7 +159,8 @@ impl Clock {
         }
     }
 
-    /// The time, or the mark while the source is too far behind it: for what rather errs than waits.
+    /// The time, or the mark while the source is too far behind it: for callers that prefer a late time to an
+    /// error.
     pub fn now_or_mark(&self) -> Timestamp {
         self.now().unwrap_or_else(|behind| behind.mark)
     }
@@ -167,8 +168,8 @@ impl Clock {
     /// The time, which never goes back.
     ///
     /// # Errors
-    /// [`ClockBehind`] while the source is more than a minute behind the mark. The change is logged, once
-    /// in each direction.
+    /// [`ClockBehind`] while the source is more than a minute behind the mark. Each transition is logged
+    /// once.
     pub fn now(&self) -> Result<Timestamp, ClockBehind> {
         let reading = self.reading();
         let mark = self.mark();
@@ -194,7 +195,7 @@ impl Clock {
         Timestamp(self.mark.load(Ordering::Relaxed))
     }
 
-    /// Takes up a mark that was kept from an earlier run.
+    /// Takes over the mark of an earlier run.
     pub fn resume(&self, mark: Timestamp) {
         self.mark.fetch_max(mark.0, Ordering::Relaxed);
     }
@@ -204,7 +205,7 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The highest time that was seen, kept across restarts.
+/// The highest time seen, kept across restarts.
 pub trait Mark: Send + Sync {
     /// The highest time seen.
     fn mark(&self) -> Timestamp;
@@ -223,7 +224,7 @@ impl Mark for Clock {
     }
 }
 
-/// How long this process has computed so far, on all cores together.
+/// CPU time of this process so far, over all cores.
 pub(crate) fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(ClockId::ProcessCPUTime);
     let (secs, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));

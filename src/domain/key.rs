@@ -1,4 +1,4 @@
-//! A key as it is remembered and named: no key material.
+//! Key ids, and the store's record of a key; no key material.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,13 +9,13 @@ use utoipa::ToSchema;
 
 use crate::domain::clock::Timestamp;
 
-/// Names a key: its PASERK id, a hash of the key, 51 ASCII characters.
+/// A key's PASERK id: a hash of the key, 51 ASCII characters.
 ///
 /// <https://github.com/paseto-standard/paserk/blob/master/operations/ID.md>
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(Box<str>);
 
-/// What a key does.
+/// A key's use, which decides its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {
     /// Signs and verifies access tokens (`k4.pid.…`).
@@ -25,7 +25,7 @@ pub enum KeyKind {
 }
 
 impl KeyKind {
-    /// What the ids of such keys begin with; both have the same length.
+    /// The prefix of such keys' ids; all prefixes have the same length.
     pub const fn prefix(self) -> &'static str {
         match self {
             Self::Signing => "k4.pid.",
@@ -38,18 +38,18 @@ impl KeyId {
     /// Characters after the prefix: 33 bytes of base64url, which leave no bit over.
     const HASH_LENGTH: usize = 44;
 
-    /// What the key does.
+    /// The kind, by the prefix.
     pub fn kind(&self) -> KeyKind {
         if self.0.starts_with(KeyKind::Signing.prefix()) { KeyKind::Signing } else { KeyKind::Encrypting }
     }
 
-    /// The id as it stands in footers and names files.
+    /// The id as in footers and file names.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A text that is no id of a key of ours.
+/// The text is not the id of a signing or encrypting key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedKeyId;
 
@@ -99,30 +99,30 @@ impl<'de> Deserialize<'de> for KeyId {
     }
 }
 
-/// What is remembered about a key: which it is, and until when it is needed.
+/// The store's record of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRecord {
-    /// Which key.
+    /// The key's id.
     pub id: KeyId,
-    /// The longest that any token made with it may live. Only ever grows.
+    /// The longest lifetime of any token made with it. Never shrinks.
     pub longest: Duration,
-    /// Set when the key has been retired: the moment, in whole seconds, when the last token it made has
+    /// Set when the key is retired: the moment, in whole seconds, at which the last token it made has
     /// expired.
     pub not_after: Option<Timestamp>,
 }
 
-/// Where a key is in its life.
+/// The stages of a key's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyState {
     /// Makes new tokens.
     Active,
-    /// Still checks old ones.
+    /// Checks old ones only.
     Retiring,
 }
 
 impl KeyRecord {
-    /// Where the key is in its life.
+    /// The stage, by `not_after`.
     pub fn state(&self) -> KeyState {
         if self.not_after.is_none() { KeyState::Active } else { KeyState::Retiring }
     }

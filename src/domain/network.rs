@@ -1,8 +1,8 @@
-//! What counts as one client: what its provider hands out to one customer.
+//! Clients are told apart by network: the addresses that a provider assigns to one customer.
 
 use std::net::IpAddr;
 
-/// A client's network: the address for IPv4, the /64 for IPv6, in which a client picks addresses as it likes
+/// A client's network: the address for IPv4; the /64 for IPv6, because a client can use any address within it
 /// (RFC 4291, section 2.5.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Network {
@@ -12,7 +12,7 @@ pub enum Network {
     V6([u16; 4]),
 }
 
-/// IPv4 that came through an IPv6 socket (`::ffff:192.0.2.1`) is IPv4.
+/// IPv4-mapped IPv6 addresses (`::ffff:192.0.2.1`) count as IPv4.
 impl From<IpAddr> for Network {
     fn from(address: IpAddr) -> Self {
         match address.to_canonical() {

@@ -1,4 +1,4 @@
-//! A session: all that stems from one login; which of a user's sessions go on; and the ids of its tokens.
+//! Session ids, which sessions of a user are live, and token ids.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::domain::clock::Timestamp;
 use crate::random;
 
-/// The time between two settings-back of the clock by its operator. By the clock alone, sessions from before
-/// could not be told from those after.
+/// The era of a session: it is raised whenever an operator sets the clock mark back. Times alone cannot tell
+/// sessions begun before that from those begun after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Era(u16);
 
@@ -32,18 +32,17 @@ impl Era {
     }
 }
 
-/// How often all sessions of a user have been ended. Each session carries the count from its beginning, so that
-/// ending all of them is one number in the user's record, and holds for those begun in the same instant.
+/// How often all sessions of a user have been revoked. Each session carries the value at its login, so that
+/// revoking all takes one number in the user's record, and covers sessions begun in the same instant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Generation(u32);
 
-/// Names a session and says when it is over.
+/// A session's id, which carries the session's end.
 ///
-/// Six bytes of time (whole seconds, big-endian), two of the store's era, four of the user's generation, eighteen
-/// random ones. The time is the moment at which the last token of the session can have expired; it is chosen at
-/// login and never moves. Ended sessions are kept under this very key, so that asking for one is a single point
-/// read and forgetting all that are over is the removal of one range, which never looks at a session that is
-/// still live.
+/// Six bytes of time (whole seconds, big-endian), two of the store's era, four of the user's generation,
+/// eighteen random ones. The time is when the session's last token can have expired; it is set at login and
+/// never moves. Revocations are stored under this very key: checking one is a single point read, and pruning
+/// removes one range, which never reaches a live session.
 ///
 /// As text: 40 characters of base64url.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,10 +53,10 @@ impl SessionId {
     pub const LENGTH: usize = 30;
     const TEXT_LENGTH: usize = 40;
 
-    /// A new session that is over at `ends_at`, begun in `era` by a user of `generation`.
+    /// A new session that ends at `ends_at`, begun in `era` by a user of `generation`.
     ///
     /// # Errors
-    /// When the system has no random numbers to give.
+    /// The system gave no random bytes.
     pub fn generate(
         ends_at: Timestamp,
         era: Era,
@@ -70,7 +69,7 @@ impl SessionId {
         Ok(Self(bytes))
     }
 
-    /// The lowest id of all sessions that end at `moment`: the upper bound of those that end before it.
+    /// The lowest id of all sessions that end at `moment`: the upper bound of those that end earlier.
     pub fn first_ending_at(moment: Timestamp) -> Self {
         let mut bytes = [0; Self::LENGTH];
         let secs = moment.unix_secs().min((1 << 48) - 1);
@@ -78,7 +77,7 @@ impl SessionId {
         Self(bytes)
     }
 
-    /// When the last token of the session will have expired.
+    /// The end of the session: all of its tokens have expired.
     pub fn ends_at(&self) -> Timestamp {
         let [a, b, c, d, e, f, ..] = self.0;
         Timestamp::from_unix_secs(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
@@ -107,12 +106,12 @@ impl SessionId {
     }
 }
 
-/// Which of a user's sessions go on, unless they have been ended one by one.
+/// Which sessions of a user are live, apart from those revoked one by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sessions {
-    /// Those of this generation.
+    /// Sessions of this generation are live.
     pub(crate) generation: Generation,
-    /// And one of an earlier generation that was spared.
+    /// One session of an earlier generation is exempt from the revocation.
     pub(crate) spared: Option<SessionId>,
 }
 
@@ -122,12 +121,12 @@ impl Sessions {
         self.generation
     }
 
-    /// Whether the session is one of those that go on.
+    /// Whether the session is live by its generation.
     pub fn include(&self, session: &SessionId) -> bool {
         session.generation() >= self.generation || self.spared.as_ref() == Some(session)
     }
 
-    /// After the end of all sessions but `spared`.
+    /// Revokes all sessions but `spared`.
     #[must_use]
     pub fn ended(self, spared: Option<SessionId>) -> Self {
         Self { generation: Generation(self.generation.0.saturating_add(1)), spared }
@@ -147,7 +146,7 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// A text that is no session id.
+/// The text is not a session id.
 #[derive(Clone, Copy, Debug)]
 pub struct MalformedSessionId;
 
@@ -181,7 +180,7 @@ impl<'de> Deserialize<'de> for SessionId {
     }
 }
 
-/// Names one token: 128 random bits, as text 32 characters of hexadecimal.
+/// A token's id: 128 random bits; as text, 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenId([u8; Self::LENGTH]);
 
@@ -192,7 +191,7 @@ impl TokenId {
     /// A new id.
     ///
     /// # Errors
-    /// When the system has no random numbers to give.
+    /// The system gave no random bytes.
     pub fn generate() -> Result<Self, random::NoRandomness> {
         random::bytes().map(Self)
     }
@@ -220,7 +219,7 @@ impl fmt::Debug for TokenId {
     }
 }
 
-/// A text that is no token id.
+/// The text is not a token id.
 #[derive(Clone, Copy, Debug)]
 pub struct MalformedTokenId;
 

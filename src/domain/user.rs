@@ -1,4 +1,4 @@
-//! Who a user is: name, id, role.
+//! Users: id, name, role.
 
 mod fold;
 mod name;
@@ -15,14 +15,14 @@ use crate::domain::session::Sessions;
 
 pub use name::{NewName, USERNAME_MAX_CHARS, Username, UsernameError, Usernames};
 
-/// A user's id: a UUIDv7 (RFC 9562) whose twelve bits below the millisecond count (section 6.2, method 1), so that
-/// ids sort by creation. Never used twice.
+/// A user's id: a UUIDv7 (RFC 9562). Its twelve bits after the milliseconds are a counter (section 6.2,
+/// method 1), so that ids sort by creation. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UserId(Uuid);
 
 impl UserId {
-    /// The id of a user created at `now`, the next one after `last`, whatever the clock has done in between.
+    /// The id of a user created at `now`. Sorts after `last` even if the clock has gone back.
     pub fn next(last: Option<Self>, now: Timestamp, random: [u8; 8]) -> Self {
         const COUNT_MAX: u16 = 0xfff;
         let now = now.unix_millis();
@@ -42,7 +42,7 @@ impl UserId {
         (u64::from_be_bytes([0, 0, a, b, c, d, e, f]), u16::from_be_bytes([g & 0xf, h]))
     }
 
-    /// Whether [`next`](Self::next) may have made it until `last`.
+    /// Whether [`next`](Self::next) could have made it by `last`.
     pub fn is_v7_until(self, last: Timestamp) -> bool {
         let (version, variant) = (self.0.get_version(), self.0.get_variant());
         version == Some(Version::SortRand)
@@ -67,14 +67,15 @@ impl fmt::Display for UserId {
     }
 }
 
-/// A text that is not a UUID in its hyphenated form.
+/// The text is not a hyphenated UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedId;
 
 impl FromStr for UserId {
     type Err = MalformedId;
 
-    /// Only the hyphenated form (RFC 9562), not the braced, bare and URN forms that the library reads as well.
+    /// Accepts only the hyphenated form (RFC 9562), not the braced, simple and URN forms that the library
+    /// reads as well.
     fn from_str(text: &str) -> Result<Self, MalformedId> {
         if text.len() != uuid::fmt::Hyphenated::LENGTH {
             return Err(MalformedId);
@@ -83,13 +84,13 @@ impl FromStr for UserId {
     }
 }
 
-/// What a user may do to others.
+/// What a user is authorised to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Own account only.
+    /// Manages their own account only.
     User,
-    /// Every account.
+    /// Manages every account.
     Admin,
 }
 
@@ -108,7 +109,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// A text that is no role.
+/// The text is not a role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownRole;
 
@@ -120,25 +121,25 @@ impl FromStr for Role {
     }
 }
 
-/// A user as others may see them: no hash.
+/// A user without the password hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     /// Never changes.
     pub id: UserId,
     /// Unique among all users.
     pub name: Username,
-    /// What they may do to others.
+    /// The user's role.
     pub role: Role,
-    /// Kept, but may not log in, and has no sessions.
+    /// Disabled users cannot log in and have no live sessions.
     pub disabled: bool,
-    /// When they registered.
+    /// When the user was created.
     pub created_at: Timestamp,
-    /// Which of their sessions go on.
+    /// Which of their sessions are live.
     pub sessions: Sessions,
 }
 
 impl User {
-    /// Whether this user can act as an administrator: somebody always must.
+    /// Whether this user counts as an administrator: the store always keeps at least one.
     pub fn is_enabled_admin(&self) -> bool {
         self.role == Role::Admin && !self.disabled
     }

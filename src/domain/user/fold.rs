@@ -1,23 +1,22 @@
-//! The fold of a name: what is left of it when everything is gone that applications, keyboards and eyes overlook.
+//! The fold of a name: the form that spellings share which people and programs cannot tell apart.
 //!
-//! NFKC and full Unicode case folding, until neither changes anything (Unicode Standard, 3.13, D146 to D147); without
-//! default-ignorable characters; white space at both ends removed, and each run inside made one space, as HTML and
-//! shells do.
+//! NFKC and full Unicode case folding, repeated until stable (Unicode Standard, 3.13, D146 to D147);
+//! default-ignorable characters dropped; white space trimmed at both ends and each run inside made one space,
+//! as HTML and shells do.
 //!
-//! The index of names in the store is sorted by folds, so that a fold must never change. Unicode promises that for
-//! characters that are assigned, and for no others. So new names hold none that Unicode 16.0 has not assigned, and an
-//! older name that does is its own fold. Raising `UNICODE` means building the index anew in every store: a new
-//! layout.
+//! The store's index of names is sorted by folds, so a fold must never change. Unicode promises that only for
+//! assigned characters. So new names hold none that Unicode 16.0 leaves unassigned, and an older name that
+//! does is its own fold. Raising `UNICODE` means a new layout: every store's index has to be rebuilt.
 
 use caseless::Caseless;
 use unicode_general_category::{GeneralCategory, get_general_category};
 use unicode_normalization::UnicodeNormalization;
 
-/// The version of Unicode by which characters are assigned and have their case folded; the crates beside it may know more.
+/// The version of Unicode that decides assignment and case folding; the crates may know later versions.
 #[cfg(test)]
 const UNICODE: (u64, u64, u64) = (16, 0, 0);
 
-/// The fold of `text`, which folds to itself.
+/// The fold of `text`. Idempotent.
 pub(super) fn fold(text: &str) -> String {
     if text.chars().any(is_unassigned) {
         return text.to_owned();
@@ -37,7 +36,7 @@ fn once(text: &str) -> String {
     text.nfkc().default_case_fold().filter(|&c| !is_ignorable(c)).nfkc().collect()
 }
 
-/// Whether two texts are the same but for what NFKC and case folding change. Makes no copy: one may be a password.
+/// Whether two texts are equal under NFKC and case folding. Allocates nothing: one may be a password.
 pub(super) fn is_alike(one: &str, other: &str) -> bool {
     one.nfkc().default_case_fold().nfkc().eq(other.nfkc().default_case_fold().nfkc())
 }
@@ -46,8 +45,8 @@ pub(super) fn is_unassigned(c: char) -> bool {
     !c.is_ascii() && get_general_category(c) == GeneralCategory::Unassigned
 }
 
-/// Whether `c` is one of the default-ignorable characters (DerivedCoreProperties.txt): programs that cannot show one show
-/// nothing. The blank of Braille shows nothing either.
+/// Whether `c` is default-ignorable (DerivedCoreProperties.txt): programs that cannot display it show
+/// nothing. The Braille blank shows nothing either.
 pub(super) fn is_ignorable(c: char) -> bool {
     matches!(
         c,
@@ -111,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_unicode_may_give_a_case_to_is_left_alone() {
+    fn unassigned_characters_are_left_alone() {
         let unassigned = "Anna\u{a7ff0}";
         assert_eq!(fold(unassigned), unassigned);
     }

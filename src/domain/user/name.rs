@@ -1,4 +1,4 @@
-//! Names: what may be one, and when two are the same.
+//! Usernames: which are valid, and when two are the same.
 
 use std::fmt;
 use std::ops::Deref;
@@ -11,17 +11,17 @@ use unicode_script::{Script, ScriptExtension, UnicodeScript};
 
 use super::fold;
 
-/// The most characters a name may have. Generous for people, small enough for a record of 4 KiB.
+/// The most characters in a name. Generous for people, small enough for a record of 4 KiB.
 pub const USERNAME_MAX_CHARS: usize = 128;
 
-/// A name as a user has it: NFC-normalised, 1 to 128 characters, none of them a control character.
+/// A name that may exist: NFC-normalised, 1 to 128 characters, no control characters.
 ///
-/// A name that is parsed is one that a user may have, or may type at a login: earlier versions let in names that no new
-/// user can have. Those are [`NewName`]s.
+/// Parsing accepts any name that a user may have or type at a login: earlier versions allowed names that
+/// [`NewName`] refuses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Username(String);
 
-/// A name that a new user may have, by the rule that it carries.
+/// A name for a new user, checked by the rule that it carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewName {
     name: Username,
@@ -32,10 +32,11 @@ pub struct NewName {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Usernames {
-    /// When they have one fold: neither case nor invisible characters tell them apart.
+    /// Names are the same if their folds are: case and invisible characters make no difference.
     #[default]
     Folded,
-    /// When they are the same text after NFC, as in the first version; any characters but control characters.
+    /// Names are the same if their NFC texts are, as in the first version; all but control characters are
+    /// allowed.
     Exact,
 }
 
@@ -48,7 +49,7 @@ impl fmt::Display for Usernames {
     }
 }
 
-/// Why a text is no name.
+/// Why a text is not a valid name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UsernameError {
     /// It has no characters.
@@ -59,18 +60,19 @@ pub enum UsernameError {
     ControlCharacter,
     /// It begins or ends with white space.
     OuterSpace,
-    /// It holds a character that does not show: default-ignorable, a format or bidi control, or the end of a line.
+    /// It holds an invisible character: default-ignorable, a format or bidi control, or a line separator.
     Invisible,
-    /// It holds a character that Unicode 16.0 does not know.
+    /// It holds a character that Unicode 16.0 leaves unassigned.
     Unassigned,
-    /// Its letters are of scripts that no language mixes.
+    /// It mixes letters of scripts that no language mixes.
     MixedScripts,
-    /// It consists of dots, as steps within a path do.
+    /// It consists of dots, like the segments `.` and `..` of a path.
     Dots,
 }
 
 impl UsernameError {
-    /// What is wrong with the name, for operators: follows "the name". `Display` is the contract's text, for clients.
+    /// The problem in words for operators, to follow "the name". `Display` is the contract's text for
+    /// clients.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Empty => "is empty",
@@ -107,17 +109,17 @@ impl Username {
         Self(text.to_owned())
     }
 
-    /// The name as text, normalised.
+    /// The normalised text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What is the same for all spellings of this name.
+    /// The same for all spellings of this name.
     pub fn fold(&self) -> String {
         fold::fold(&self.0)
     }
 
-    /// Whether `password` is this name in another spelling.
+    /// Whether `password` is a spelling of this name.
     pub(crate) fn is_like(&self, password: &str) -> bool {
         fold::is_alike(&self.0, password)
     }
@@ -151,7 +153,8 @@ impl Usernames {
         Ok(NewName { name, rule: self })
     }
 
-    /// What guesses at the password of `name` are counted by: no spelling of a name may buy more of them.
+    /// The key under which guesses at the password of `name` are counted: another spelling must not buy more
+    /// guesses.
     pub fn guessed_name(self, name: &Username) -> String {
         match self {
             Self::Folded => name.fold(),
@@ -161,12 +164,12 @@ impl Usernames {
 }
 
 impl NewName {
-    /// The rule by which it may not be another's.
+    /// The rule that decides whether the name is taken.
     pub fn rule(&self) -> Usernames {
         self.rule
     }
 
-    /// The name.
+    /// The checked name.
     pub fn into_name(self) -> Username {
         self.name
     }
@@ -180,7 +183,7 @@ impl Deref for NewName {
     }
 }
 
-/// By the default rule.
+/// Checked by the default rule.
 impl FromStr for NewName {
     type Err = UsernameError;
 
@@ -189,7 +192,7 @@ impl FromStr for NewName {
     }
 }
 
-/// Refuses what applications and people take for another name, or cannot tell from nothing.
+/// Refuses names that can be mistaken for other names or for none.
 fn demand_clear(name: &Username) -> Result<(), UsernameError> {
     let text = name.as_str();
     if text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
@@ -202,7 +205,7 @@ fn demand_clear(name: &Username) -> Result<(), UsernameError> {
     if (0..chars.len()).any(|place| is_invisible(&chars, place)) {
         return Err(UsernameError::Invisible);
     }
-    // Of the fold, because that is what several spellings share: µ may be the Greek letter or the sign of micro.
+    // The fold is checked, because spellings share it: µ may be the Greek letter or the micro sign.
     let folded = name.fold();
     if folded.chars().all(|c| c == '.') {
         return Err(UsernameError::Dots);
@@ -210,8 +213,8 @@ fn demand_clear(name: &Username) -> Result<(), UsernameError> {
     if is_mixed(&folded) { Err(UsernameError::MixedScripts) } else { Ok(()) }
 }
 
-/// Whether the character at `place` does not show. In emoji, what joins or selects pictures does show; it is not part of
-/// the fold.
+/// Whether the character at `place` is invisible. Joiners and variation selectors are visible within emoji;
+/// the fold drops them.
 fn is_invisible(chars: &[char], place: usize) -> bool {
     let at = |place: Option<usize>| place.and_then(|place| chars.get(place)).copied();
     let (before, after) = (at(place.checked_sub(1)), at(place.checked_add(1)));
@@ -233,18 +236,18 @@ fn is_invisible(chars: &[char], place: usize) -> bool {
     }
 }
 
-/// Whether `c` may begin an element of an emoji: a symbol, and three of those that count as mathematical.
+/// Whether `c` can begin an emoji element: a symbol, or one of three that Unicode classes as mathematical.
 fn is_picture(c: char) -> bool {
     get_general_category(c) == GeneralCategory::OtherSymbol || matches!(c, '↔' | '\u{25fd}' | '\u{25fe}')
 }
 
-/// Whether `c` may end one: also a choice of colours, or the tone of a skin.
+/// Whether `c` can end an emoji element: also a variation selector or a skin tone.
 fn ends_picture(c: char) -> bool {
     is_picture(c) || matches!(c, '\u{fe0f}' | '\u{1f3fb}'..='\u{1f3ff}')
 }
 
-/// Whether letters are of scripts that may not be mixed: more than "highly restrictive" allows (Unicode TS 39, 5.2). Digits,
-/// marks, punctuation and symbols go with every script.
+/// Whether the letters mix scripts beyond "highly restrictive" (Unicode TS 39, 5.2). Digits, marks,
+/// punctuation and symbols go with every script.
 fn is_mixed(text: &str) -> bool {
     use Script::{Bopomofo, Han, Hangul, Hiragana, Katakana, Latin};
     const TOGETHER: [&[Script]; 3] =
@@ -253,7 +256,7 @@ fn is_mixed(text: &str) -> bool {
     let goes_with = |set: &[Script]| {
         letters.chars().all(|c| set.iter().any(|&script| c.script_extension().contains_script(script)))
     };
-    // Letters that several scripts share, and those that all do, are in the intersection of either.
+    // The intersection of script extensions accounts for letters shared by several scripts or common to all.
     ScriptExtension::for_str(&letters).is_empty() && !TOGETHER.into_iter().any(goes_with)
 }
 
