@@ -1,11 +1,11 @@
-//! Networks that are known to accounts, because their users have logged in from there: in memory that never grows, and as
-//! bytes for a file that outlives the process.
+//! Known networks: those from which a user has logged in to an account. Bounded memory, and an encoding for
+//! the file that outlives the process.
 //!
-//! Of names and addresses only hashes are kept (SipHash-2-4), under a key that is random and stands in the same file: they keep lists
-//! of addresses out of files and dumps, not from a reader of the data directory.
+//! Names and addresses are kept only as SipHash-2-4 values, under a random key that stands in the same file:
+//! this keeps addresses out of files and dumps, but does not hide them from a reader of the data directory.
 
 use std::collections::BTreeMap;
-#[allow(deprecated)] // the library's other hasher may be another one in its next version
+#[allow(deprecated)] // std's other hasher may change its algorithm between versions
 use std::hash::{Hasher, SipHasher};
 use std::time::Duration;
 
@@ -15,41 +15,41 @@ use crate::domain::clock::Timestamp;
 use crate::domain::network::Network;
 use crate::random::{self, NoRandomness};
 
-/// How long after a login its network stays known to the account: as long as a refresh token's default life, so that
-/// whoever comes back when theirs has ended is still known.
+/// How long after a login its network stays known: the default lifetime of a refresh token, so that a user
+/// who returns when it expires is still known.
 pub(super) const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// A moment that moves by less is not worth a write.
+/// An expiry that moves by less is not worth a write.
 const WORTH_A_WRITE: Duration = Duration::from_secs(24 * 3600);
 
-/// With eight places to a set, room for a million networks.
+/// With eight places in a set, room for a million networks.
 const SETS: u32 = 1 << 17;
 const PLACES: usize = 8;
 
-/// How the bytes begin: what they are, in which layout.
+/// Format name and version.
 const MAGIC: &[u8; 24] = b"gatelet known networks 1";
 const KEY_BYTES: usize = 16;
 const CHECKSUM_BYTES: usize = 32;
-/// A set's number, tags, and a moment.
+/// The set's number, two tags, an expiry.
 const ENTRY_BYTES: usize = 4 + 8 + 8;
 
-/// The most that the bytes can be.
+/// The largest possible encoding.
 pub(super) const MAX_BYTES: usize =
     MAGIC.len() + KEY_BYTES + SETS as usize * PLACES * ENTRY_BYTES + CHECKSUM_BYTES;
 
-/// A network known to an account. Free if its moment has passed, as that of a new one has.
+/// A network known to an account. Free once it has expired; a default one has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Place {
     account: u32,
     network: u32,
-    /// Until when, in milliseconds since 1970.
+    /// Expiry, in milliseconds since 1970.
     until: u64,
 }
 
 type Set = [Place; PLACES];
 
-/// An account and a network, as the table knows them. Two accounts are taken for one in 1 of 2^49 pairs, two networks of
-/// an account in 1 of 2^32.
+/// Account and network as tags in the table. Two accounts collide in 1 of 2^49 pairs, two networks of an
+/// account in 1 of 2^32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Acquaintance {
     set: u32,
@@ -57,11 +57,11 @@ pub(super) struct Acquaintance {
     network: u32,
 }
 
-/// Bytes that are no table of ours, or not whole.
+/// The bytes are damaged or of another format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unreadable;
 
-/// 16 MiB at the most.
+/// At most 16 MiB.
 pub(super) struct KnownNetworks {
     key: [u64; 2],
     sets: BTreeMap<u32, Set>,
@@ -69,7 +69,7 @@ pub(super) struct KnownNetworks {
 }
 
 impl KnownNetworks {
-    /// A table that knows none, under a new key.
+    /// An empty table under a new key.
     pub(super) fn new() -> Result<Self, NoRandomness> {
         Ok(Self::with_key([u64::from_be_bytes(random::bytes()?), u64::from_be_bytes(random::bytes()?)]))
     }
@@ -90,7 +90,7 @@ impl KnownNetworks {
         Acquaintance { set, account, network: halves(hash.finish()).0 }
     }
 
-    /// The account's set, and its tag there.
+    /// The account's set and tag.
     fn account(&self, name: &str) -> (u32, u32) {
         let mut hash = self.hasher();
         hash.write(name.as_bytes());
@@ -109,21 +109,22 @@ impl KnownNetworks {
         places.any(|place| place.is(acquaintance) && place.until > now.unix_millis())
     }
 
-    /// The networks that are known to this account, or were.
+    /// All entries of this account, expired ones included.
     pub(super) fn of(&self, name: &str) -> Vec<Acquaintance> {
         let (set, account) = self.account(name);
         let places = self.sets.get(&set).into_iter().flatten().filter(|place| place.account == account);
         places.map(|place| Acquaintance { set, account, network: place.network }).collect()
     }
 
-    /// Somebody has shown that they belong there. Where all places are taken, the account that has most of them gives up
-    /// the one that ends first: of up to eight accounts that share a set, none takes the last place of another.
+    /// Makes the network known after a login. In a full set, the account with the most places gives up the
+    /// one that expires first: of up to eight accounts that share a set, none loses its last place to
+    /// another.
     pub(super) fn acquaint(&mut self, acquaintance: Acquaintance, now: Timestamp) {
         let set = self.sets.entry(acquaintance.set).or_default();
         let (millis, until) = (now.unix_millis(), now.after(KNOWN_FOR).unix_millis());
         let count = |account: u32| {
             let taken = set.iter().filter(|place| place.until > millis && place.account == account).count();
-            taken + usize::from(account == acquaintance.account) // which would have one more
+            taken + usize::from(account == acquaintance.account) // the new one would count too
         };
         let found = set.iter().position(|place| place.is(acquaintance));
         let free = || set.iter().position(|place| place.until <= millis);
@@ -140,12 +141,11 @@ impl KnownNetworks {
         set[at] = place;
     }
 
-    /// Whether there is something that a file should hear of.
     pub(super) fn has_changed(&self) -> bool {
         self.changed
     }
 
-    /// All that is known, as bytes. They count as written.
+    /// The encoding of all live entries. They count as written.
     pub(super) fn encode(&mut self, now: Timestamp) -> Vec<u8> {
         self.changed = false;
         let mut bytes = MAGIC.to_vec();
@@ -162,7 +162,8 @@ impl KnownNetworks {
         bytes
     }
 
-    /// What was known. No moment is farther away than a login now would make it: the clock may have run ahead.
+    /// Expiries are capped at what a login now would set: the clock may have run ahead when they were
+    /// written.
     pub(super) fn decode(bytes: &[u8], now: Timestamp) -> Result<Self, Unreadable> {
         let (bytes, checksum) = bytes.split_last_chunk::<CHECKSUM_BYTES>().ok_or(Unreadable)?;
         if Sha256::digest(bytes)[..] != checksum[..] {
@@ -207,7 +208,7 @@ impl Place {
     }
 }
 
-#[allow(clippy::cast_possible_truncation)] // that is what is wanted
+#[allow(clippy::cast_possible_truncation)] // the truncation splits the hash
 fn halves(hash: u64) -> (u32, u32) {
     ((hash >> 32) as u32, hash as u32)
 }
@@ -234,7 +235,7 @@ mod tests {
         numbers.filter(|number| table.knows(table.acquaintance(name, network(*number)), now)).count()
     }
 
-    /// So many names that share a set.
+    /// `count` names that share a set.
     fn neighbours(table: &KnownNetworks, count: usize) -> Vec<String> {
         let set = table.account("ada").0;
         let names = (0..).map(|number: u32| number.to_string());
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_account_the_last_eight_are_known() {
+    fn an_accounts_last_eight_networks_are_known() {
         let mut table = table();
         for number in 0..20 {
             meet(&mut table, "ada", number, NOW.after(Duration::from_secs(number.into())));
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_back_and_nothing_else_does() {
+    fn only_an_intact_encoding_reads_back() {
         let mut table = table();
         for number in 0..200 {
             meet(&mut table, &format!("user {}", number % 50), number, NOW);
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_in_numbers_that_no_table_has_are_refused_and_moments_far_away_come_near() {
+    fn impossible_entries_are_refused_and_far_expiries_are_capped() {
         let sealed = |entries: &[u8]| {
             let mut bytes = [&MAGIC[..], &[7; KEY_BYTES], entries].concat();
             bytes.extend(Sha256::digest(&bytes));

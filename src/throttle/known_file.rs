@@ -1,5 +1,5 @@
-//! The file that remembers known networks across restarts. It is a help, not a record: where it cannot be read, no network
-//! is known, and where it cannot be written, the next start knows what the last one did.
+//! The file that keeps known networks across restarts. Best effort: without it no network is known; if a
+//! write fails, the next start reads the previous contents.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,24 +14,24 @@ use crate::domain::clock::Timestamp;
 use crate::durable_file;
 use crate::random::NoRandomness;
 
-/// How much may be written a second in the long run: 86 MB a day at the most, which an SD card stands for decades. A file
-/// of a thousand known networks may be written each minute.
+/// Long-term write rate: 86 MB a day at most, which an SD card endures for decades. A file of a thousand
+/// networks may be written each minute.
 const BYTES_A_SECOND: u64 = 1000;
 
-/// Where known networks are kept.
+/// The file of known networks, and its write rate.
 pub struct KnownFile {
     path: PathBuf,
-    /// When there may be the next write.
+    /// The earliest time of the next write.
     next: Mutex<Timestamp>,
 }
 
 impl KnownFile {
-    /// The file at `path`, which need not be there.
+    /// The file at `path`, which may be missing.
     pub fn at(path: PathBuf) -> Self {
         Self { path, next: Mutex::default() }
     }
 
-    /// A throttle that knows the networks in the file. Blocks.
+    /// A throttle with the known networks of the file. Blocks.
     ///
     /// # Errors
     /// [`NoRandomness`].
@@ -62,7 +62,7 @@ impl KnownFile {
         Ok(bytes)
     }
 
-    /// Writes the file if there is something new, and if it is time. Blocks.
+    /// Writes the file if networks have changed and the write rate allows it. Blocks.
     pub fn keep(&self, throttle: &Throttle, now: Timestamp) {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         if now >= *next {
@@ -70,12 +70,12 @@ impl KnownFile {
         }
     }
 
-    /// Writes the file if there is something new, for the last time. Blocks.
+    /// Writes the file a last time if networks have changed. Blocks.
     pub fn close(&self, throttle: &Throttle, now: Timestamp) {
         self.write(throttle, now);
     }
 
-    /// Writes the file if there is something new. Answers when to do so again.
+    /// Writes the file if networks have changed. Returns the time of the next permitted write.
     fn write(&self, throttle: &Throttle, now: Timestamp) -> Timestamp {
         let bytes = {
             let known = &mut lock(&throttle.books).known;

@@ -1,4 +1,4 @@
-//! How much is allowed: N at once, then one per span.
+//! Rate limits: N at once, then one per span.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -9,8 +9,8 @@ use crate::domain::clock::Timestamp;
 
 /// N at once, then one per span: at most `burst + t / every` in any time `t`. Written `40,36m`.
 ///
-/// Kept by the generic cell rate algorithm (GCRA, ITU-T I.371) in its form of virtual scheduling: all
-/// there is to remember is one moment, when everything charged so far will have been worked off.
+/// The generic cell rate algorithm (GCRA, ITU-T I.371) in its virtual scheduling form: its whole state is one
+/// moment, at which all charges so far are worked off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     burst: NonZeroU32,
@@ -20,13 +20,13 @@ pub struct Limit {
 /// A [`Limit`], or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowance {
-    /// As many as come. Written `off`.
+    /// Unlimited. Written `off`.
     Off,
-    /// No more than this.
+    /// Limited.
     Of(Limit),
 }
 
-/// A text that is no limit, or a limit that is none.
+/// Why a text is not a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitError {
     /// Not of the form `40,36m`.
@@ -50,17 +50,18 @@ impl fmt::Display for LimitError {
 impl std::error::Error for LimitError {}
 
 impl Allowance {
-    /// Failed logins of an account: 40 + 40 in any 24 hours, and with the reserve of one known network (10 + 10) a
-    /// hundred. NIST SP 800-63B, section 5.2.2, asks for no more than that in a row. Going through the million
-    /// likeliest passwords takes 27 years, and an owner who mistypes never notices.
+    /// Failed logins of an account: 40 + 40 in any 24 hours; with the reserve of one known network (10 + 10),
+    /// a hundred, the most in a row that NIST SP 800-63B, section 5.2.2, allows. Trying the million likeliest
+    /// passwords takes 27 years, and an owner who mistypes never notices.
     pub const ACCOUNT: Self = Self::of(40, 36 * 60);
 
-    /// Failed logins of a network: a school or an office behind one address may mistype 300 times in the minutes
-    /// in which it begins its day; whoever tries one password on many accounts gets under 9,000 a day.
+    /// Failed logins of a network: a school or an office behind one address may mistype 300 times in the
+    /// first minutes of its day; an attacker who tries one password on many accounts gets under 9,000 guesses
+    /// a day.
     pub const NETWORK: Self = Self::of(300, 10);
 
-    /// Accounts made by a network: a script that moves a thousand users here is not held up; whoever fills the
-    /// disk at half a kilobyte an account gets 5 MB a day.
+    /// Registrations of a network: a script that moves a thousand users here is not held up; an attacker who
+    /// fills the disk at half a kilobyte an account gets 5 MB a day.
     pub const REGISTRATIONS: Self = Self::of(1000, 10);
 
     const fn of(burst: u32, every_secs: u64) -> Self {
@@ -79,16 +80,16 @@ impl Allowance {
 }
 
 impl Limit {
-    /// The most at once. Whoever wants more wants `off`.
+    /// The largest burst; beyond it, `off` is meant.
     pub const BURST_MAX: u32 = 100_000;
 
-    /// The shortest span: clients are told to wait in whole seconds.
+    /// The shortest span: `Retry-After` counts whole seconds.
     pub const SPAN_MIN: Duration = Duration::from_secs(1);
 
     /// The longest span: a leap year.
     pub const SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
-    /// A quarter of this, in both respects.
+    /// A quarter of this limit: a quarter of the burst, four times the span.
     pub(super) fn quarter(self) -> Self {
         Self {
             burst: NonZeroU32::new(self.burst.get() / 4).unwrap_or(NonZeroU32::MIN),
@@ -96,17 +97,18 @@ impl Limit {
         }
     }
 
-    /// How long until one more is allowed, where all charged so far is worked off at `settled`; zero for now.
+    /// How long until one more is allowed, if all charges are worked off at `settled`; zero if it is allowed
+    /// now.
     pub(super) fn wait(self, settled: Timestamp, now: Timestamp) -> Duration {
         settled.before(self.every * (self.burst.get() - 1)).since(now)
     }
 
-    /// When all is worked off once one more is charged.
+    /// The new `settled` after one more charge.
     pub(super) fn charged(self, settled: Timestamp, now: Timestamp) -> Timestamp {
         settled.max(now).after(self.every)
     }
 
-    /// When all is worked off once one is given back.
+    /// The new `settled` after one charge is given back.
     pub(super) fn given_back(self, settled: Timestamp) -> Timestamp {
         settled.before(self.every)
     }
@@ -159,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_reads_back() {
+    fn a_limit_reads_back_as_written() {
         for text in ["off", "40,36m", "1,1s", "100000,1h 30m", "7,1month 12h"] {
             assert_eq!(text.parse::<Allowance>().map(|it| it.to_string()).as_deref(), Ok(text));
         }
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_limit_is_refused() {
+    fn malformed_limits_are_refused() {
         for (text, error) in [
             ("", LimitError::Malformed),
             ("40", LimitError::Malformed),

@@ -1,17 +1,18 @@
-//! Guessing and flooding slowed down: failed logins per account and per client network, accounts made per network.
+//! Rate limits against guessing and flooding: failed logins per account and per client network, registrations
+//! per network.
 //!
-//! What is tried is charged before it is worked on, so that a thousand guesses at once are no way around, and
-//! before anything is hashed. What did no harm is given back.
+//! An attempt is charged before it is worked on and before anything is hashed, so that a thousand concurrent
+//! guesses gain nothing. The charge is given back if the attempt did no harm.
 //!
-//! An account is throttled by the name that was typed, whether there is such a user or not: being throttled tells
-//! nothing. So that nobody can lock an owner out by guessing wrong, a network from which somebody has logged in to an
-//! account is *known* to it and has a reserve of its own there, which strangers cannot use up. So has a session, for the
-//! change of its user's password. A reserve is used when nothing else is left, and no network gets more guesses at an
-//! account than a stranger may make: how many there are tells neither who exists nor who is known.
+//! Accounts are throttled by the name as typed, whether the user exists or not, so being throttled reveals
+//! nothing. Wrong guesses must not lock an owner out: a network from which a user has logged in is *known* to
+//! the account and has a reserve of its own there, which strangers cannot use up. A session has one too, for
+//! changes of its user's password. Reserves come last, and no network gets more guesses at an account than a
+//! stranger does: the number of guesses reveals neither which users exist nor which networks are known.
 //!
-//! Counts are in memory and forgotten with the process; known networks are kept in a file. Of names and addresses only
-//! hashes are kept, under keys that clients do not know; so no client can choose names that displace others from the
-//! tables, which are of fixed size.
+//! Counts are in memory and end with the process; known networks are kept in a file. Names and addresses are
+//! kept only as hashes under secret keys, so that clients cannot choose names that displace others from the
+//! tables, which have a fixed size.
 
 mod known;
 mod known_file;
@@ -34,39 +35,39 @@ pub use known_file::KnownFile;
 pub use limit::{Allowance, Limit, LimitError};
 use table::Table;
 
-/// How long a login takes, roughly: two seconds in the queue for hashes, and its own hash.
+/// Rough duration of a login: two seconds in the hash queue, and the hash itself.
 const LOGIN: Duration = Duration::from_secs(3);
 
-/// What is allowed.
+/// The configured limits.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Failed logins of an account, from anywhere. Each network known to it, eight at the most, has a quarter of
-    /// this besides, and each session of it for changes of the password.
+    /// Failed logins of an account, from anywhere. Each network known to it (at most eight), and each of its
+    /// sessions for password changes, has a quarter of this besides.
     pub account: Allowance,
     /// Failed logins of a network, to any account.
     pub network: Allowance,
-    /// Accounts made by a network.
+    /// Registrations of a network.
     pub registrations: Allowance,
 }
 
-/// Too much of something.
+/// A limit is exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Throttled {
-    /// What there was too much of. Where it is several things, the one that takes longest to pass.
+    /// The limit; of several, the one with the longest wait.
     pub by: By,
-    /// When to try again, in whole seconds, one at least: it will be let through unless others come first. Where only
-    /// logins under way are in the way it is soon, and later if they fail.
+    /// When to retry, in whole seconds, at least one: the retry is let through unless others come first.
+    /// Where only logins under way fill the limit, the wait is short; it grows if they fail.
     pub retry_after: Duration,
 }
 
-/// What there can be too much of.
+/// The limits, as the audit log and metrics name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     /// Failed logins of this account.
     Account,
     /// Failed logins of this network.
     Network,
-    /// Accounts made by this network.
+    /// Registrations of this network.
     Registrations,
 }
 
@@ -80,30 +81,30 @@ impl fmt::Display for By {
     }
 }
 
-/// Who may try, and who has to wait.
+/// Admits or refuses attempts by the configured limits.
 pub struct Throttle {
     limits: Limits,
-    /// SipHash, keyed by the operating system's randomness.
+    /// SipHash, keyed with the operating system's randomness.
     hasher: RandomState,
     books: Arc<Mutex<Books>>,
 }
 
-/// What is kept apart in the table of debts.
+/// The keys of the table of debts.
 #[derive(Hash)]
 enum Key<'a> {
     Account(&'a str),
-    /// All failed logins to an account from one known network.
+    /// Failed logins to an account from one known network, reserve included.
     Pair(Acquaintance),
-    /// Those that were charged to the reserve of a known one.
+    /// Failed logins charged to a known network's reserve.
     Reserve(Acquaintance),
-    /// Failed changes of a password within a session that were charged to its reserve.
+    /// Failed password changes charged to a session's reserve.
     Session(SessionId),
     Network(Network),
     Registrations(Network),
 }
 
 impl Throttle {
-    /// A throttle that has seen nothing yet.
+    /// A throttle with empty counts and no known network.
     ///
     /// # Errors
     /// [`NoRandomness`].
@@ -116,19 +117,19 @@ impl Throttle {
         Self { limits, hasher: RandomState::new(), books: Arc::new(Mutex::new(books)) }
     }
 
-    /// A login from `peer` to the account `name`, normalised as for looking it up. Charged until it is said to have
-    /// gone well.
+    /// A login from `peer` to the account `name`, normalised as for lookup. Stays charged unless it succeeds
+    /// or is withdrawn.
     ///
     /// # Errors
-    /// [`Throttled`]; nothing is charged then.
+    /// [`Throttled`], with nothing charged.
     pub fn login(&self, peer: IpAddr, name: &str, now: Timestamp) -> Result<Attempt, Throttled> {
         self.attempt(peer, name, None, now)
     }
 
-    /// A change of the password of `name` within a session, which shows the present one. Charged like a login.
+    /// A password change of `name` within a session, which proves the present password. Charged like a login.
     ///
     /// # Errors
-    /// [`Throttled`]; nothing is charged then.
+    /// [`Throttled`], with nothing charged.
     pub fn password_change(
         &self,
         peer: IpAddr,
@@ -157,10 +158,10 @@ impl Throttle {
         let is_known = books.known.knows(acquaintance, now);
         let of_session = session.and_then(|session| reserve(Key::Session(session)));
         let of_known = if is_known { reserve(Key::Reserve(acquaintance)) } else { None };
-        // The first of those that are ready: what strangers could use up as well comes before the reserves.
+        // The first with room: the allowance that strangers share comes before the reserves.
         let candidates = shared.into_iter().chain(of_session).chain(of_known);
         let of_account = candidates.min_by_key(|&bucket| books.wait(bucket, now));
-        // Who has a session knows that the account is there.
+        // The pair's limit hides whether the account exists. A session's user knows that anyway.
         let of_pair = shared
             .filter(|_| is_known && session.is_none())
             .map(|shared| Bucket { key: self.hash(Key::Pair(acquaintance)), ..shared });
@@ -177,7 +178,7 @@ impl Throttle {
         })
     }
 
-    /// A user is there, with a session of the account `name`: if their network is known to it, it stays so for longer.
+    /// Extends a known network when a session of the account `name` is used from there.
     pub fn seen(&self, peer: IpAddr, name: &str, now: Timestamp) {
         let mut books = lock(&self.books);
         let acquaintance = books.known.acquaintance(name, peer.into());
@@ -186,9 +187,8 @@ impl Throttle {
         }
     }
 
-    /// Forgets the failed logins of the account `name`, normalised as for looking it up: whoever could not log in any
-    /// more may again, at once. What their networks have failed at other accounts stays as it was. Answers whether any
-    /// counted.
+    /// Clears the failed logins of the account `name`, normalised as for lookup: its user may log in again at
+    /// once. Failures of their networks at other accounts stay. Returns whether any counted.
     pub fn forgive(&self, name: &str, now: Timestamp) -> bool {
         let mut books = lock(&self.books);
         let known = books.known.of(name);
@@ -203,10 +203,10 @@ impl Throttle {
         had_failed
     }
 
-    /// An account that `peer` wants to make. Charged unless it is withdrawn.
+    /// A registration by `peer`. Stays charged unless it is withdrawn.
     ///
     /// # Errors
-    /// [`Throttled`]; nothing is charged then.
+    /// [`Throttled`], with nothing charged.
     pub fn registration(&self, peer: IpAddr, now: Timestamp) -> Result<Registration, Throttled> {
         let bucket = self.bucket(self.limits.registrations, Key::Registrations(peer.into()));
         lock(&self.books).admit(&[(By::Registrations, bucket)], now)?;
@@ -222,7 +222,7 @@ impl Throttle {
     }
 }
 
-/// A login under way. Dropped, it counts as failed.
+/// A login under way. Counts as failed if it is dropped.
 #[must_use = "dropped, it counts as failed"]
 pub struct Attempt {
     books: Arc<Mutex<Books>>,
@@ -232,23 +232,24 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Whether somebody has logged in to the account from this network before, or is logged in.
+    /// Whether the client is known: this network is known to the account, or the attempt comes from a
+    /// session.
     pub fn is_by_a_known_client(&self) -> bool {
         self.is_known
     }
 
-    /// The password was right: costs nothing, and makes the network known to the account. What others have failed
-    /// before stays as it was.
+    /// The password was right: gives the charge back and makes the network known. Failures of others stay
+    /// charged.
     pub fn succeeded(self, now: Timestamp) {
         let mut books = lock(&self.books);
         books.give_back(self.charged);
         books.known.acquaint(self.acquaintance, now);
     }
 
-    /// The password was wrong.
+    /// The password was wrong: stays charged.
     pub fn failed(self) {}
 
-    /// The password was not looked at: costs nothing.
+    /// The password was not checked: gives the charge back.
     pub fn withdrawn(self) {
         lock(&self.books).give_back(self.charged);
     }
@@ -260,7 +261,8 @@ impl Drop for Attempt {
     }
 }
 
-/// An account about to be made. Dropped, it counts: an account was made, or somebody was told that a name is taken.
+/// A registration under way. Counts if it is dropped: a user was created, or the client learnt that a name is
+/// taken.
 #[must_use = "dropped, it counts as made"]
 pub struct Registration {
     books: Arc<Mutex<Books>>,
@@ -268,32 +270,33 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// No account was made and nothing was learnt: costs nothing.
+    /// No user was created and nothing was revealed: gives the charge back.
     pub fn withdrawn(self) {
         lock(&self.books).give_back([self.charged]);
     }
 }
 
-/// What a limit is kept on.
+/// A key and its limit.
 #[derive(Clone, Copy)]
 struct Bucket {
     key: u64,
     limit: Limit,
 }
 
-/// What is remembered, 32 MiB at the most.
+/// The throttle's state, at most 32 MiB.
 struct Books {
-    /// By bucket: when all that was charged will have been worked off.
+    /// By bucket: when all charges are worked off.
     debts: Table,
-    /// Apart from the debts, because it outlasts them: whoever logs in to an account of their own from ever new networks
-    /// must not displace what is charged to others.
+    /// Separate from the debts, because its entries live longer: logins to an attacker's own account from
+    /// ever new networks must not displace debts of others.
     known: KnownNetworks,
-    /// By bucket: the charges of logins under way, most of which will be given back. As many as there are requests.
+    /// By bucket: charges of logins under way, most of which will be given back. As many as there are
+    /// requests.
     under_way: HashMap<u64, u32>,
 }
 
 impl Books {
-    /// Charges all buckets, or none where one of them is full. A bucket that is `None` is never full.
+    /// Charges all buckets, or none if one of them is full. A bucket that is `None` is never full.
     fn admit(&mut self, buckets: &[(By, Option<Bucket>)], now: Timestamp) -> Result<(), Throttled> {
         let waits = buckets.iter().filter_map(|&(by, bucket)| Some((self.wait(bucket?, now), by)));
         if let Some((wait, by)) = waits.max_by_key(|&(wait, _)| wait)
@@ -309,8 +312,8 @@ impl Books {
         Ok(())
     }
 
-    /// Takes one charge from each. One that is given back later than its span may have been worked off by then,
-    /// and somebody else's is taken in its place: spans are minutes where it matters, and logins take seconds.
+    /// Gives back one charge of each. If the charge has been worked off by then, another client's is given
+    /// back instead: harmless, because spans are minutes where it matters and logins take seconds.
     fn give_back(&mut self, buckets: impl IntoIterator<Item = Option<Bucket>>) {
         for bucket in buckets.into_iter().flatten() {
             if let Some(settled) = self.debts.moment(bucket.key, bucket.key) {
@@ -319,8 +322,8 @@ impl Books {
         }
     }
 
-    /// How long until one more is let in. Where it is only logins under way that fill the bucket, no longer than
-    /// those take.
+    /// How long until one more is let in: at most the duration of a login if only logins under way fill the
+    /// bucket.
     fn wait(&self, bucket: Bucket, now: Timestamp) -> Duration {
         let settled = self.settled(bucket);
         let wait = bucket.limit.wait(settled, now);
@@ -349,7 +352,7 @@ impl Books {
     }
 }
 
-/// Every change is whole in itself: books that somebody panicked over are still good.
+/// Each change leaves consistent state, so a poisoned lock is safe to use.
 fn lock(books: &Mutex<Books>) -> MutexGuard<'_, Books> {
     books.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -394,7 +397,6 @@ mod tests {
         Duration::from_secs(secs)
     }
 
-    /// Tries a wrong password.
     fn guess(throttle: &Throttle, peer: IpAddr, name: &str, now: Timestamp) -> Result<(), Throttled> {
         throttle.login(peer, name, now).map(Attempt::failed)
     }
@@ -403,7 +405,7 @@ mod tests {
         throttle.login(peer, name, now).map(|attempt| attempt.succeeded(now))
     }
 
-    /// Guesses until refused and says when it would be let in again.
+    /// Guesses until refused. Returns the refusal.
     fn exhaust(throttle: &Throttle, peer: IpAddr, name: &str, now: Timestamp) -> Throttled {
         for _ in 0..Limit::BURST_MAX {
             if let Err(throttled) = guess(throttle, peer, name, now) {
@@ -413,8 +415,8 @@ mod tests {
         panic!("never refused");
     }
 
-    /// The moments of all guesses that an attacker gets in five days, who tries from all addresses whenever one of
-    /// them is let in, and does nothing for `pause` every time there was nothing left to wait for.
+    /// The moments of all guesses in five days of an attacker who tries from all addresses as soon as one is
+    /// let in, and pauses for `pause` whenever none is left.
     fn attack(throttle: &Throttle, addresses: &[IpAddr], pause: Duration) -> Vec<Timestamp> {
         let mut guesses = Vec::new();
         let mut now = START;
@@ -451,7 +453,7 @@ mod tests {
         }
         assert_eq!(guess(&throttle, home, "ada", START), Ok(()));
 
-        // One of them fails: that one takes its time.
+        // One of them fails and takes its full span.
         let mut under_way: Vec<_> =
             (0..2).map(|_| throttle.login(stranger(1), "ada", START).ok().unwrap()).collect();
         exhaust(&throttle, stranger(2), "ada", START);
@@ -472,7 +474,7 @@ mod tests {
             assert_eq!(log_in(&throttle, ip(HOME), "ada", START), Ok(()));
             let most = most_a_day(&attack(&throttle, &and_one_known, pause));
             assert!(most <= 100, "{most}, {hours}");
-            assert!(hours > 0 || most == 100); // what is promised is also given
+            assert!(hours > 0 || most == 100); // the promise is exact
         }
     }
 
@@ -484,7 +486,7 @@ mod tests {
             let now = START.after(day * DAY);
             assert_eq!(exhaust(&throttle, stranger(1), "ada", now).by, By::Account);
             assert!(throttle.login(stranger(2), "ada", now).is_err());
-            // From the same /64, after nine slips, and as often as it goes well.
+            // From the same /64, after nine slips, and as often as it succeeds.
             let office = ip("2001:db8:1:2:ffff::1");
             for _ in 0..if day == 0 { 9 } else { 0 } {
                 assert_eq!(guess(&throttle, office, "ada", now), Ok(()));
@@ -539,7 +541,7 @@ mod tests {
             throttle.login(stranger(1), "ada", START).ok().unwrap().withdrawn();
         }
         drop(throttle.login(stranger(1), "ada", START));
-        // One charge is left; a success gives back its own and forgives nobody else's.
+        // One charge is left; a success gives back its own and no other.
         for _ in 0..100 {
             assert_eq!(log_in(&throttle, stranger(2), "ada", START), Ok(()));
         }
@@ -570,7 +572,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_as_long_as_told_is_let_in_and_no_second_earlier() {
+    fn a_client_that_waits_as_long_as_told_is_let_in_and_no_second_earlier() {
         for (account, network) in [("3,7m", "off"), ("off", "3,7m"), ("3,7m", "2,11m"), ("1,1s", "5,13s")] {
             let throttle = throttle(account, network, "off");
             assert_eq!(log_in(&throttle, ip(HOME), "ada", START), Ok(()));
@@ -633,7 +635,7 @@ mod tests {
         assert!(before <= 64 << 20);
         let until = exhaust(&throttle, stranger(0), "ada", START);
         for number in 1..=500_000 {
-            // An account and a network each, and a network that is known besides.
+            // An account and a network each; every other network becomes known.
             let attempt = throttle.login(stranger(number), &number.to_string(), START).ok().unwrap();
             if number % 2 == 0 { attempt.succeeded(START) } else { attempt.failed() }
         }
@@ -650,7 +652,7 @@ mod tests {
         }
         assert!(throttle.forgive("ada", START) && !throttle.forgive("ada", START));
         assert!(!throttle.forgive("nobody", START));
-        under_way.withdrawn(); // and gives back what is forgiven already
+        under_way.withdrawn(); // gives back a charge that is cleared already
         assert_eq!(exhaust(&throttle, stranger(3), "bob", START).by, By::Account);
         for _ in 0..3 {
             assert_eq!(guess(&throttle, stranger(2), "ada", START), Ok(()));

@@ -1,19 +1,19 @@
-//! Keys and the moment until which each matters, in memory that never grows.
+//! A fixed-size map from keys to moments.
 
 use crate::domain::clock::Timestamp;
 
-/// With eight slots to a set, room for a million keys.
+/// With eight slots in a set, room for a million keys.
 const SETS: usize = 1 << 17;
 
-/// A key's hash, and its moment in milliseconds since 1970. Plain numbers, so that the table is made of pages
-/// that the system gives only once they are written to.
+/// A key's hash, and its moment in milliseconds since 1970. Plain numbers, because the system allocates
+/// zeroed pages only when they are written to.
 type Slot = [u64; 2];
 
-/// Where a key may be: what it is compared with. Two cache lines.
+/// The slots in which a key may be. Two cache lines.
 type Set = [Slot; 8];
 
-/// A table of 16 MiB at the most. Where a set is full, the key whose moment is nearest gives way: one whose moment
-/// has passed, if there is any, and else one that had little left to say.
+/// At most 16 MiB. In a full set the key with the earliest moment gives way: an expired one if there is any,
+/// else the one that matters least.
 pub(super) struct Table {
     sets: Box<[Set]>,
 }
@@ -23,13 +23,12 @@ impl Table {
         Self { sets: vec![Set::default(); SETS].into_boxed_slice() }
     }
 
-    /// The moment of `key`, if it is there. `home` picks the set: keys of one home share eight slots.
+    /// The moment of `key`. `home` picks the set: keys of one home share eight slots.
     pub(super) fn moment(&self, home: u64, key: u64) -> Option<Timestamp> {
         let slot = self.sets[set_of(home)].iter().find(|slot| slot[0] == key);
         slot.map(|slot| Timestamp::from_unix_millis(slot[1]))
     }
 
-    /// Sets the moment of `key`.
     pub(super) fn set(&mut self, home: u64, key: u64, moment: Timestamp) {
         let set = &mut self.sets[set_of(home)];
         let place = set.iter().position(|slot| slot[0] == key);
@@ -70,7 +69,7 @@ mod tests {
         table.set(5, 3, at(50));
         table.set(5, 9, at(60));
         assert_eq!(table.moment(5, 3), None);
-        // A flood displaces its own: the seven with later moments stay.
+        // A flood displaces only its own keys: the seven with later moments stay.
         for key in 10..10_000 {
             table.set(5, key, at(70));
         }
