@@ -1,5 +1,5 @@
-//! What tokens say, as JSON. Every claim is required; unknown ones are ignored, so that an older server reads
-//! the tokens of a newer one.
+//! The claims of tokens, as JSON. Every claim is required; unknown ones are ignored, so that an older server
+//! reads a newer one's tokens.
 
 use std::borrow::Cow;
 
@@ -47,7 +47,7 @@ pub(super) fn to_json<T: Serialize>(payload: &T) -> Result<Vec<u8>, IssueError> 
     serde_json::to_vec(payload).map_err(|_| IssueError::Encode("claims"))
 }
 
-/// A type with one value and one spelling: the claim `typ` can be no other.
+/// A type with a single value, so that the claim `typ` accepts only one text.
 macro_rules! kind {
     ($name:ident, $text:literal) => {
         pub(super) struct $name;

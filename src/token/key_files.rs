@@ -1,11 +1,11 @@
 //! The folder of keys: one file a key, named by the key's PASERK id, holding its PASERK.
 //!
-//! The name is a hash of the key, so a damaged file gives itself away.
+//! The name is a hash of the key, which exposes a damaged file.
 //!
-//! A key comes and goes in two steps, because the store has to remember it in between: its file is called `<id>.new`
-//! until the store remembers the key, and again just before the store forgets it. [`settle`] then gives it its name or
-//! removes it, at once or at the next start. So a cut at any moment leaves no private key that is not in use, and a file
-//! that a person has put there, under whatever other name, stays.
+//! A key is added and removed in two steps, because the store has to record it in between: its file is named
+//! `<id>.new` until the store records the key, and again just before the store deletes the record. [`settle`]
+//! then renames or removes the file, at once or at the next start. So a crash at any moment leaves no unused
+//! private key, and files that a person put there under other names stay.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -20,23 +20,23 @@ use super::keys::Key;
 use crate::domain::key::{KeyId, KeyRecord};
 use crate::durable_file::{self, Draft};
 
-/// Key files are larger than any PASERK by far when they exceed this.
+/// Larger than any PASERK by far.
 const KEY_FILE_MAX: u64 = 1024;
 
-/// Why the keys cannot be used. The text tells the operator what to do.
+/// Why the keys cannot be used. The text tells the operator how to fix it.
 #[derive(Debug)]
 pub enum KeyError {
-    /// A key that must be there is not.
+    /// A required key file is missing.
     Missing(PathBuf),
-    /// The file is there but does not hold the key of its name.
+    /// The file does not hold the key of its name.
     Damaged(PathBuf),
-    /// Everybody on the machine can read it.
+    /// Any user of the machine can read it.
     Exposed(PathBuf),
-    /// The file system gives everybody on the machine access to what is made here.
+    /// The file system gives every user of the machine access to new files.
     NotPrivate(PathBuf),
     /// The file or folder cannot be read or written.
     Io(PathBuf, io::Error),
-    /// No new key could be made.
+    /// No key could be generated.
     NotGenerated,
 }
 
@@ -90,7 +90,7 @@ impl fmt::Display for KeyError {
 
 impl std::error::Error for KeyError {}
 
-/// The names of all that lies in the folder, in order.
+/// The names of all entries of the folder, sorted.
 pub(super) fn names(dir: &Path) -> Result<Vec<OsString>, KeyError> {
     let io = |error| KeyError::Io(dir.into(), error);
     let mut names = Vec::new();
@@ -101,10 +101,10 @@ pub(super) fn names(dir: &Path) -> Result<Vec<OsString>, KeyError> {
     Ok(names)
 }
 
-/// What the name of a file ends in whose key is not remembered yet, or is about to be forgotten.
+/// Extension of the file of a key that the store has not recorded yet, or is about to delete.
 const UNSETTLED: &str = "new";
 
-/// Where the key `id` lies.
+/// The path of a recorded key's file.
 fn settled(dir: &Path, id: &KeyId) -> PathBuf {
     dir.join(id.as_str())
 }
@@ -113,7 +113,7 @@ fn unsettled(dir: &Path, id: &KeyId) -> PathBuf {
     settled(dir, id).with_added_extension(UNSETTLED)
 }
 
-/// The key in whose unsettled file this is the name, if it is one, and whether that is whole.
+/// The key of an unsettled file by its name, and whether the file is complete.
 fn key_of_unsettled(name: &OsStr) -> Option<(KeyId, bool)> {
     let name = name.to_str()?;
     let unfinished = durable_file::left_behind(name);
@@ -121,7 +121,7 @@ fn key_of_unsettled(name: &OsStr) -> Option<(KeyId, bool)> {
     Some((id.parse().ok()?, unfinished.is_none()))
 }
 
-/// The names of files in the folder that belong to none of these keys.
+/// The names of files that belong to none of these keys.
 pub(super) fn strange<'a>(
     names: &'a [OsString],
     known: &'a [KeyRecord],
@@ -133,12 +133,12 @@ pub(super) fn strange<'a>(
     })
 }
 
-/// Whether a file of this name goes by itself once its key is not remembered: [`settle`].
+/// Whether [`settle`] removes a file of this name if its key is not recorded.
 pub(super) fn is_unsettled(name: &OsStr) -> bool {
     key_of_unsettled(name).is_some()
 }
 
-/// The key `id`.
+/// Reads the key `id` from its settled or unsettled file.
 pub(super) fn read<K: Key>(dir: &Path, id: &KeyId) -> Result<K, KeyError> {
     let path = settled(dir, id);
     let text = match read_text(&path) {
@@ -173,7 +173,7 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     Ok(text)
 }
 
-/// Who may read a key's file, or write it: one test for files that are made and for those that are there.
+/// Access to a key file, by the same test for new and existing files.
 enum Access {
     Owner,
     Group,
@@ -189,7 +189,7 @@ fn access(file: &File) -> io::Result<Access> {
     })
 }
 
-/// Makes a key whose file survives a power cut. It has its name once the key is remembered: [`settle`].
+/// Generates a key and syncs its unsettled file. Once the store has recorded the key, [`settle`] renames it.
 pub(super) fn generate<K: Key>(dir: &Path) -> Result<K, KeyError> {
     let key = K::generate().map_err(|_| KeyError::NotGenerated)?;
     let path = unsettled(dir, key.id());
@@ -205,11 +205,11 @@ pub(super) fn generate<K: Key>(dir: &Path) -> Result<K, KeyError> {
     Ok(key)
 }
 
-/// Sets the files of these keys aside, which the store is about to forget. [`settle`] removes them then. Those that have
-/// gone already are no error. Blocks on the disk.
+/// Makes these keys' files unsettled before the store deletes their records; [`settle`] then removes them.
+/// Missing files are no error. Blocks on the disk.
 ///
 /// # Errors
-/// [`KeyError::Io`]; some of them may have been set aside, where they are still found.
+/// [`KeyError::Io`]: some may be unsettled already, where they are still found.
 pub fn set_aside(dir: &Path, ids: &[KeyId]) -> Result<(), KeyError> {
     if ids.is_empty() {
         return Ok(());
@@ -224,11 +224,11 @@ pub fn set_aside(dir: &Path, ids: &[KeyId]) -> Result<(), KeyError> {
     durable_file::sync_dir(dir).map_err(|error| KeyError::Io(dir.into(), error))
 }
 
-/// Brings the folder to what the store remembers: the files of its keys get their names, and those of keys that it does
-/// not remember, or no longer, are removed for good. Blocks on the disk.
+/// Brings the folder in line with the store's records: unsettled files of recorded keys get their names, and
+/// all other unsettled files are removed. Blocks on the disk.
 ///
 /// # Errors
-/// [`KeyError::Io`]; the next call goes on with the rest.
+/// [`KeyError::Io`]: calling again completes the rest.
 pub fn settle(dir: &Path, remembered: &[KeyRecord]) -> Result<(), KeyError> {
     let mut changed = false;
     for name in names(dir)? {

@@ -1,10 +1,10 @@
-//! Which keys there are: of each kind one that makes new tokens, and any number that still check old ones.
+//! The keys in use: of each kind one that makes new tokens, and any number that still check old ones.
 //!
-//! Which keys must be there is the store's to remember; a key that it remembers and that is missing or damaged
-//! stops the start, because a new one in its place would silently end every session and break every service
-//! that checks tokens offline.
+//! The store records which keys are required. A recorded key that is missing or damaged stops the start: a
+//! new key in its place would silently invalidate every session and break every service that checks tokens
+//! offline.
 //!
-//! A ring never changes. Rotation and pruning make another that shares the keys.
+//! A ring is immutable. Rotation and pruning make a new ring that shares the keys.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -22,38 +22,38 @@ use crate::domain::clock::Timestamp;
 use crate::domain::key::{KeyId, KeyKind, KeyRecord, KeyState};
 use crate::durable_file;
 
-/// How long a retired key outlives the last token that it is known to have made: what verifiers allow, and a
-/// minute for requests that took the old ring just before the new one came.
+/// How long a retired key is kept after its last token has expired: the verifiers' leeway, and a minute for
+/// requests that took the old ring just before the switch.
 const MARGIN: Duration = LEEWAY.saturating_add(Duration::from_secs(60));
 
-/// What to do about keys that are not there.
+/// The policy for missing keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LostKeys {
-    /// Refuse: somebody's sessions depend on them.
+    /// Refuse: sessions depend on them.
     Refuse,
-    /// Make new ones: there are no users yet, or the operator has said so.
+    /// Generate new ones: there are no users yet, or the operator asked for it.
     Replace,
 }
 
-/// A public key as others may see it, for those who check tokens offline.
+/// A published public key, with which others check tokens offline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PublishedKey {
     /// The id that tokens carry in their footer.
     #[serde(rename = "kid")]
     #[schema(value_type = String, pattern = r"^k4\.pid\.[A-Za-z0-9_-]{44}$")]
     pub id: KeyId,
-    /// When the last token that it made has expired.
+    /// When the last token made with it has expired.
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     pub not_after: Option<Timestamp>,
     /// The key: `k4.public.…`.
     #[serde(rename = "public_key")]
     #[schema(pattern = r"^k4\.public\.[A-Za-z0-9_-]{43}$")]
     pub paserk: String,
-    /// What it does at present.
+    /// The key's stage.
     pub state: KeyState,
 }
 
-/// All keys that tokens may be made or checked with.
+/// All keys that make or check tokens.
 pub struct KeyRing {
     signing: Keys<SigningKey>,
     encrypting: Keys<EncryptingKey>,
@@ -67,12 +67,12 @@ impl fmt::Debug for KeyRing {
 }
 
 impl KeyRing {
-    /// Reads the keys in `dir` that are `remembered`. What is missing is made anew where `lost` allows it, and
-    /// what is remembered of the active keys grows with `lifetimes`: if [`KeyRing::records`] differs from
-    /// `remembered`, it must be remembered before a token is issued, and then comes [`key_files::settle`].
+    /// Reads the recorded keys from `dir`. If `lost` allows it, missing keys are generated; the active keys'
+    /// longest lifetimes grow to `lifetimes`. If [`KeyRing::records`] differs from `remembered` after that,
+    /// it must be recorded before a token is issued, followed by [`key_files::settle`].
     ///
-    /// A key whose time was over by `now` may be missing. Files of other names than ours are left alone, with a
-    /// warning each. Blocks on the disk.
+    /// A key that expired by `now` may be missing. Unknown files stay, with a warning each. Blocks on the
+    /// disk.
     ///
     /// # Errors
     /// [`KeyError`]: the server must not start.
@@ -95,8 +95,8 @@ impl KeyRing {
         })
     }
 
-    /// Looks whether the files in `dir` are those of the keys that are remembered: what is wrong with any, and the names
-    /// of files that are none of them. Blocks on the disk.
+    /// Checks the files in `dir` against the recorded keys: returns the problems, and the names of unknown
+    /// files. Blocks on the disk.
     ///
     /// # Errors
     /// [`KeyError`]: the folder cannot be read.
@@ -115,27 +115,26 @@ impl KeyRing {
         Ok((wrong.collect(), strange.collect()))
     }
 
-    /// What must be remembered of all keys: of each kind the active one first, then the retiring ones, the
-    /// latest first.
+    /// The records of all keys: of each kind the active one first, then the retiring ones, latest first.
     pub fn records(&self) -> Vec<KeyRecord> {
         self.signing.all().map(Held::record).chain(self.encrypting.all().map(Held::record)).collect()
     }
 
-    /// The public keys that tokens may be checked with, the active one first.
+    /// The public keys that check tokens, the active one first.
     pub fn published(&self) -> Vec<PublishedKey> {
         self.signing.all().map(Held::published).collect()
     }
 
-    /// The public half of the key that signs.
+    /// The public half of the signing key.
     pub fn signer(&self) -> PublishedKey {
         self.signing.active.published()
     }
 
-    /// A ring with a new key of each kind, whose files in `dir` survive a power cut; the keys that were active
-    /// retire at `now`. Its records must be remembered before it is used. Blocks on the disk.
+    /// A ring with a new key of each kind, synced to `dir`; the active keys retire at `now`. Its records must
+    /// be recorded before it is used. Blocks on the disk.
     ///
     /// # Errors
-    /// [`KeyError`]; this ring stays good. [`key_files::settle`] with its records removes what has been made.
+    /// [`KeyError`]; this ring stays valid. [`key_files::settle`] with its records removes the new files.
     pub fn rotated(&self, dir: &Path, now: Timestamp) -> Result<Self, KeyError> {
         Ok(Self {
             signing: self.signing.rotated(key_files::generate(dir)?, self.lifetimes.access, now),
@@ -144,13 +143,14 @@ impl KeyRing {
         })
     }
 
-    /// A ring without the keys whose last token has expired by `now`, and which those are. Their files are set aside
-    /// before the records are remembered, and go after that: [`key_files::set_aside`], [`key_files::settle`].
+    /// A ring without the keys whose last token expired by `now`, and the ids of those. Before the new
+    /// records are written, their files are set aside; after that, they are removed:
+    /// [`key_files::set_aside`], [`key_files::settle`].
     pub fn pruned(&self, now: Timestamp) -> (Self, Vec<KeyId>) {
         self.keeping(|not_after| not_after.is_none_or(|moment| now < moment))
     }
 
-    /// A ring without any retiring key, for keys that were stolen: all tokens made with one are refused then.
+    /// A ring without retiring keys, for stolen keys: all tokens made with those are refused.
     pub fn only_active(&self) -> (Self, Vec<KeyId>) {
         self.keeping(|_| false)
     }
@@ -165,7 +165,6 @@ impl KeyRing {
         (ring, gone)
     }
 
-    /// Whether a key of `other` is not here.
     pub(super) fn lacks_any_of(&self, other: &Self) -> bool {
         let ids = |ring: &Self| ring.records().into_iter().map(|record| record.id).collect::<HashSet<_>>();
         !ids(other).is_subset(&ids(self))
@@ -179,18 +178,18 @@ impl KeyRing {
         &self.encrypting.active.key
     }
 
-    /// The key whose tokens carry `footer`, as it stands in them.
+    /// The key whose tokens carry the encoded `footer`.
     pub(super) fn verifying(&self, footer: &str) -> Option<&SigningKey> {
         self.signing.under(footer)
     }
 
-    /// The key whose tokens carry `footer`, as it stands in them.
+    /// The key whose tokens carry the encoded `footer`.
     pub(super) fn decrypting(&self, footer: &str) -> Option<&EncryptingKey> {
         self.encrypting.under(footer)
     }
 }
 
-/// A key and what is remembered about it.
+/// A key with the contents of its record.
 struct Held<K> {
     key: Arc<K>,
     longest: Duration,
@@ -208,7 +207,7 @@ impl<K: Key> Held<K> {
         KeyRecord { id: self.key.id().clone(), longest: self.longest, not_after: self.not_after }
     }
 
-    /// The key from `now` on, when it makes no more tokens. What has been retired before stays as it is.
+    /// The key as it retires at `now`. A key that is retired already is unchanged.
     fn retired(&self, now: Timestamp) -> Self {
         let over = || now.after(self.longest).after(MARGIN).whole_seconds();
         Self { not_after: Some(self.not_after.unwrap_or_else(over)), ..self.clone() }
@@ -265,7 +264,7 @@ impl<K: Key> Keys<K> {
             None => return Err(KeyError::Missing(dir.join(format!("{}*", K::KIND.prefix())))),
         };
         active.longest = active.longest.max(lifetime);
-        // Beside it there may be keys of a start that was cut short: they, too, have an end.
+        // An interrupted start can leave further active keys; they retire now.
         let retired = |held: Held<K>| Held { longest: held.longest.max(lifetime), ..held }.retired(now);
         Ok(Self { active, retiring: latest_first(all.into_iter().map(retired).collect()) })
     }
@@ -281,7 +280,7 @@ impl<K: Key> Keys<K> {
         }
     }
 
-    /// Without those retiring keys that `keep` lets go; their ids go to `gone`.
+    /// Without the retiring keys that `keep` rejects; their ids go to `gone`.
     fn keeping(&self, keep: impl Fn(Option<Timestamp>) -> bool, gone: &mut Vec<KeyId>) -> Self {
         let (kept, dropped): (Vec<_>, Vec<_>) =
             self.retiring.iter().cloned().partition(|held| keep(held.not_after));
@@ -289,14 +288,14 @@ impl<K: Key> Keys<K> {
         Self { active: self.active.clone(), retiring: kept }
     }
 
-    /// A search from the latest on: nearly all tokens are of the first keys, and even a hundred comparisons cost
+    /// Searches from the latest on: nearly all tokens use the first keys, and even a hundred comparisons cost
     /// little beside a signature check.
     fn under(&self, footer: &str) -> Option<&K> {
         self.all().map(|held| &*held.key).find(|key| key.footer().text() == footer)
     }
 }
 
-/// In one order, however they came: what is published must not look changed after a restart.
+/// A fixed order: the published keys must not look changed after a restart.
 fn latest_first<K: Key>(mut retiring: Vec<Held<K>>) -> Vec<Held<K>> {
     retiring.sort_by(|a, b| b.not_after.cmp(&a.not_after).then_with(|| a.key.id().cmp(b.key.id())));
     retiring
@@ -437,7 +436,7 @@ mod tests {
         let path = dir.path().join(gone[0].as_str());
         key_files::set_aside(dir.path(), &gone).unwrap();
         key_files::set_aside(dir.path(), &gone).unwrap();
-        // Undone, as if the store had not forgotten it.
+        // Undone, as if the store still had the record.
         key_files::settle(dir.path(), &second.records()).unwrap();
         assert!(path.try_exists().unwrap());
         key_files::set_aside(dir.path(), &gone).unwrap();
@@ -490,7 +489,8 @@ mod tests {
         for name in others {
             fs::write(dir.path().join(name), "ours").unwrap();
         }
-        // What a rotation that was cut short leaves, on file systems with nameless files, without, and in older versions.
+        // Left by an interrupted rotation: on file systems with nameless files, on others, and by older
+        // versions.
         drop(first.rotated(dir.path(), NOW).unwrap());
         let id = format!("k4.lid.{}", "y".repeat(44));
         for name in [format!(".{id}.new.{:016x}.new", 7), format!("{id}.new")] {
@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_published_is_the_public_half() {
+    fn only_the_public_half_is_published() {
         let (dir, first) = fresh();
         let ring = first.rotated(dir.path(), NOW).unwrap();
         let [active, retiring] = &ring.published()[..] else { panic!("two signing keys") };

@@ -1,4 +1,4 @@
-//! One key: its material, and the footer that tokens under it carry.
+//! One key: its material, and the footer of its tokens.
 
 use ct_codecs::{Base64UrlSafeNoPadding, Encoder};
 use pasetors::keys::{AsymmetricKeyPair, AsymmetricPublicKey, AsymmetricSecretKey, Generate, SymmetricKey};
@@ -8,11 +8,11 @@ use zeroize::Zeroizing;
 
 use crate::domain::key::{KeyId, KeyKind};
 
-/// Key material that is no key.
+/// The key material is invalid.
 #[derive(Debug)]
 pub(super) struct MalformedKey;
 
-/// What keys of both kinds have in common.
+/// Both kinds of key.
 pub(super) trait Key: Sized {
     const KIND: KeyKind;
 
@@ -49,7 +49,7 @@ impl Footer {
         &self.bytes
     }
 
-    /// As it stands in tokens.
+    /// As encoded in tokens.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
@@ -95,7 +95,7 @@ impl Key for SigningKey {
     }
 
     fn from_paserk(text: &str) -> Result<Self, MalformedKey> {
-        // Deriving the public key from a seed of zeros panics further down: look at the bytes first.
+        // Deriving the public key from an all-zero seed panics in a dependency, so check the bytes first.
         let bytes = text.strip_prefix("k4.secret.").ok_or(MalformedKey)?;
         if bytes.starts_with("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA") {
             return Err(MalformedKey);
@@ -158,7 +158,7 @@ impl Key for EncryptingKey {
     }
 }
 
-/// The id under which tokens name this key.
+/// The id by which tokens name this key.
 pub(super) fn public_id(key: &AsymmetricPublicKey<V4>) -> Result<KeyId, MalformedKey> {
     parse_id(&Id::from(key))
 }
@@ -167,7 +167,7 @@ fn parse_id(id: &Id) -> Result<KeyId, MalformedKey> {
     paserk(id)?.parse().map_err(|_| MalformedKey)
 }
 
-/// A key as PASERK, wiped when dropped: it may be a secret one.
+/// A key as PASERK, wiped on drop: it may be secret.
 fn paserk(key: &impl FormatAsPaserk) -> Result<Zeroizing<String>, MalformedKey> {
     let mut text = Zeroizing::new(String::with_capacity(128));
     key.fmt(&mut *text).map_err(|_| MalformedKey)?;

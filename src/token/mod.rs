@@ -1,11 +1,11 @@
-//! Tokens: what they say, how they are made, and when they are believed.
+//! Tokens: issuing and verifying.
 //!
-//! PASETO version 4. Access tokens are `v4.public` (Ed25519): any service with the public key can check one
-//! offline. Refresh tokens are `v4.local`: readable by this service alone. The footer names the key by its
+//! PASETO version 4. Access tokens are `v4.public` (Ed25519): any service with the public key can check them
+//! offline. Refresh tokens are `v4.local`: only this service can read them. The footer names the key by its
 //! PASERK id. This is the only folder that names `pasetors`.
 //!
-//! What is verified here is all that a token can say by itself: signature, kind, issuer, times. Whether its
-//! session has ended or its user is gone is the store's to say, and is asked every time.
+//! Verification here covers a token's own content: signature, kind, issuer, times. Whether its session is
+//! live and its user exists is up to the store, which is asked every time.
 
 mod claims;
 pub mod key_files;
@@ -32,35 +32,34 @@ use claims::{AccessPayload, RefreshPayload};
 pub use key_files::KeyError;
 pub use key_ring::{KeyRing, LostKeys, PublishedKey};
 
-/// How far a token's times may lie off our clock: services that check offline run clocks of their own.
+/// Tolerated clock skew: services that check offline have clocks of their own.
 pub const LEEWAY: Duration = Duration::from_secs(5);
 
-/// How many verified access tokens are remembered, about half a kilobyte each. Enough for thousands of users
-/// who are active within one token's life; what falls out costs one signature check more.
+/// Size of the cache of verified access tokens, about half a kilobyte each. Enough for thousands of users
+/// active within one token lifetime; a miss costs one signature check.
 const REMEMBERED: usize = 4096;
 
-/// How many refresh tokens of [`Tokens::next_refresh`] are remembered, about half a kilobyte each: they are asked
-/// for again within seconds if at all, and each stands for a write, of which there are fewer in that time.
+/// Size of the cache of [`Tokens::next_refresh`], about half a kilobyte each. A token is asked for again
+/// within seconds if at all, and each costs a write, which limits how many there can be in that time.
 const SUCCESSORS: usize = 1024;
 
-/// Why a token is not accepted.
+/// Why a token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenRefusal {
-    /// There is none.
+    /// No token was given.
     Missing,
-    /// Unreadable, forged, by an unknown key or issuer, or of a kind that does not fit here.
+    /// Malformed, forged, by an unknown key or issuer, or of the wrong kind.
     Invalid,
-    /// Its time is over.
+    /// It has expired.
     Expired,
-    /// Its session has ended or its user is gone.
+    /// The session is revoked or the user is deleted.
     Revoked,
-    /// A fresh one is needed.
+    /// A fresh token is required.
     NotFresh,
 }
 
-/// What the audit log says of it.
 impl TokenRefusal {
-    /// One word for the log.
+    /// The reason as one word, for the audit log.
     pub fn code(self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -78,40 +77,40 @@ impl fmt::Display for TokenRefusal {
     }
 }
 
-/// What a verified access token says.
+/// A verified access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// Whose it is.
+    /// The token's user.
     pub user: UserId,
-    /// The login it stems from.
+    /// The token's session.
     pub session: SessionId,
-    /// Made straight after a password check.
+    /// Whether the session began with this token, by a password check.
     pub fresh: bool,
-    /// When the password was last checked.
+    /// When the password was checked.
     pub auth_time: Timestamp,
     not_before: Timestamp,
     expires_at: Timestamp,
 }
 
-/// What a verified refresh token says.
+/// A verified refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refresh {
-    /// Whose it is.
+    /// The token's user.
     pub user: UserId,
-    /// The login it stems from.
+    /// The token's session.
     pub session: SessionId,
-    /// When the password was last checked.
+    /// When the password was checked.
     pub auth_time: Timestamp,
-    /// The token itself.
+    /// The token's own id.
     pub id: TokenId,
-    /// When it was made.
+    /// When it was issued.
     pub issued_at: Timestamp,
-    /// When its time is over.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
-/// A refresh token that was verified. What follows from it is made with the keys that verified it: should they be
-/// revoked meanwhile, it is worth as little as they are.
+/// A verified refresh token. Its successors are made with the ring that verified it: if the keys are revoked
+/// meanwhile, the successors are refused too.
 pub struct VerifiedRefresh {
     token: Refresh,
     in_use: Arc<InUse>,
@@ -125,18 +124,18 @@ impl Deref for VerifiedRefresh {
     }
 }
 
-/// A token of either kind, reduced to what both say.
+/// A verified token of either kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnyToken {
-    /// Whose it is.
+    /// The token's user.
     pub user: UserId,
-    /// The login it stems from.
+    /// The token's session.
     pub session: SessionId,
-    /// Its time is over. It opens nothing any more.
+    /// An expired token grants nothing.
     pub is_expired: bool,
 }
 
-/// A token that was made. Cannot be printed, only sent.
+/// An issued token. Cannot be printed, only serialised.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub struct Token(String);
@@ -147,10 +146,10 @@ impl fmt::Debug for Token {
     }
 }
 
-/// A session that has just begun, and its first tokens.
+/// A new session and its first tokens.
 #[derive(Debug)]
 pub struct NewSession {
-    /// Which session it is.
+    /// The session's id.
     pub id: SessionId,
     /// A fresh access token.
     pub access: Token,
@@ -158,12 +157,12 @@ pub struct NewSession {
     pub refresh: Token,
 }
 
-/// How long tokens live.
+/// The lifetimes of tokens, as configured.
 #[derive(Clone, Copy, Debug)]
 pub struct Lifetimes {
-    /// An access token, from its making; cut short where its session ends earlier.
+    /// Of an access token, from issue; cut short by the end of its session.
     pub access: Duration,
-    /// A refresh token, from login.
+    /// Of a refresh token, from login.
     pub refresh: Duration,
 }
 
@@ -174,12 +173,12 @@ impl Lifetimes {
     }
 }
 
-/// A token that could not be made.
+/// Why a token could not be issued.
 #[derive(Debug)]
 pub enum IssueError {
     /// No random bytes.
     Random(NoRandomness),
-    /// The claims could not be written or signed.
+    /// The claims could not be encoded or signed.
     Encode(&'static str),
 }
 
@@ -198,25 +197,25 @@ impl From<NoRandomness> for IssueError {
     }
 }
 
-/// Makes and checks tokens for one issuer.
+/// Issues and verifies tokens of one issuer.
 pub struct Tokens {
     in_use: RwLock<Arc<InUse>>,
     issuer: String,
     lifetimes: Lifetimes,
 }
 
-/// The keys, and what was made and verified with them. Whoever has begun with one ring ends with it, and what is
-/// then remembered goes where it belongs: nothing verified with a key that is gone gets into later memory.
+/// A ring with its caches. A request keeps the pair it began with: nothing verified with a dropped key
+/// reaches a later cache.
 struct InUse {
     ring: Arc<KeyRing>,
     memory: Arc<Memory>,
 }
 
 struct Memory {
-    /// Verified access tokens by their exact text. Holds only what can never change about a token, and is not
-    /// believed beyond a token's expiry; entries that nobody asks for go when room is needed.
+    /// Verified access tokens by their exact text. Holds only immutable facts; an entry is not used beyond
+    /// the token's expiry, and unused ones are evicted.
     verified: Cache<Box<str>, Access>,
-    /// Refresh tokens by their id, so that whoever asks twice for the same gets the same.
+    /// Refresh tokens by id, so that repeated requests get the same text.
     successors: Cache<TokenId, String>,
 }
 
@@ -233,18 +232,18 @@ impl Tokens {
         Self { in_use, issuer, lifetimes }
     }
 
-    /// Who issues them.
+    /// The issuer's name, the claim `iss`.
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// The keys that tokens are made and checked with at present.
+    /// The current ring.
     pub fn ring(&self) -> Arc<KeyRing> {
         Arc::clone(&self.in_use().ring)
     }
 
-    /// Makes and checks tokens with `ring` from now on; its records must have been remembered. What was verified
-    /// with a key that is gone is not believed any more.
+    /// Switches to `ring`, whose records must have been recorded. Tokens verified with dropped keys are
+    /// refused from now on.
     pub fn use_ring(&self, ring: KeyRing) {
         let mut in_use = self.in_use.write().unwrap_or_else(PoisonError::into_inner);
         let memory = if ring.lacks_any_of(&in_use.ring) { Memory::new() } else { Arc::clone(&in_use.memory) };
@@ -255,7 +254,7 @@ impl Tokens {
         Arc::clone(&self.in_use.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A session begun at `now`, in `era`, and its first pair of tokens: a fresh access token, and a refresh token.
+    /// Begins a session at `now` in `era`, with a fresh access token and a refresh token.
     ///
     /// # Errors
     /// [`IssueError`], which no healthy system ever returns.
@@ -277,8 +276,7 @@ impl Tokens {
         Ok(NewSession { id: session, access, refresh })
     }
 
-    /// A further access token of the session that `refresh` stands for: not fresh, and never longer-lived
-    /// than the session.
+    /// Another access token for the session of `refresh`: not fresh, and never longer-lived than the session.
     ///
     /// # Errors
     /// [`IssueError`], which no healthy system ever returns.
@@ -291,9 +289,9 @@ impl Tokens {
         self.access(&refresh.in_use.ring, refresh, role, false, now.whole_seconds())
     }
 
-    /// The refresh token `id` that follows `from` in the same session, made at `issued_at`; it never lives longer
-    /// than `from`. Asked again for the same id it answers the very same text, as long as that is remembered:
-    /// in this process, among the last thousand, while no key is dropped.
+    /// The successor `id` of the refresh token `from`, issued at `issued_at`; it never outlives `from`.
+    /// Repeated calls return the same text while the cache holds it: in this process, among the last
+    /// thousand, until a key is dropped.
     ///
     /// # Errors
     /// [`IssueError`], which no healthy system ever returns.
@@ -349,7 +347,7 @@ impl Tokens {
         paseto::encrypt(ring.encrypting(), &claims::to_json(&payload)?)
     }
 
-    /// Checks an access token by all that it says itself.
+    /// Verifies an access token, without asking the store.
     ///
     /// # Errors
     /// [`TokenRefusal::Invalid`] or [`TokenRefusal::Expired`].
@@ -394,7 +392,7 @@ impl Tokens {
         })
     }
 
-    /// Checks a refresh token by all that it says itself.
+    /// Verifies a refresh token, without asking the store.
     ///
     /// # Errors
     /// [`TokenRefusal::Invalid`] or [`TokenRefusal::Expired`].
@@ -425,7 +423,7 @@ impl Tokens {
         Ok((VerifiedRefresh { token, in_use }, age))
     }
 
-    /// Checks a token of either kind by all that it says itself; it may have expired.
+    /// Verifies a token of either kind, which may have expired, without asking the store.
     ///
     /// # Errors
     /// [`TokenRefusal::Invalid`].
@@ -441,7 +439,6 @@ impl Tokens {
     }
 }
 
-/// A token's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Age {
     Current,
@@ -535,7 +532,7 @@ mod tests {
         assert!(tokens.verify_access(&access, NOW).is_ok());
         tokens.use_ring(tokens.ring().only_active().0);
         assert_eq!(tokens.verify_access(&access, NOW), Err(TokenRefusal::Invalid));
-        // Nor does what follows from it later, though it was verified in time.
+        // Its successors made later are refused too, although it was verified in time.
         let late = tokens.next_refresh(&from, TokenId::generate().unwrap(), NOW).unwrap();
         for refresh in [&refresh, &old.0, &late.0] {
             assert_eq!(tokens.verify_refresh(refresh, NOW).err(), Some(TokenRefusal::Invalid));

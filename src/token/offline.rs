@@ -1,8 +1,8 @@
-//! Looking at tokens without the server: with its public keys, as any other service can, or with nothing.
+//! Tokens checked without the server: with its public keys, as any other service can, or with none.
 //!
-//! Nothing here is secret and nothing is trusted. A token is taken apart as far as it goes, and all that speaks
-//! against it is collected. What is checked is what [`super::Tokens::verify_access`] checks; sessions that have
-//! ended are known to the server alone.
+//! Nothing here is secret or trusted. A token is decoded as far as possible, and all its flaws are collected.
+//! The checks are those of [`super::Tokens::verify_access`]; only the server knows which sessions are
+//! revoked.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,7 +24,7 @@ use crate::domain::key::KeyId;
 use crate::domain::session::{SessionId, TokenId};
 use crate::domain::user::{Role, UserId};
 
-/// Public keys as they are published, or one `k4.public.…` on each line.
+/// Public keys, read from the published key set or from lines of `k4.public.…`.
 #[derive(Debug)]
 pub struct PublicKeys(Vec<PublicKey>);
 
@@ -35,16 +35,16 @@ struct PublicKey {
     not_after: Option<Timestamp>,
 }
 
-/// Why a text is no set of public keys.
+/// Why a text is not a set of public keys.
 #[derive(Debug)]
 pub enum MalformedKeys {
-    /// It is neither such JSON nor such lines.
+    /// It is neither a key set nor lines of keys.
     Format,
-    /// This entry, counted from one, is no `k4.public.…`.
+    /// This entry, counted from one, is not a `k4.public.…`.
     Key(usize),
-    /// This entry, counted from one, holds another key than its `kid` says.
+    /// This entry, counted from one, holds another key than its `kid` names.
     Id(usize),
-    /// There is no key.
+    /// It has no keys.
     Empty,
 }
 
@@ -61,7 +61,7 @@ impl fmt::Display for MalformedKeys {
     }
 }
 
-/// A key set as published. Further members, such as `state`, are for people.
+/// A published key set. Further members, such as `state`, are ignored.
 #[derive(Deserialize)]
 struct KeySet {
     keys: Vec<KeyEntry>,
@@ -111,14 +111,14 @@ impl PublicKey {
     }
 }
 
-/// A text that is no PASETO.
+/// Why a text is not a PASETO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoToken {
     /// It does not begin with version and purpose, or has too few or too many parts.
     Form,
-    /// Payload or footer are not base64url without padding.
+    /// Payload or footer is not base64url without padding.
     Base64,
-    /// The payload is too short to hold anything.
+    /// The payload is too short.
     Short,
 }
 
@@ -132,60 +132,60 @@ impl fmt::Display for NoToken {
     }
 }
 
-/// What a token is for.
+/// A token's purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// Signed: everybody can read it.
+    /// Signed: anyone can read it.
     Public,
     /// Encrypted: only the server can read it.
     Local,
 }
 
-/// What is known about a token's signature.
+/// The state of a token's signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Signature {
-    /// It has none that could be checked here: it is encrypted, or of another version.
+    /// It cannot be checked here: the token is encrypted, or of another version.
     NotOurs,
-    /// Nobody has given keys.
+    /// No keys were given.
     NotChecked,
-    /// None of the keys is the one that the token names.
+    /// The keys given do not include the one that the token names.
     UnknownKey,
-    /// It was not made with the key that the token names, or the token has been changed since.
+    /// It is not by the key that the token names, or the token was changed.
     Wrong,
-    /// The key that the token names has signed just this.
+    /// It is by the key that the token names.
     Good,
 }
 
-/// Something that speaks against a token.
+/// A reason to distrust a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// Of another version than 4.
     Version,
     /// The footer names no key of ours.
     NoKeyId,
-    /// No key of the set has this id.
+    /// The keys given do not include the named one.
     UnknownKey,
-    /// The last token that the key made has expired at this moment.
+    /// The key expired at this moment.
     KeyOver(Timestamp),
     /// See [`Signature::Wrong`].
     Signature,
-    /// The payload is no JSON object.
+    /// The payload is not a JSON object.
     Claims,
-    /// There is no such claim.
+    /// The claim is missing.
     Missing(&'static str),
-    /// The claim is not what it has to be.
+    /// The claim, and the value that it must have.
     Malformed(&'static str, &'static str),
-    /// The claims as a whole are none that the server reads: one stands there twice, say.
+    /// The server cannot read the claims: one occurs twice, for example.
     Unreadable,
-    /// Issued by somebody else than asked for.
+    /// The issuer is not this one.
     Issuer(String),
-    /// Its time began or begins at this moment.
+    /// It is not valid before this moment.
     NotYet(Timestamp),
-    /// Its time was over at this moment.
+    /// It expired at this moment.
     Expired(Timestamp),
-    /// Encrypted, so that nothing can be said about it.
+    /// It is encrypted and cannot be checked.
     Encrypted,
 }
 
@@ -214,7 +214,7 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// A token taken apart. Whether to believe it: see `signature` and `flaws`.
+/// A decoded token. `signature` and `flaws` say whether to trust it.
 #[derive(Debug)]
 pub struct Explained {
     /// `v4`, or an earlier one.
@@ -225,20 +225,20 @@ pub struct Explained {
     pub key: Option<KeyId>,
     /// Whether it can be believed.
     pub signature: Signature,
-    /// What it says, if that can be read.
+    /// Its claims, if they can be read.
     pub claims: Option<Map<String, Value>>,
-    /// All that speaks against it.
+    /// The reasons to distrust it.
     pub flaws: Vec<Flaw>,
 }
 
 impl Explained {
-    /// A time that the token names: `iat`, `nbf`, `exp`, `auth_time`.
+    /// A time claim: `iat`, `nbf`, `exp`, `auth_time`.
     pub fn time(&self, claim: &str) -> Option<Timestamp> {
         Timestamp::deserialize(self.claims.as_ref()?.get(claim)?).ok()
     }
 }
 
-/// Takes a token apart, checking it with `keys` where there are any.
+/// Decodes a token, and checks it with `keys` if they are given.
 ///
 /// # Errors
 /// [`NoToken`].
@@ -262,8 +262,8 @@ pub fn explain(text: &str, keys: Option<&PublicKeys>, now: Timestamp) -> Result<
     Ok(explained)
 }
 
-/// Checks an access token as the server would, and who issued it where `issuer` is given. It is good if there
-/// are no [`Explained::flaws`]: then its signature is good, too.
+/// Checks an access token as the server would, and its issuer if `issuer` is given. Without
+/// [`Explained::flaws`] it is valid, signature included.
 ///
 /// # Errors
 /// [`NoToken`].
@@ -324,7 +324,7 @@ impl Explained {
             }
         }
         self.claims = Some(claims);
-        // The server's own reader has the last word.
+        // The server's own parser decides.
         if self.flaws.len() == before && serde_json::from_slice::<AccessPayload<'_>>(payload).is_err() {
             self.flaws.push(Flaw::Unreadable);
         }
@@ -345,7 +345,7 @@ fn is<T: DeserializeOwned>(value: &Value) -> bool {
 
 type Fits = fn(&Value) -> bool;
 
-/// The claims of an access token, what each has to be, and how to see that.
+/// The claims of an access token, each with its required value and a check.
 const CLAIMS: &[(&str, &str, Fits)] = &[
     ("iss", "a text", is::<String>),
     ("sub", "the id of a user", is::<UserId>),
@@ -366,7 +366,7 @@ const TIME: &str = "a time as in RFC 3339";
 struct Parts {
     version: &'static str,
     purpose: Purpose,
-    /// Without the signature; of no use where it is encrypted.
+    /// Without signature, nonce and tag; ciphertext if the token is encrypted.
     payload: Vec<u8>,
     footer: Vec<u8>,
 }
@@ -410,12 +410,12 @@ fn kid(footer: &[u8]) -> Option<KeyId> {
     serde_json::from_slice::<Footer>(footer).ok().map(|footer| footer.kid)
 }
 
-/// The key that a token, or whatever is made like one, names in its footer.
+/// The key that a token or statement names in its footer.
 pub(super) fn key_of(text: &str) -> Option<KeyId> {
     Parts::of(text).ok().and_then(|parts| kid(&parts.footer))
 }
 
-/// A moment as seen from `now`: `in 14m 3s`, `3m 2s ago`.
+/// A moment relative to `now`: `in 14m 3s`, `3m 2s ago`.
 pub fn distance(moment: Timestamp, now: Timestamp) -> String {
     let (moment, now) = (moment.unix_secs(), now.unix_secs());
     let span = humantime::format_duration(Duration::from_secs(moment.abs_diff(now)));
@@ -460,7 +460,7 @@ mod tests {
             verify(token, &self.keys, None, now).unwrap().flaws
         }
 
-        /// The access token with claims changed, under a good signature.
+        /// The access token with changed claims, correctly signed.
         fn signed(&self, change: impl Fn(&mut Map<String, Value>)) -> String {
             let mut claims = explain(&self.access, None, NOW).unwrap().claims.unwrap();
             change(&mut claims);
@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_over_vouches_for_nothing() {
+    fn an_expired_key_proves_nothing() {
         let desk = desk();
         let mut listed = json!({ "keys": desk.tokens.ring().published() });
         listed["keys"][0]["not_after"] = json!(NOW);
@@ -557,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_paseto_is_said_to_be_none() {
+    fn a_text_that_is_not_a_paseto_is_refused() {
         let form =
             ["", ".", "v4", "v4.public", "v5.public.AAAA", "v4.secret.AAAA", "a.b.c.d.e", "v4.public.a.b.c"];
         for text in form {
@@ -602,7 +602,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_whatever_makes_it_panic_or_believe(text in "(v[1-5]\\.(public|local)\\.)?[A-Za-z0-9_.=-]{0,300}|\\PC{0,80}") {
+        fn no_text_makes_it_panic_or_accept(text in "(v[1-5]\\.(public|local)\\.)?[A-Za-z0-9_.=-]{0,300}|\\PC{0,80}") {
             let desk = desk();
             let _ = explain(&text, None, NOW);
             if let Ok(explained) = verify(&text, &desk.keys, None, NOW) {
@@ -612,7 +612,7 @@ mod tests {
         }
 
         #[test]
-        fn no_change_to_a_good_token_makes_it_panic_or_believe(place: Index, with: char, keep: bool) {
+        fn no_change_to_a_good_token_makes_it_panic_or_accept(place: Index, with: char, keep: bool) {
             let desk = desk();
             for token in [&desk.access, &desk.refresh] {
                 let place = place.index(token.len());

@@ -44,20 +44,21 @@ pub(super) fn decrypt(keys: &KeyRing, text: &str) -> Option<VerifiedPayload> {
     LocalToken::decrypt(key.secret(), &token, FOOTER_COMPARED, None).ok().map(VerifiedPayload)
 }
 
-/// No footer to compare with: the key was found by comparing it. Signature and tag cover it in any case.
+/// The key was found by comparing the footer, so it need not be compared again. Signature and tag cover it in
+/// any case.
 const FOOTER_COMPARED: Option<&[u8]> = None;
 
-/// The footer as it stands in the token: `v4.purpose.payload.FOOTER`, empty where there is none. Keys are found
-/// by comparing this text, which spares decoding and parsing what may be forged.
+/// The encoded footer of a token: `v4.purpose.payload.FOOTER`, empty if there is none. Keys are found by
+/// comparing this text, so that nothing unverified is decoded or parsed.
 fn footer_text(text: &str) -> &str {
     text.splitn(4, '.').nth(3).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    //! The official vectors of the PASETO v4 specification, as they come with `pasetors`.
+    //! The official test vectors of the PASETO v4 specification, shipped with `pasetors`.
     //!
-    //! Those with an implicit assertion do not apply: our tokens have none, and they must be refused.
+    //! Our tokens have no implicit assertion, so vectors with one must be refused.
 
     use std::path::PathBuf;
     use std::process::Command;
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     fn vectors() -> Vec<Value> {
-        // What other platforms need has not been downloaded.
+        // Dependencies of other platforms are not downloaded.
         let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
         let output = Command::new(env!("CARGO"))
             .args(["metadata", "--format-version=1", "--offline", "--locked", "--filter-platform", &platform])
@@ -96,7 +97,7 @@ mod tests {
         Some(buffer)
     }
 
-    /// Opens the vector's token with its own key under its own footer, as our tokens are opened.
+    /// Opens the vector's token with its own key and footer, the way our tokens are opened.
     fn open(vector: &Value) -> Option<String> {
         let token = vector["token"].as_str().unwrap();
         let footer = vector["footer"].as_str().unwrap_or_default().as_bytes();

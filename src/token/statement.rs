@@ -1,8 +1,8 @@
-//! Statements: what the server signs that is no token.
+//! Statements: signed texts that are not tokens.
 //!
-//! They are `v4.public` like access tokens and made with the same keys, but under an implicit assertion that says what
-//! they are about. It is signed without standing there, so that no statement passes as a token and no token as a
-//! statement, whatever either says.
+//! They are `v4.public` like access tokens and use the same keys, but carry an implicit assertion with their
+//! subject. The signature covers it, although it is not part of the text: no statement passes as a token, and
+//! no token as a statement.
 
 use pasetors::token::{Public, UntrustedToken};
 use pasetors::version4::{PublicToken, V4};
@@ -13,7 +13,7 @@ use super::keys::Key;
 use super::offline::{PublicKeys, key_of};
 use crate::domain::key::KeyId;
 
-/// What a statement is about.
+/// The subject of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// The content of a backup.
@@ -41,19 +41,19 @@ impl KeyRing {
     }
 }
 
-/// What a statement turned out to be.
+/// The result of checking a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stated {
-    /// This, by this key.
+    /// Signed by this key, with this content.
     Good(KeyId, String),
     /// Signed with a key that is not among those given, or with none.
     UnknownKey(Option<KeyId>),
-    /// Not signed by the key that it names, not about this, or changed since.
+    /// Not signed by the key that it names, of another subject, or changed.
     Forged,
 }
 
 impl PublicKeys {
-    /// What `text` states, if one of these keys has signed it.
+    /// Checks a statement with these keys.
     pub fn stated(&self, subject: Subject, text: &str) -> Stated {
         let Some(id) = key_of(text) else {
             return Stated::UnknownKey(None);
