@@ -1,4 +1,4 @@
-//! What a hash costs: scrypt's parameters, within limits.
+//! The cost of a hash: scrypt's parameters, within limits.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,16 +13,16 @@ pub struct Cost {
     p: u32,
 }
 
-/// Parameters that are none, or that no request may ask of this machine.
+/// Why parameters are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CostError {
-    /// Not of the form `ln=15,r=8,p=3`.
+    /// The text is not of the form `ln=15,r=8,p=3`.
     Malformed,
-    /// Zero, or beyond what scrypt is defined for.
+    /// A parameter is zero, or scrypt is not defined for it.
     OutOfRange,
-    /// More memory than [`Cost::MAX_MEMORY`].
+    /// They need more memory than [`Cost::MAX_MEMORY`].
     TooMuchMemory,
-    /// More than [`Cost::MAX_WORK`].
+    /// They need more work than [`Cost::MAX_WORK`].
     TooMuchWork,
 }
 
@@ -40,23 +40,24 @@ impl fmt::Display for CostError {
 impl std::error::Error for CostError {}
 
 impl Cost {
-    /// The row of OWASP's password storage cheat sheet that needs 32 MiB a hash; OWASP holds its rows equal.
+    /// The row of OWASP's password storage cheat sheet that needs 32 MiB a hash; OWASP considers its rows
+    /// equivalent.
     pub const DEFAULT: Self = Self { ln: 15, r: 8, p: 3 };
 
     /// OWASP's rows, all with `r=8`: `(ln, p)`.
     const OWASP: [(u8, u32); 5] = [(17, 1), (16, 2), (15, 3), (14, 5), (13, 10)];
 
-    /// The most memory one hash may take, in bytes. Imported hashes name their own cost, and a machine must
-    /// survive them.
+    /// The most memory of one hash, in bytes. Imported hashes name their own cost, which must not exhaust the
+    /// machine.
     pub const MAX_MEMORY: u64 = 256 << 20;
 
-    /// The most work one hash may take: 16 times the default's.
+    /// The most work of one hash: 16 times the default's.
     pub const MAX_WORK: u64 = 16 * Self::DEFAULT.work();
 
-    /// These parameters.
+    /// Checks the parameters.
     ///
     /// # Errors
-    /// [`CostError`] where they are out of range or over a limit.
+    /// [`CostError`] if they are out of range or over a limit.
     pub fn new(ln: u8, r: u32, p: u32) -> Result<Self, CostError> {
         if ln == 0 || r == 0 || p == 0 || ln >= 32 || r >= 1 << 24 || p >= 1 << 24 {
             return Err(CostError::OutOfRange);
@@ -72,22 +73,22 @@ impl Cost {
         Ok(cost)
     }
 
-    /// Bytes of memory that one hash takes.
+    /// Bytes of memory for one hash.
     pub fn memory(self) -> u64 {
         (128 * self.r as u64) * ((1 << self.ln) + self.p as u64)
     }
 
-    /// How much there is to compute, in block mixes (`2^ln · r · p`).
+    /// Work in block mixes (`2^ln · r · p`).
     pub const fn work(self) -> u64 {
         (1 << self.ln) * self.r as u64 * self.p as u64
     }
 
-    /// Whether OWASP would let this pass.
+    /// Whether the cost reaches a row of OWASP's.
     pub fn meets_owasp(self) -> bool {
         Self::OWASP.iter().any(|&(ln, p)| self.ln >= ln && self.r >= 8 && self.p >= p)
     }
 
-    #[allow(clippy::expect_used)] // the only constructor has already made them
+    #[allow(clippy::expect_used)] // Cost::new has checked them
     pub(super) fn params(self) -> Params {
         Params::new(self.ln, self.r, self.p).expect("checked in Cost::new")
     }

@@ -1,5 +1,5 @@
-//! Hashes as other services write them, put into the form that is stored: PHC's, or bcrypt's own. What there is to compute
-//! stays the same.
+//! Hashes in the formats of other services, rewritten to the stored form (PHC, or bcrypt's own) without
+//! changing the computation.
 
 use ct_codecs::{Base64, Base64NoPadding, Decoder, Encoder, Hex};
 
@@ -8,16 +8,16 @@ use super::HashError;
 /// The letters of bcrypt's base64, in order.
 const BCRYPT_LETTERS: &[u8; 64] = b"./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-/// The length of every hash of bcrypt.
+/// The length of a bcrypt hash.
 const BCRYPT_BYTES: usize = 60;
 
-/// Where the last letters of bcrypt's salt and hash stand, and which of their bits mean something.
+/// The last letters of bcrypt's salt and hash: their positions and significant bits.
 const BCRYPT_LAST: [(usize, usize); 2] = [(28, 0b11_0000), (59, 0b11_1100)];
 
-/// `text` in the form that is stored. What is in no form that is known here stays as it is.
+/// Rewrites `text` to the stored form. Unknown formats are left as they are.
 ///
 /// # Errors
-/// [`HashError`], where the form is known and the rest is not as it must be.
+/// [`HashError`] if the format is known and the rest is invalid.
 pub(super) fn rewritten(text: String) -> Result<String, HashError> {
     let Some((method, fields)) = text.split_once('$') else {
         return Ok(text);
@@ -27,17 +27,17 @@ pub(super) fn rewritten(text: String) -> Result<String, HashError> {
         ["scrypt", n, r, p] => werkzeug("scrypt", &scrypt_params([n, r, p])?, fields),
         ["pbkdf2", "sha256", iterations] => werkzeug("pbkdf2-sha256", &format!("i={iterations}"), fields),
         ["pbkdf2", "sha512", iterations] => werkzeug("pbkdf2-sha512", &format!("i={iterations}"), fields),
-        ["pbkdf2", "sha256" | "sha512"] => Err(HashError::Parameters), // rounds as in some version of Werkzeug
+        ["pbkdf2", "sha256" | "sha512"] => Err(HashError::Parameters), // a version of Werkzeug chooses the rounds
         ["pbkdf2_sha256"] => django_pbkdf2(fields),
         ["scrypt"] => django_scrypt(fields),
         ["argon2"] => Ok(format!("${fields}")), // Django's
-        ["bcrypt"] => without_noise(fields),    // likewise
+        ["bcrypt"] => without_noise(fields),    // Django's
         _ => Ok(text),
     }
 }
 
-/// Some libraries have left noise in the bits that mean nothing, and others, as ours, take no such hash. passlib clears
-/// them as well.
+/// Clears insignificant bits, as passlib does: some libraries set them, and others, ours among them, refuse
+/// such hashes.
 fn without_noise(text: &str) -> Result<String, HashError> {
     let cleared = || {
         let mut letters = text.as_bytes().to_vec();
@@ -51,20 +51,20 @@ fn without_noise(text: &str) -> Result<String, HashError> {
     cleared().ok_or(HashError::Malformed)
 }
 
-/// Others write N where PHC's form has its logarithm.
+/// PHC names the logarithm of N.
 fn scrypt_params([n, r, p]: [&str; 3]) -> Result<String, HashError> {
     let ln = n.parse::<u32>().ok().filter(|n| n.is_power_of_two()).map(u32::ilog2);
     Ok(format!("ln={},r={r},p={p}", ln.ok_or(HashError::Parameters)?))
 }
 
-/// `scrypt:32768:8:1$salt$hash` and `pbkdf2:sha256:600000$salt$hash`, with a salt that is text and a hash in hexadecimal, as
-/// Flask's `generate_password_hash` writes them.
+/// Flask's `generate_password_hash`: `scrypt:32768:8:1$salt$hash` and `pbkdf2:sha256:600000$salt$hash`, with
+/// the salt as text and the hash in hexadecimal.
 fn werkzeug(algorithm: &str, params: &str, fields: &str) -> Result<String, HashError> {
     let (salt, hash) = fields.split_once('$').ok_or(HashError::Malformed)?;
     phc(algorithm, params, salt, &Hex::decode_to_vec(hash, None).map_err(|_| HashError::Malformed)?)
 }
 
-/// `pbkdf2_sha256$600000$salt$hash`, with a salt that is text.
+/// `pbkdf2_sha256$600000$salt$hash`, with the salt as text.
 fn django_pbkdf2(fields: &str) -> Result<String, HashError> {
     let [iterations, salt, hash] = fields.split('$').collect::<Vec<_>>()[..] else {
         return Err(HashError::Malformed);
@@ -72,7 +72,7 @@ fn django_pbkdf2(fields: &str) -> Result<String, HashError> {
     django("pbkdf2-sha256", &format!("i={iterations}"), salt, hash)
 }
 
-/// `scrypt$16384$salt$8$1$hash`, likewise.
+/// `scrypt$16384$salt$8$1$hash`, with the salt as text.
 fn django_scrypt(fields: &str) -> Result<String, HashError> {
     let [n, salt, r, p, hash] = fields.split('$').collect::<Vec<_>>()[..] else {
         return Err(HashError::Malformed);
@@ -96,8 +96,8 @@ mod tests {
     use super::super::{Checked, Cost, Password, PasswordHash, check};
     use super::*;
 
-    /// Made by Werkzeug 3.1.9, passlib 1.7.4 (Django's), Python's hashlib (Django's scrypt) and, with letters put into
-    /// the place of others, bcrypt 5.0.0: all of "correct horse".
+    /// Of "correct horse", by Werkzeug 3.1.9, passlib 1.7.4 (Django's), Python's hashlib (Django's scrypt)
+    /// and bcrypt 5.0.0, the last with insignificant bits set.
     const HASHES: [(&str, &str); 10] = [
         (
             "scrypt:256:8:1$y6tcZsuvQqxUFDpx$1b4ead13a9c9ae5d6d706d1a0eb1a709645448ef1087759541fbafff66ba5fffe4b2e9a64d35731e655e88c8559887d583fa10ec98647ab8e7e3d3c62fd4e19c",
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn hashes_in_the_words_of_others_know_their_password_and_no_other() {
+    fn hashes_of_other_services_match_their_password_and_no_other() {
         for (text, scheme) in HASHES {
             let hash = PasswordHash::import(text.to_owned()).expect(text);
             assert_eq!(hash.scheme(), scheme);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_or_asks_for_too_much_is_refused_in_any_words() {
+    fn damaged_and_too_costly_hashes_are_refused_in_every_format() {
         use HashError::{Malformed, Parameters, TooShort};
         for (text, error) in [
             ("scrypt:32768:8:1$abc$def", Malformed),
@@ -186,7 +186,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_is_too_much_for_the_rewriter(
+        fn no_text_makes_the_rewriter_panic(
             which in 0..HASHES.len(), at in 0_usize..200, put in ".{0,8}", noise in "\\PC{0,100}",
         ) {
             let (hash, _) = HASHES[which];

@@ -1,7 +1,7 @@
-//! Passwords: what they may be, how they are hashed, and where the hashing runs.
+//! Passwords: policy, hashing, and the threads that hash.
 //!
-//! scrypt by RustCrypto, stored as PHC strings; hashes that others made are checked and replaced. This is the only folder
-//! that names `scrypt` and its like.
+//! scrypt by RustCrypto, stored as PHC strings; hashes of other services are verified and replaced. This is
+//! the only folder that names `scrypt` and the other hash crates.
 
 mod cost;
 mod foreign;
@@ -30,22 +30,22 @@ pub use queue::Requester;
 pub use stored::HashError;
 use stored::Stored;
 
-/// Bytes of salt: what the PHC string format's specification recommends.
+/// Bytes of salt, as the PHC string format recommends.
 const SALT_BYTES: usize = 16;
 
-/// A password as somebody typed it, NFC-normalised (NIST SP 800-63B-4, 3.1.1.2), never cut short.
+/// A password, NFC-normalised (NIST SP 800-63B-4, 3.1.1.2) and never truncated.
 ///
-/// Cannot be printed, compared or cloned; wiped when dropped.
+/// Cannot be printed, compared or cloned; wiped on drop.
 pub struct Password {
     normal: Zeroizing<String>,
-    /// As it was typed, where that is not normal: other services hashed that.
+    /// The original text if it is not NFC: other services hashed that.
     typed: Option<Zeroizing<String>>,
-    /// In the other normal forms, where these are no repetition: others hashed one of them.
+    /// The other normal forms, without duplicates: other services hashed one of them.
     further: Vec<Zeroizing<String>>,
 }
 
 impl Password {
-    /// A password to be checked: any text will do, for a [`Policy`] holds only when a password is set.
+    /// A password to be checked: any text. [`Policy`] applies only when a password is set.
     pub fn typed(text: &Zeroizing<String>) -> Self {
         let normal = spelled(text.nfc());
         let typed = (normal != *text).then(|| text.clone());
@@ -61,7 +61,7 @@ impl Password {
     }
 }
 
-/// These letters as a text, with room for all of them from the beginning: growing would leave copies behind.
+/// Collects into a buffer of the final size: growing would leave copies in memory.
 fn spelled(letters: impl Iterator<Item = char> + Clone) -> Zeroizing<String> {
     let bytes = letters.clone().map(char::len_utf8).sum();
     let mut text = Zeroizing::new(String::with_capacity(bytes));
@@ -69,9 +69,8 @@ fn spelled(letters: impl Iterator<Item = char> + Clone) -> Zeroizing<String> {
     text
 }
 
-/// What scrypt is given. HMAC, and with it scrypt, pads short keys with NUL, so that a password and the same one
-/// with NULs behind it would share their hashes (RFC 2104): those that end in NUL get a byte more, one that
-/// no UTF-8 text holds.
+/// The input for scrypt. HMAC pads short keys with NUL (RFC 2104), so that a password and the same one with
+/// NULs appended would share hashes: those that end in NUL get one more byte, which no UTF-8 text contains.
 fn key(spelling: &str) -> Zeroizing<Vec<u8>> {
     let mut key = Zeroizing::new(Vec::with_capacity(spelling.len() + 1));
     key.extend_from_slice(spelling.as_bytes());
@@ -87,21 +86,20 @@ impl fmt::Debug for Password {
     }
 }
 
-/// A stored hash: a PHC string, or what another service stored. Cannot be printed.
+/// A stored hash: a PHC string, or another service's hash. Cannot be printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);
 
 impl PasswordHash {
-    /// A hash as it was stored; whether it can be verified shows when it is.
+    /// A hash from the store. Verifying it shows whether it is valid.
     pub fn from_stored(text: String) -> Self {
         Self(text)
     }
 
-    /// A hash that was made elsewhere, if passwords can be checked against it. Where others write it in a way of their own,
-    /// it is put into the form of ours.
+    /// A hash made elsewhere, rewritten to our form if possible.
     ///
     /// # Errors
-    /// [`HashError`].
+    /// [`HashError`] if passwords cannot be checked against it.
     pub fn import(text: String) -> Result<Self, HashError> {
         let text = foreign::rewritten(text)?;
         Stored::parse(&text)?;
@@ -113,12 +111,12 @@ impl PasswordHash {
         Stored::parse(&self.0).is_ok()
     }
 
-    /// The text, for storing and for taking it elsewhere.
+    /// The text, for the store and for exports.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What it was made with, for people: `scrypt ln=15,r=8,p=3`, never salt or hash.
+    /// The algorithm and its parameters: `scrypt ln=15,r=8,p=3`, never salt or hash.
     pub fn scheme(&self) -> String {
         Stored::parse(&self.0).map_or_else(|_| "unknown".to_owned(), |stored| stored.scheme())
     }
@@ -130,12 +128,12 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// A hash that could not be made or checked.
+/// Why a hash could not be made or checked.
 #[derive(Debug)]
 pub enum HashFailure {
-    /// No random salt.
+    /// The system gave no random salt.
     Random(NoRandomness),
-    /// scrypt did not take what it was given.
+    /// scrypt refused its input.
     Scrypt,
     /// The stored hash cannot be checked.
     Stored(HashError),
@@ -157,18 +155,18 @@ impl From<HashError> for HashFailure {
     }
 }
 
-/// What a check has shown.
+/// The result of a check.
 #[derive(Debug)]
 pub enum Checked {
-    /// Not the password.
+    /// The password is wrong.
     Wrong,
-    /// The password, and its hash is as today's are.
+    /// The password is right, and its hash is current.
     Right,
-    /// The password; its hash was made at another cost or by another algorithm, and this one should take its place.
+    /// The password is right; this hash should replace the stored one, which has another cost or algorithm.
     RightRenewed(PasswordHash),
 }
 
-/// Hashes `password` with a random salt. Takes [`Cost::work`] of time and [`Cost::memory`] of space.
+/// Hashes `password` with a random salt: [`Cost::work`] of computing in [`Cost::memory`] bytes.
 pub(crate) fn hash(password: &Password, cost: Cost) -> Result<PasswordHash, HashFailure> {
     let salt = random::bytes::<SALT_BYTES>().map_err(HashFailure::Random)?;
     Scrypt::new()
@@ -177,38 +175,39 @@ pub(crate) fn hash(password: &Password, cost: Cost) -> Result<PasswordHash, Hash
         .map_err(|_| HashFailure::Scrypt)
 }
 
-/// Checks `password` against `hash` in the way that the hash names, and hashes it again at `today` where that is
-/// another, or where the password is right in another spelling than NFC, of which ours are made.
+/// Checks `password` against `hash`, by the algorithm that it names. If that is not today's, or the matching
+/// spelling is not NFC, the password is hashed again.
 pub(crate) fn check(password: &Password, hash: &PasswordHash, today: Cost) -> Result<Checked, HashFailure> {
     let stored = Stored::parse(&hash.0)?;
     let Some(spelling) = stored.right_spelling(password, today)? else {
         return Ok(Checked::Wrong);
     };
     let is_todays = stored.is_of(today) && spelling == password.normal.as_str();
-    // What the hash says nothing about may be mistyped, and would be demanded from then on.
+    // bcrypt ignores a tail beyond 72 bytes. It may be mistyped here, and a new hash would require it from
+    // then on.
     if is_todays || !stored.covers(spelling) {
         return Ok(Checked::Right);
     }
     self::hash(password, today).map(Checked::RightRenewed)
 }
 
-/// How much there is to compute for a check of `password`, in the units of [`Cost::work`], a renewal not counted.
+/// The work of checking `password`, in units of [`Cost::work`], renewal excluded.
 pub(crate) fn work_of(password: &Password, hash: &PasswordHash, today: Cost) -> Result<u64, HashFailure> {
     Ok(Stored::parse(&hash.0)?.work(password, today))
 }
 
-/// How long a check of one spelling against `hash` takes at that speed, a renewal not counted.
+/// The time of checking one spelling against `hash`, renewal excluded.
 fn time_of(hash: &PasswordHash, speed: speed::Speed) -> Result<Duration, HashFailure> {
     Ok(speed.time(Stored::parse(&hash.0)?.steps()))
 }
 
-/// How many bytes a check against `hash` takes, a renewal not counted.
+/// The memory of checking against `hash` in bytes, renewal excluded.
 pub(crate) fn memory_of(hash: &PasswordHash) -> Result<u64, HashFailure> {
     Ok(Stored::parse(&hash.0)?.memory())
 }
 
-/// A hash at `cost` that belongs to no password anybody will find: random where the hash would be, which is what
-/// hashing a random password would give as well, without the work.
+/// A hash at `cost` that no password matches: random bytes in place of the hash, as hashing a random password
+/// would give, without the work.
 pub(crate) fn decoy(cost: Cost) -> Result<PasswordHash, HashFailure> {
     let salt = random::bytes::<SALT_BYTES>().map_err(HashFailure::Random)?;
     let hash = random::bytes::<{ Params::RECOMMENDED_LEN }>().map_err(HashFailure::Random)?;
@@ -271,15 +270,15 @@ mod tests {
         }
     }
 
-    /// Of so many times the letter x, by bcrypt 5.0.0.
+    /// Of this many letters x, by bcrypt 5.0.0.
     const OF_72: &str = "$2b$04$nHZqvlNkMGaQllgv9w09DOsvzio.c/E08J50VjFGPqaRMAKR2r4aW";
     const OF_71: &str = "$2b$04$KxFJ0IX8lm5MfSLb4xWcQeERwCO9V9qAU3w5kwG6ii9063S/1g.E.";
 
     #[test]
-    fn what_bcrypt_has_not_looked_at_does_not_become_the_password() {
+    fn a_tail_that_bcrypt_ignores_does_not_become_part_of_the_password() {
         let hash = |text: &str| PasswordHash::import(text.to_owned()).unwrap();
         let xs = |count: usize, tail: &str| typed(&("x".repeat(count) + tail));
-        // Its owner's may have a tail, whatever the one has who types 72 letters.
+        // The owner's password may have a tail that another user of these 72 letters does not know.
         for right in [xs(72, ""), xs(72, " mistyped"), xs(72, " as always")] {
             assert!(matches!(check(&right, &hash(OF_72), cheap(1)), Ok(Checked::Right)));
         }
@@ -305,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decoy_looks_like_a_hash_and_is_nobodys() {
+    fn a_decoy_looks_like_a_hash_and_matches_no_password() {
         let (decoy, real) = (decoy(cheap(3)).unwrap(), hash(&typed("correct horse"), cheap(3)).unwrap());
         let shape = |hash: &PasswordHash| hash.0.split('$').map(str::len).collect::<Vec<_>>();
         assert_eq!(shape(&decoy), shape(&real));

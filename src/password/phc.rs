@@ -1,16 +1,16 @@
-//! The text form of PHC, as far as stored hashes use it: `argon2id`, then `v=19$m=64,t=2,p=1$salt$hash`.
+//! The PHC string format, as far as stored hashes use it: `argon2id`, then `v=19$m=64,t=2,p=1$salt$hash`.
 //!
-//! Salt and hash may have any length, and their base64 may be padded: services write hashes that the library's own type
-//! for such texts has no room for.
+//! Salt and hash may have any length and padded base64: services write hashes that the library's own PHC type
+//! cannot hold.
 
 use ct_codecs::{Base64NoPadding, Decoder};
 
 use super::HashError;
 
-/// The fewest bytes that a hash is compared by: of one that was cut off on its way, less would let others in.
+/// The shortest hash to compare with: a truncated hash must not let other passwords in.
 const MIN_OUTPUT: usize = 16;
 
-/// What follows the name of the algorithm.
+/// The fields after the algorithm's name.
 pub(super) struct Phc<'a> {
     pub(super) version: Option<u32>,
     pub(super) params: &'a str,

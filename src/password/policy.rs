@@ -1,21 +1,21 @@
-//! What may be set as a password.
+//! The rules for new passwords.
 //!
-//! Length and a list, no rules of composition (NIST SP 800-63B-4, 3.1.1.2). Holds when a password is set; at a
-//! login any text is checked.
+//! A minimum length and a blocklist, no composition rules (NIST SP 800-63B-4, 3.1.1.2). They apply when a
+//! password is set; a login accepts any text.
 
 use std::fmt;
 
 use super::Password;
 use crate::domain::user::Username;
 
-/// The 3,000 most common passwords of at least eight characters, one a line, in lower case and ASCII:
-/// `common.md` says where they come from. The first few thousand are what guessing online gets to, and 29 KB.
+/// The 3,000 most common passwords of at least eight characters, one a line, in lower-case ASCII (source:
+/// `common.md`). Online guessing gets no further than a few thousand, and the list takes 29 KB.
 const COMMON: &str = include_str!("common.txt");
 
-/// The name of this program, the first thing to try where it runs.
+/// This program's name, an obvious guess where it runs.
 const OWN_NAME: &str = "gatelet";
 
-/// What a new password must be.
+/// The rules for new passwords, as configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// The fewest characters.
@@ -24,17 +24,17 @@ pub struct Policy {
     pub blocklist: bool,
 }
 
-/// Why a password cannot be set. The text is for whoever chose it.
+/// Why a password cannot be set, in words for the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PasswordError {
     /// Fewer characters than [`Policy::min_chars`].
     TooShort {
-        /// How many it takes.
+        /// The minimum.
         min_chars: usize,
     },
     /// More bytes than [`Policy::MAX_BYTES`].
     TooLong,
-    /// One of the first that anybody would guess.
+    /// A common password, or this program's name.
     TooCommon,
     /// The user's name.
     TooCloseToName,
@@ -54,11 +54,11 @@ impl fmt::Display for PasswordError {
 impl std::error::Error for PasswordError {}
 
 impl Policy {
-    /// The most bytes a new password may have: room for any passphrase, while nobody makes us normalise and
-    /// hash megabytes.
+    /// The most bytes in a new password: room for any passphrase, and a bound on the work of normalising and
+    /// hashing.
     pub const MAX_BYTES: usize = 1024;
 
-    /// Whether `password` may be set for the user `name`; for nobody in particular where that is `None`.
+    /// Checks `password` for the user `name`, or for no particular user if `name` is `None`.
     ///
     /// # Errors
     /// [`PasswordError`], the first that applies.
@@ -83,8 +83,8 @@ impl Policy {
     }
 }
 
-/// `text` without its case, character by character, so that no copy of a password is made. By way of upper case:
-/// lower case alone would keep ς and σ apart, which are both Σ.
+/// `text` without case, character by character, so that the password is not copied. Through upper case,
+/// because ς and σ share only Σ.
 fn folded(text: &str) -> impl Iterator<Item = char> {
     text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
 }
@@ -93,7 +93,7 @@ fn is_common(text: &str) -> bool {
     COMMON.lines().any(|common| folded(text).eq(common.chars()))
 }
 
-/// Whether `text` is our name, once or several times, between whatever is no letter: `Gatelet-2026`,
+/// Whether `text` is our name, once or repeated, between characters that are not letters: `Gatelet-2026`,
 /// `gateletgatelet`.
 fn is_own_name(text: &str) -> bool {
     let core = text.trim_matches(|c: char| !c.is_alphabetic()).as_bytes();

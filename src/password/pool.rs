@@ -1,12 +1,12 @@
-//! Where hashes are computed: a fixed number of threads of their own and a short queue.
+//! The hashing threads: a fixed number, behind a short queue.
 //!
-//! A hash takes a third of a second and tens of megabytes. Run anywhere else, a flood of logins would take
-//! every thread and all memory; here it takes its slots, the queue fills, and the rest is told to come back. Who goes next
-//! and who is told so is decided in [`super::queue`].
+//! A hash takes a third of a second and tens of megabytes. Elsewhere, a flood of logins would take every
+//! thread and all memory; here it fills its slots and the queue, and further requests are refused.
+//! [`super::queue`] decides the order and the refusals.
 //!
-//! A slot is a thread and the memory of one of our own hashes. What others stored may take eight times as much and
-//! more: it takes as many slots as cover its memory, or all of them where these do not cover it, and then runs alone. What
-//! the machine has no memory for is not computed at all.
+//! A slot is a thread and the memory of one of our own hashes. An imported hash may take eight times as much
+//! or more: it takes enough slots to cover its memory. If all of them do not suffice, it takes them all and
+//! runs alone. A hash that exceeds the machine's memory is not computed.
 
 use std::fmt;
 use std::io;
@@ -27,38 +27,38 @@ use super::{
     Checked, Cost, HashFailure, Password, PasswordHash, check, decoy, hash, memory_of, time_of, work_of,
 };
 
-/// How much work may wait. A person waits about this long for a login; what comes later is refused at once.
+/// How much work may wait: the longest that people wait for a login. Further requests are refused at once.
 const QUEUE: Duration = Duration::from_secs(2);
 
-/// How long one check of a password against an imported hash may take. A request ends after 15 s. A login may wait 2 s
-/// before it is hashed, tries two spellings of a password or more, and hashes once more with ours.
+/// The longest check of a password against an imported hash. A request ends after 15 s. A login may wait 2 s
+/// before it is hashed, tries two or more spellings of a password, and hashes once more with ours.
 pub const IMPORTED_MAX: Duration = Duration::from_secs(5);
 
-/// What one unit of [`Cost::work`] takes until the first hash has been measured: 0.4 µs on a small server.
+/// The time of one unit of [`Cost::work`] until the first hash has been measured: 0.4 µs on a small server.
 const FIRST_GUESS_NANOS: f64 = 400.0;
 
-/// How much nicer the threads are than the rest of the process, wherever that starts. At 10 a hash gets a tenth of what a
-/// token check gets when both want the processor, so that a flood of logins does not slow down those who are logged in.
+/// The niceness of the threads, relative to the process. At 10 a hash gets a tenth of the processor time of a
+/// token check when both want it, so that a flood of logins does not slow logged-in users down.
 const NICER: i32 = 10;
 
-/// The lowest priority there is. In a process that runs at it, hashes and token checks have the same.
+/// The highest niceness. In a process that runs at it, hashes and token checks have equal priority.
 const NICEST: i32 = 19;
 
-/// A hash that did not come back.
+/// Why a hash was not computed.
 #[derive(Debug)]
 pub enum PoolError {
     /// The queue is full.
     Busy,
-    /// It was computed and failed.
+    /// Computing it failed.
     Failed(HashFailure),
-    /// It was not computed: it takes more bytes than one hash may.
+    /// It needs more memory than one hash may take.
     TooLarge {
-        /// What it takes.
+        /// The bytes that it needs.
         takes: u64,
-        /// What it may take.
+        /// The bytes that it may take.
         most: u64,
     },
-    /// The pool is gone: the server is stopping, or a hash panicked.
+    /// The pool has ended: the server is stopping, or a hash panicked.
     Gone,
 }
 
@@ -85,12 +85,12 @@ impl From<HashFailure> for PoolError {
     }
 }
 
-/// Why there is no pool.
+/// Why the pool could not start.
 #[derive(Debug)]
 pub enum PoolStartError {
-    /// The system gives no threads.
+    /// The system refused to start a thread.
     Threads(io::Error),
-    /// There is nothing to check the passwords of unknown users against.
+    /// No decoy could be made.
     Decoy(HashFailure),
 }
 
@@ -105,24 +105,24 @@ impl fmt::Display for PoolStartError {
 
 impl std::error::Error for PoolStartError {}
 
-/// The pool. Dropping it ends its threads after the hash they are at.
+/// The threads and their queue. On drop, each thread ends after its current hash.
 pub struct HashPool {
     shared: Arc<Shared>,
     cost: Cost,
     /// The most bytes that one hash may take.
     most: u64,
-    /// What passwords of users that do not exist are checked against, at `cost`.
+    /// The hash at `cost` against which passwords of unknown users are checked.
     decoy: PasswordHash,
-    /// Measured when it is asked for.
+    /// Measured on first use.
     speed: OnceCell<Speed>,
 }
 
 /// Whether this machine can check passwords against a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
-    /// It can, and within the time that a login has.
+    /// It can, in a login's time.
     Fits,
-    /// There is not the memory.
+    /// It lacks the memory.
     TooLarge,
     /// It takes longer than [`IMPORTED_MAX`].
     TooSlow,
@@ -144,7 +144,7 @@ struct State {
     closed: bool,
 }
 
-/// Answers its requester itself.
+/// A job, which answers its requester itself.
 type Job = Box<dyn FnOnce(Turn) -> Done + Send>;
 
 enum Turn {
@@ -152,8 +152,8 @@ enum Turn {
     Refuse,
 }
 
-/// What came of a job, and how much there was to compute: nothing where the requester had gone, more than was expected
-/// where a hash was renewed as well.
+/// The outcome of a job and its work: zero if the requester was gone, more than planned if a hash was
+/// renewed.
 struct Done {
     outcome: Outcome,
     work: u64,
@@ -174,13 +174,13 @@ impl State {
 }
 
 impl HashPool {
-    /// A pool of `slots` threads that hashes at `cost`. What it computes at the same time takes `slots` times
-    /// [`Cost::memory`] at most, or is one hash of up to `memory` bytes.
+    /// A pool of `slots` threads that hashes at `cost`. Concurrent hashes take at most `slots` times
+    /// [`Cost::memory`] together; a single one may take up to `memory` bytes.
     ///
     /// # Errors
-    /// [`PoolStartError`]: the system gives no threads or no random numbers.
+    /// [`PoolStartError`]: the system gave no threads or no random bytes.
     pub fn start(slots: u32, cost: Cost, memory: u64) -> Result<Self, PoolStartError> {
-        // Made first: should a thread fail to start, its drop ends those that did.
+        // Made first: if a thread fails to start, dropping the pool ends the others.
         let pool = Self::without_threads(slots, cost, memory)?;
         for slot in 0..slots {
             let shared = Arc::clone(&pool.shared);
@@ -207,15 +207,15 @@ impl HashPool {
             durations: Histogram::of_durations(),
             began: Instant::now(),
         });
-        // The slots' memory was given to them, by the settings if not by the machine.
+        // The slots' memory is granted, by the settings if not by the machine.
         let most = memory.max(u64::from(slots).saturating_mul(cost.memory()));
         Ok(Self { shared, cost, most, decoy, speed: OnceCell::new() })
     }
 
-    /// How many bytes a check against `stored` takes.
+    /// The memory of a check against `stored` in bytes.
     ///
     /// # Errors
-    /// [`PoolError::TooLarge`]; [`PoolError::Failed`] where it cannot be read.
+    /// [`PoolError::TooLarge`], or [`PoolError::Failed`] if the hash is invalid.
     pub fn memory_of(&self, stored: &PasswordHash) -> Result<u64, PoolError> {
         let takes = memory_of(stored)?;
         if takes > self.most { Err(PoolError::TooLarge { takes, most: self.most }) } else { Ok(takes) }
@@ -237,7 +237,7 @@ impl HashPool {
     /// Hashes a new password.
     ///
     /// # Errors
-    /// [`PoolError`], `Busy` above all.
+    /// [`PoolError`], mostly `Busy`.
     pub async fn hash(&self, requester: Requester, password: Password) -> Result<PasswordHash, PoolError> {
         let cost = self.cost;
         self.run(requester, cost.work(), cost.memory(), move || {
@@ -246,10 +246,11 @@ impl HashPool {
         .await
     }
 
-    /// Checks a password against a stored hash, or against nobody's: a decoy at today's cost, so that an unknown
-    /// name takes the way of a wrong password, step by step.
+    /// Checks a password against a stored hash. `None` checks against the decoy, so that an unknown user
+    /// takes the same steps as a wrong password.
     ///
     /// # Errors
+    /// [`PoolError`], mostly `Busy`.
     /// [`PoolError`], `Busy` above all.
     pub async fn check(
         &self,
@@ -261,12 +262,12 @@ impl HashPool {
         let is_somebody = stored.is_some();
         let stored = stored.unwrap_or_else(|| self.decoy.clone());
         let work = work_of(&password, &stored, today)?;
-        // A renewal begins when the check is over and has given its memory back.
+        // A renewal runs after the check has freed its memory.
         let memory = self.memory_of(&stored)?.max(today.memory());
         self.run(requester, work, memory, move || {
             let mut checked = check(&password, &stored, today);
             if !is_somebody {
-                checked = checked.map(|_| Checked::Wrong); // whatever came out
+                checked = checked.map(|_| Checked::Wrong); // even the decoy's own password is wrong
             }
             let (outcome, renewal) = match &checked {
                 Ok(Checked::Wrong) | Err(_) => (Outcome::Done, 0),
@@ -278,13 +279,13 @@ impl HashPool {
         .await
     }
 
-    /// How many hashes are being computed, and how many are waiting.
+    /// The number of hashes being computed, and of those waiting.
     pub(crate) fn load(&self) -> (usize, usize) {
         let state = self.shared.lock();
         (state.running, state.queue.len())
     }
 
-    /// How long hashes have taken.
+    /// The measured durations of hashes.
     pub(crate) fn durations(&self) -> Histogram {
         self.shared.durations.clone()
     }
@@ -301,7 +302,7 @@ impl HashPool {
         let (answer, wait) = oneshot::channel();
         let durations = self.durations();
         let job = Box::new(move |turn: Turn| {
-            // Whoever asked may have gone while this waited.
+            // The requester may be gone by now.
             if answer.is_closed() {
                 return Done::NOTHING;
             }
@@ -311,11 +312,11 @@ impl HashPool {
             }
             let began = Instant::now();
             let (computed, done) = compute();
-            durations.took(began.elapsed()); // counted before anybody can know of it
+            durations.took(began.elapsed()); // counted before the answer, so that a reader of it sees the count
             let _ = answer.send(computed.map_err(PoolError::Failed));
             done
         });
-        // While it runs, its slots do nothing else.
+        // Its slots do nothing else while it runs.
         self.shared.enqueue(requester, work * u64::from(slots), slots, job);
         wait.await.map_err(|_| PoolError::Gone)?
     }
@@ -344,7 +345,7 @@ impl Shared {
         }
     }
 
-    /// How much work may wait.
+    /// The work that may wait, in units of [`Cost::work`].
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // an estimate
     fn room(&self, nanos_per_work: f64) -> u64 {
         (QUEUE.as_nanos() as f64 * f64::from(self.slots) / nanos_per_work) as u64
@@ -355,7 +356,7 @@ impl Shared {
         while let Some(ticket) = self.next() {
             let (requester, claim, slots) = (ticket.requester(), ticket.claim, ticket.slots);
             let started = Instant::now();
-            // A panic must not cost a slot; its requester learns that the channel is gone.
+            // A panic must not cost a slot; the requester sees a closed channel.
             let done =
                 catch_unwind(AssertUnwindSafe(|| (ticket.job)(Turn::Compute))).unwrap_or(Done::NOTHING);
             self.finished(requester, claim, slots, &done, started.elapsed());
@@ -375,8 +376,8 @@ impl Shared {
         }
     }
 
-    /// Gives the slots back, and learns from how long the work took, if there was any: a moving average, of which the
-    /// newest measurement is an eighth.
+    /// Frees the slots and updates the estimated speed: a moving average in which a new measurement weighs an
+    /// eighth.
     #[allow(clippy::cast_precision_loss)] // an estimate
     fn finished(&self, requester: Requester, claim: u64, slots: u32, done: &Done, took: Duration) {
         let mut state = self.lock();
@@ -388,13 +389,13 @@ impl Shared {
             state.nanos_per_work += (measured - state.nanos_per_work) / 8.0;
         }
         drop(state);
-        self.wake.notify_all(); // the slots of one may do for several
+        self.wake.notify_all(); // they may suffice for several jobs
     }
 }
 
-/// Puts this thread a step below the rest of the process. Without that, hashes are computed all the same.
+/// Lowers this thread's priority. Failing that, it hashes at the ordinary one.
 fn lower_priority() {
-    // On Linux, niceness is a thread's, which has it from the one that has started it.
+    // On Linux niceness belongs to a thread, which inherits it from its creator.
     let lowered = getpriority_process(None)
         .and_then(|ordinary| setpriority_process(None, ordinary.saturating_add(NICER).min(NICEST)));
     if let Err(error) = lowered {
@@ -424,7 +425,7 @@ mod tests {
         "$argon2id$v=19$m=64,t=2,p=1$AOC8lxLivNfa27sXYowxRg$ZRkg6gT4Ap57ndt5lD38qKa00yjnoVUbVba1+UxquZM";
 
     #[test]
-    fn what_runs_at_once_takes_no_more_memory_than_the_slots_or_runs_alone() {
+    fn concurrent_hashes_fit_the_slots_memory_or_run_alone() {
         // Four slots of 33 KiB.
         let pool = HashPool::without_threads(4, Cost::new(5, 8, 1).unwrap(), 4 << 20).unwrap();
         let two_slots = Some(PasswordHash::from_stored(COSTLY.to_owned()));
@@ -457,7 +458,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_machine_has_no_memory_for_is_refused_and_never_computed() {
+    async fn hashes_beyond_the_machines_memory_are_refused_and_never_computed() {
         let large = PasswordHash::from_stored(COSTLY.replace("m=64", "m=1024"));
         let pool = |slots, memory| HashPool::start(slots, Cost::new(5, 8, 1).unwrap(), memory).unwrap();
         for (pool, fits) in [
@@ -477,7 +478,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_takes_this_machine_too_long_is_not_imported() {
+    async fn hashes_that_take_too_long_are_not_imported() {
         const REST: &str = "AOC8lxLivNfa27sXYowxRg$ZRkg6gT4Ap57ndt5lD38qKa00yjnoVUbVba1+UxquZM";
         let hash = |scheme: &str| PasswordHash::import(format!("${scheme}${REST}")).unwrap();
         let (sha256, sha512) = (hash("pbkdf2-sha256$6000000"), hash("pbkdf2-sha512$6000000"));
@@ -515,7 +516,7 @@ mod tests {
             let in_use = Arc::clone(&in_use);
             pool.run(Requester::Local, 0, slots * cheap(1).memory(), move || {
                 let beside = in_use.fetch_add(slots, Ordering::SeqCst);
-                thread::sleep(Duration::from_micros(200)); // so that others can come
+                thread::sleep(Duration::from_micros(200)); // lets other jobs arrive
                 in_use.fetch_sub(slots, Ordering::SeqCst);
                 (Ok(beside == 0 || beside + slots <= 4), Done::NOTHING)
             })
@@ -526,13 +527,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_has_no_right_password() {
+    async fn an_unknown_user_has_no_right_password() {
         let mut pool = HashPool::start(1, cheap(1), u64::MAX).unwrap();
         assert!(matches!(
             pool.check(Requester::Local, typed("correct horse"), None).await,
             Ok(Checked::Wrong)
         ));
-        // Not even the decoy's own, be it of today's cost or of another.
+        // Not even the decoy's own password, at today's cost or another.
         for cost in [cheap(1), cheap(2)] {
             pool.decoy = hash(&typed("correct horse"), cost).unwrap();
             assert!(matches!(

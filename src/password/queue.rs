@@ -1,10 +1,10 @@
-//! Whose hash is computed next, and whose is refused where too many wait. Decides; computes nothing.
+//! The order of hashes, and which are refused when too many wait. Decides only; computes nothing.
 //!
-//! Fair by network, then by account: the client whose network has had the least work lately goes first, so that a
-//! network with nothing under way waits for no flood. A network's work is what was computed for it, right or wrong, and a
-//! quarter of what it was refused, so that asking again and again pushes a client back. An account's work is what it got
-//! with its right password, from wherever: one account that logs in from a hundred networks is one client. Wrong guesses
-//! do not count for the account, or strangers could push its owner back.
+//! Fair by network, then by account: the client whose network had the least work recently goes first, so that
+//! an idle network waits for no flood. A network's work is everything computed for it, plus a quarter of what
+//! it was refused, so that retrying moves a client back. An account's work is what it was given with its
+//! right password, from any network: an account that logs in from a hundred networks is one client. Wrong
+//! guesses do not count for the account, or strangers could push its owner back.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -14,23 +14,23 @@ use super::tally::Tallies;
 use crate::domain::network::Network;
 use crate::domain::user::UserId;
 
-/// What a refusal counts, in parts of the work that was refused. Were it nothing, a network that sends a thousand requests
-/// a second would stand as well as one that sends one; were it all, a busy office could be starved by a hundred networks
-/// that ask a little less often each.
+/// The share of refused work that counts. At zero, a network that sends a thousand requests a second would
+/// rank like one that sends one; at one, a hundred networks that each ask a little less often could starve a
+/// busy office.
 const REFUSED: f64 = 0.25;
 
 /// Who asks for a hash.
 #[derive(Clone, Copy, Debug)]
 pub enum Requester {
-    /// This machine: a command, or the start. Goes first, and only makes way for others of its kind.
+    /// A command, or the server itself. Goes first, and makes way only for others of its kind.
     Local,
-    /// A client.
+    /// A client on the network.
     Client {
-        /// Where it is.
+        /// The client's network.
         network: Network,
-        /// Whose account it asks about, or acts for; none where there is no such user.
+        /// The account that it logs in to or acts for; `None` for an unknown user.
         account: Option<UserId>,
-        /// Whether that user has logged in from there before, or this is a user with a token. Such clients go before the
+        /// Whether this user has logged in from there before, or has shown a token. Known clients go before
         /// others of their network.
         known: bool,
     },
@@ -41,37 +41,38 @@ pub(super) struct Ticket<J> {
     /// In order of arrival.
     number: u64,
     requester: Requester,
-    /// How much could be computed in its place.
+    /// The work that could be computed in its place.
     pub(super) claim: u64,
-    /// How many slots it takes.
+    /// The slots that it takes.
     pub(super) slots: u32,
     pub(super) job: J,
 }
 
-/// What came of a job that had its turn.
+/// The result of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// Its requester had gone.
+    /// The requester was gone.
     Nothing,
     /// Computed.
     Done,
-    /// Computed for a user who has shown the right password or token.
+    /// Computed, and the user had the right password or a token.
     Authorised,
 }
 
-/// The jobs that wait, and what their requesters have had lately.
+/// The waiting jobs, and their requesters' recent work.
 pub(super) struct Queue<J> {
-    /// A thousand at most: a connection waits for one. So all are looked at for every decision.
+    /// At most a thousand, because each has a connection waiting: few enough to rank all of them for every
+    /// decision.
     waiting: Vec<Ticket<J>>,
-    /// The next one, if its slots were not free when its turn came. It stays the next one: let past, cheap jobs that
-    /// keep coming could keep a costly one waiting for ever.
+    /// The next job, if too few slots were free at its turn. It keeps its turn: cheap jobs could otherwise
+    /// overtake a costly one forever.
     chosen: Option<Ticket<J>>,
     networks: Tallies<Network>,
     accounts: Tallies<UserId>,
     arrived: u64,
 }
 
-/// The order of turns; refusals come in the opposite one. Equal only for one and the same job.
+/// The order of turns, and in reverse that of refusals. Unique to each job.
 type Rank = (bool, u64, bool, u64, u64);
 
 impl<J> Queue<J> {
@@ -85,18 +86,18 @@ impl<J> Queue<J> {
         }
     }
 
-    /// How many wait.
+    /// The number of waiting jobs.
     pub(super) fn len(&self) -> usize {
         self.waiting.len() + usize::from(self.chosen.is_some())
     }
 
-    /// How much could be computed in the time of all that waits.
+    /// The total claim of the waiting jobs.
     pub(super) fn claim(&self) -> u64 {
         self.waiting.iter().chain(&self.chosen).map(|ticket| ticket.claim).sum()
     }
 
-    /// Lets a job wait. Where more than `room` waits already, answers the jobs that are refused for it: the newest of
-    /// those networks and accounts that have had and want most, maybe this very one.
+    /// Queues a job. If more than `room` waits already, returns the refused jobs: the newest of the networks
+    /// and accounts with the most past and requested work, possibly this very one.
     pub(super) fn push(
         &mut self,
         requester: Requester,
@@ -122,10 +123,10 @@ impl<J> Queue<J> {
         refused
     }
 
-    /// The next job, if its slots are among those that are free.
+    /// The next job, if enough slots are free.
     pub(super) fn take(&mut self, free_slots: u32, now: Duration) -> Option<Ticket<J>> {
         if free_slots == 0 {
-            return None; // chosen when there is a choice, so that latecomers are considered
+            return None; // choose only when a slot is free, so that later arrivals are considered
         }
         if self.chosen.is_none() {
             self.chosen = self.lightest(now).map(|lightest| self.waiting.swap_remove(lightest));
@@ -135,7 +136,7 @@ impl<J> Queue<J> {
         Some(ticket)
     }
 
-    /// Says what came of a job that [`Queue::take`] has answered.
+    /// Records the outcome of a job from [`Queue::take`].
     pub(super) fn finished(&mut self, requester: Requester, claim: u64, outcome: Outcome, now: Duration) {
         match (outcome, requester) {
             (Outcome::Nothing, _) => self.charge(requester, -as_work(claim), now),
@@ -175,7 +176,7 @@ impl<J> Queue<J> {
         ranks.max().map(|(_, Reverse(place))| place)
     }
 
-    /// Where a job stands, if its network also has `wanted`. Numbers that are not negative are ordered as their bits.
+    /// A job's rank if its network also gets `wanted`. Non-negative floats sort like their bits.
     fn rank(&self, ticket: &Ticket<J>, wanted: f64, now: Duration) -> Rank {
         let Requester::Client { network, account, known } = ticket.requester else {
             return (false, 0, false, 0, ticket.number);
@@ -222,7 +223,7 @@ mod tests {
         client(number, None)
     }
 
-    /// Takes and finishes all that waits; in which order.
+    /// Takes and finishes all jobs. Returns their order.
     fn order(queue: &mut Queue<&'static str>, outcome: Outcome) -> Vec<&'static str> {
         let mut order = Vec::new();
         while let Some(ticket) = queue.take(1, NOW) {
@@ -277,7 +278,7 @@ mod tests {
             let ticket = queue.take(1, NOW).unwrap();
             queue.finished(ticket.requester, ticket.claim, Outcome::Done, NOW);
         }
-        // The owner goes first; who comes from where guesses came from waits for those who have had less.
+        // The owner goes first; other clients of the guesser's network wait for lighter networks.
         wait(&mut queue, stranger(1), "other");
         wait(&mut queue, client(100, anna), "owner");
         wait(&mut queue, stranger(0), "another");
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn of_one_network_those_who_are_known_go_first_and_then_those_who_have_had_less() {
+    fn within_a_network_known_clients_go_first_and_then_lighter_ones() {
         let mut queue = Queue::new();
         let (anna, mallory) = (Some(user(1)), Some(user(2)));
         for job in ["m1", "m2"] {
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn where_too_many_wait_the_newest_of_the_heaviest_is_refused() {
+    fn in_a_full_queue_the_newest_job_of_the_heaviest_client_is_refused() {
         let mut queue = Queue::new();
         for job in ["a1", "a2", "a3"] {
             wait(&mut queue, stranger(1), job);
@@ -317,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_gone_pays_nothing() {
+    fn a_disconnected_requester_pays_nothing() {
         let mut queue = Queue::new();
         for job in ["a1", "a2"] {
             wait(&mut queue, stranger(1), job);
@@ -340,9 +341,9 @@ mod tests {
         assert_eq!(queue.take(4, NOW).unwrap().job, "costly");
     }
 
-    /// Logins, a quarter of a second each, two at once, for twenty seconds: `flood` networks keep three connections each
-    /// busy, asking again a quarter of a second after an answer, and a victim logs in every second. How many times the victim
-    /// did so, how often it was refused, and the longest it waited, in milliseconds.
+    /// Logins of a quarter of a second each, two at once, for twenty seconds: `flood` networks keep three
+    /// connections each busy, retrying a quarter of a second after an answer, and a victim logs in every
+    /// second. Returns the victim's logins, its refusals, and its longest wait in milliseconds.
     fn simulate(flood: u16, flooder: impl Fn(u16) -> Requester) -> (u32, u32, u64) {
         const SLOTS: u32 = 2;
         const HASH: u64 = 250;
@@ -408,7 +409,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_lost_and_no_newcomer_is_refused_for_those_who_have_had_more(
+        fn no_job_is_lost_and_no_newcomer_is_refused_for_heavier_clients(
             steps in prop::collection::vec((0_u16..6, 1_u64..50, 1_u32..4, any::<bool>()), 1..200),
         ) {
             let mut queue = Queue::new();
@@ -425,7 +426,7 @@ mod tests {
                 }
                 prop_assert_eq!(queue.len(), inside);
             }
-            // Whoever asks for the first time, and for no more than others, is let in and goes next.
+            // A newcomer that asks for no more than others is admitted and goes next.
             if queue.claim() > 60 {
                 let newcomer = usize::MAX;
                 let refused = queue.push(stranger(99), 0, 1, newcomer, 60, now);

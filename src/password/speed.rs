@@ -1,4 +1,4 @@
-//! How fast this machine computes hashes of each kind: measured, in a few milliseconds, when users are first imported.
+//! How fast this machine computes each kind of hash: measured in a few milliseconds at the first import.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -9,16 +9,16 @@ use pbkdf2::sha2::{Sha256, Sha512};
 
 use super::stored::Steps;
 
-/// Each is measured so often, and the quickest counts: whatever else the machine has to do only adds.
+/// Rounds of each measurement; the fastest counts, because other load only adds time.
 const ROUNDS: usize = 5;
 
-/// What is measured: a millisecond or two of each on a small server.
+/// The sizes measured: a millisecond or two each on a small server.
 const SCRYPT_LN: u8 = 12;
 const ARGON2_KIB: u32 = 2048;
 const BCRYPT_COST: u32 = 5;
 const PBKDF2_ITERATIONS: u32 = 5000;
 
-/// Nanoseconds for a step of each kind.
+/// Nanoseconds per step.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Speed {
     /// A block mix, as in [`super::Cost::work`].
@@ -33,11 +33,11 @@ pub(super) struct Speed {
 }
 
 impl Speed {
-    /// Of a small server, for the case that it could not be measured.
+    /// Of a small server, used if measuring fails.
     pub(super) const TYPICAL: Self =
         Self { scrypt: 400.0, argon2: 900.0, bcrypt: 50_000.0, pbkdf2_sha256: 400.0, pbkdf2_sha512: 800.0 };
 
-    /// Blocks.
+    /// Measures all kinds. Blocks.
     pub(super) fn measure() -> Self {
         let (text, salt) = (b"password", [7; 16]);
         let mut out = [0; 32];
@@ -63,7 +63,7 @@ impl Speed {
         }
     }
 
-    /// How long so many steps take.
+    /// The time of these steps.
     #[allow(clippy::cast_precision_loss)] // an estimate
     pub(super) fn time(self, steps: Steps) -> Duration {
         let (count, nanos) = match steps {

@@ -1,8 +1,8 @@
-//! Stored hashes, taken apart: our own, and those that other services made.
+//! Stored hashes, parsed: our own, and those of other services.
 //!
-//! What people bring along (`gatelet import`) is checked as it was made, until the next login puts one of ours in its
-//! place. All of them name their own cost, so what they ask for is held against the same limits as our own settings
-//! before anything is computed.
+//! Imported hashes (`gatelet import`) are checked by their own algorithm until the next login replaces them
+//! with ours. They name their own cost, which must respect the limits of our settings before anything is
+//! computed.
 
 use std::fmt;
 
@@ -17,44 +17,44 @@ use super::{Cost, CostError, Password, key};
 /// The longest text of a hash: room for salt and hash of 128 bytes each. A user's record has room for 4 KiB.
 const MAX_BYTES: usize = 512;
 
-/// What one step of each algorithm takes in units of [`Cost::work`], measured in release on the machine where that is
-/// 0.31 µs. A block of 1 KiB of Argon2: 0.48 to 0.89 µs.
+/// Work of one step of each algorithm in units of [`Cost::work`], measured in release mode on a machine where
+/// such a unit takes 0.31 µs. A block of 1 KiB of Argon2: 0.48 to 0.89 µs.
 const ARGON2_BLOCK: u64 = 2;
 /// One of bcrypt's `2^cost` key expansions: 49 µs.
 const BCRYPT_EXPANSION: u64 = 160;
-/// An iteration of PBKDF2 for as many bytes as the digest has: 0.09 µs, with instructions that not every machine has.
+/// An iteration of PBKDF2 for one digest of output: 0.09 µs, with instructions that not every machine has.
 const PBKDF2_SHA256_ITERATION: u64 = 1;
-/// Likewise: 0.28 µs there, 0.77 µs on another machine.
+/// An iteration: 0.28 µs there, 0.77 µs on another machine.
 const PBKDF2_SHA512_ITERATION: u64 = 2;
 
-/// The range of bcrypt's cost: below, the algorithm is not defined; [`Cost::MAX_WORK`] allows 16.
+/// The range of bcrypt's cost: it is not defined below; [`Cost::MAX_WORK`] allows up to 16.
 const BCRYPT_MIN: u32 = 4;
 const BCRYPT_MAX: u32 = 31;
 
-/// How many bytes of a password bcrypt takes, with a NUL behind it if there is room for one.
+/// The bytes of a password that bcrypt uses, with a NUL appended if there is room.
 const BCRYPT_TAKES: usize = 72;
 
-/// How hashes of others begin in forms that do not begin with `$`.
+/// Prefixes of other services' hashes that do not start with `$`.
 const FOREIGN_NAMES: [&str; 6] = ["argon2", "bcrypt", "md5", "pbkdf2", "scrypt", "sha"];
 
-/// Why a text is no hash that passwords could be checked against.
+/// Why passwords cannot be checked against a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HashError {
-    /// No hash of any kind. Somebody may have put a password there.
+    /// It is not a hash, and may be a plain password.
     NotAHash,
-    /// Of an algorithm, or in a form, that is not among ours.
+    /// Its algorithm or format is not supported.
     UnknownAlgorithm,
-    /// The algorithm is known; the rest is not of its form.
+    /// The algorithm is known; the rest is malformed.
     Malformed,
-    /// The algorithm is not defined for these parameters, or some are missing.
+    /// Parameters are missing or invalid for the algorithm.
     Parameters,
-    /// It was made with a key besides the password.
+    /// It was made with a secret key as well.
     Keyed,
-    /// Too few bytes to compare passwords by.
+    /// It has too few bytes to compare with.
     TooShort,
-    /// More text than any of these algorithms is used with.
+    /// It is longer than any such hash.
     TooLong,
-    /// It asks for more than we are willing to compute.
+    /// It exceeds the limits of [`Cost`].
     TooCostly(CostError),
 }
 
@@ -79,21 +79,21 @@ impl fmt::Display for HashError {
 
 impl std::error::Error for HashError {}
 
-/// A hash that can be checked, at a price that we are willing to pay.
+/// A valid hash within the limits.
 pub(super) enum Stored<'a> {
-    /// `$2a$`, `$2b$` and `$2y$`, which differ in bugs of long ago that did not touch UTF-8. `$2x$` did, and is refused.
-    /// With its key expansions.
+    /// `$2a$`, `$2b$` and `$2y$`, which differ only in old bugs that do not affect UTF-8. `$2x$` does, and is
+    /// refused. With its number of key expansions.
     Bcrypt(&'a str, u64),
-    /// Bytes that a function makes of password and salt.
+    /// A function of password and salt, and its output.
     Salted(Phc<'a>, Function),
 }
 
-/// What makes the bytes of such a hash, with its parameters.
+/// The function of a salted hash, with its parameters.
 pub(super) enum Function {
-    /// Ours, and that of others.
+    /// Ours, and other services'.
     Scrypt(Cost),
     Argon2(argon2::Algorithm, Box<Argon2<'static>>),
-    /// In passlib's form and in PHC's.
+    /// In passlib's format and in PHC's.
     Pbkdf2(Digest, u32),
 }
 
@@ -121,7 +121,7 @@ impl fmt::Display for Digest {
     }
 }
 
-/// How much there is to compute for one text.
+/// The work for one text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Steps {
     /// Block mixes.
@@ -137,7 +137,7 @@ pub(super) enum Steps {
 }
 
 impl Steps {
-    /// In the units of [`Cost::work`]: for bounds and for the order of jobs, not for times.
+    /// In units of [`Cost::work`]: for limits and the order of jobs, not for durations.
     fn work(self) -> u64 {
         match self {
             Self::Scrypt(mixes) => mixes,
@@ -150,7 +150,7 @@ impl Steps {
 }
 
 impl<'a> Stored<'a> {
-    /// Takes `text` apart; computes nothing.
+    /// Parses `text`; computes nothing.
     pub(super) fn parse(text: &'a str) -> Result<Self, HashError> {
         let (algorithm, fields) = match text.strip_prefix('$').and_then(|rest| rest.split_once('$')) {
             Some(parts) => parts,
@@ -172,7 +172,7 @@ impl<'a> Stored<'a> {
         }
     }
 
-    /// What it was made with, for people: never salt or hash.
+    /// Algorithm and parameters for display: never salt or hash.
     pub(super) fn scheme(&self) -> String {
         match self {
             Self::Bcrypt(text, _) => format!("bcrypt cost={}", text.split('$').nth(2).unwrap_or_default()),
@@ -184,12 +184,12 @@ impl<'a> Stored<'a> {
         }
     }
 
-    /// Whether it is one that we would make today, at that cost.
+    /// Whether it is a hash of ours at the cost `today`.
     pub(super) fn is_of(&self, today: Cost) -> bool {
         matches!(self, Self::Salted(_, Function::Scrypt(cost)) if *cost == today)
     }
 
-    /// How much there is to compute for one text.
+    /// The work for one text.
     pub(super) fn steps(&self) -> Steps {
         match self {
             Self::Bcrypt(_, expansions) => Steps::Bcrypt(*expansions),
@@ -197,17 +197,16 @@ impl<'a> Stored<'a> {
         }
     }
 
-    /// The same in the units of [`Cost::work`].
     fn work_of_one(&self) -> u64 {
         self.steps().work()
     }
 
-    /// How much there is to compute for a check of `password`, in the units of [`Cost::work`].
+    /// The work of checking `password`, in units of [`Cost::work`].
     pub(super) fn work(&self, password: &Password, today: Cost) -> u64 {
         self.work_of_one() * self.spellings(password, today).count() as u64
     }
 
-    /// Bytes of memory that a check takes; spellings are tried one after the other.
+    /// The memory of a check in bytes; spellings are tried one at a time.
     pub(super) fn memory(&self) -> u64 {
         match self {
             Self::Salted(_, Function::Scrypt(cost)) => cost.memory(),
@@ -216,8 +215,9 @@ impl<'a> Stored<'a> {
         }
     }
 
-    /// What the hash may be of. Ours are of the password in NFC, and scrypt at our cost that others made may be of what was
-    /// typed. All others may be of any normal form; beyond the first two only as many are tried as a hash may cost.
+    /// The spellings to try. Ours are of the NFC form; an imported scrypt hash at our cost may be of the
+    /// original text. Others may be of any normal form, tried beyond the first two only as far as a hash may
+    /// cost.
     fn spellings<'p>(&self, password: &'p Password, today: Cost) -> impl Iterator<Item = &'p str> {
         let affordable = usize::try_from(Cost::MAX_WORK / self.work_of_one().max(1)).unwrap_or(usize::MAX);
         let further = if self.is_of(today) { &[] } else { password.further.as_slice() };
@@ -225,7 +225,7 @@ impl<'a> Stored<'a> {
         all.map(|text| text.as_str()).take(affordable.max(2))
     }
 
-    /// The spelling of `password` that it is the hash of, if it is of one.
+    /// The spelling of `password` that matches, if any.
     pub(super) fn right_spelling<'p>(
         &self,
         password: &'p Password,
@@ -241,8 +241,8 @@ impl<'a> Stored<'a> {
 
     fn is_of_text(&self, text: &str) -> Result<bool, HashError> {
         match self {
-            // It takes 72 bytes and no more, as when the hash was made, and repeats them with a NUL behind, so that with
-            // NULs of their own other passwords would do as well.
+            // bcrypt truncates at 72 bytes, as it did when the hash was made. It repeats shorter passwords
+            // with a NUL between, so that passwords that contain NULs would match others' hashes.
             Self::Bcrypt(hash, _) => {
                 let matches = bcrypt::verify(text, hash).map_err(|_| HashError::Malformed)?;
                 Ok(matches && !text.contains('\0'))
@@ -256,15 +256,15 @@ impl<'a> Stored<'a> {
         }
     }
 
-    /// Whether it is of all of the spelling that was right. Where that fills all that bcrypt takes, what else was typed has
-    /// not been looked at, and the owner's own may go on.
+    /// Whether the hash covers the whole password. bcrypt ignores everything after 72 bytes, so the owner's
+    /// password may be longer than the one typed here.
     pub(super) fn covers(&self, spelling: &str) -> bool {
         !matches!(self, Self::Bcrypt(..)) || spelling.len() < BCRYPT_TAKES
     }
 }
 
 impl Function {
-    /// How much there is to compute for so many bytes of hash.
+    /// The work for this many bytes of output.
     fn steps(&self, output: usize) -> Steps {
         match self {
             Self::Scrypt(cost) => Steps::Scrypt(cost.work()),
@@ -272,7 +272,7 @@ impl Function {
                 let params = argon2.params();
                 Steps::Argon2(u64::from(params.m_cost()) * u64::from(params.t_cost()))
             }
-            // All rounds are made again for each part that is as long as the digest.
+            // All iterations run again for each digest-sized block of output.
             Self::Pbkdf2(digest, iterations) => {
                 let iterations = u64::from(*iterations) * output.div_ceil(digest.bytes()) as u64;
                 match digest {
@@ -298,7 +298,7 @@ impl Function {
                 Ok(())
             }
         }
-        .map_err(|()| HashError::Malformed)?; // not after they have been looked at
+        .map_err(|()| HashError::Malformed)?; // cannot fail: the parameters were checked
         Ok(computed)
     }
 }
@@ -311,7 +311,7 @@ fn salted(phc: Phc<'_>, function: Function) -> Result<Stored<'_>, HashError> {
 fn scrypt(fields: &str) -> Result<Stored<'_>, HashError> {
     let phc = Phc::read(fields)?;
     if phc.version.is_some() {
-        return Err(HashError::Parameters); // there is one version of it
+        return Err(HashError::Parameters); // scrypt has no versions
     }
     let cost = phc.params.parse().map_err(|error| match error {
         CostError::Malformed | CostError::OutOfRange => HashError::Parameters,
@@ -322,7 +322,7 @@ fn scrypt(fields: &str) -> Result<Stored<'_>, HashError> {
 
 fn argon2<'a>(algorithm: &str, fields: &'a str) -> Result<Stored<'a>, HashError> {
     let phc = Phc::read(fields)?;
-    // The version is left out of hashes from before there was a second one.
+    // Hashes from before version 0x13 do not name their version.
     let version = phc.version.unwrap_or(argon2::Version::V0x10.into());
     let version = argon2::Version::try_from(version).map_err(|_| HashError::Parameters)?;
     let algorithm: argon2::Algorithm = algorithm.parse().map_err(|_| HashError::UnknownAlgorithm)?;
@@ -379,9 +379,9 @@ mod tests {
 
     use super::*;
 
-    /// Made by passlib 1.7.4 (PBKDF2, scrypt, Argon2), argon2-cffi 25.1.0 (version 16) and bcrypt 5.0.0, and PBKDF2 in
-    /// PHC's form by hand; those with long salts, long hashes or padding by Python's hashlib and argon2-cffi: all of
-    /// "correct horse".
+    /// Of "correct horse", by passlib 1.7.4 (PBKDF2, scrypt, Argon2), argon2-cffi 25.1.0 (version 16), bcrypt
+    /// 5.0.0, and by hand (PBKDF2 in PHC's format); long salts, long hashes and padding by Python's hashlib
+    /// and argon2-cffi.
     const HASHES: [&str; 27] = [
         "$pbkdf2-sha256$29000$UwrBmBMCwNgbgzAmJCRE6A$KVts2BHUGiwHdcOzetLbGuPAHUeLtElrmf.nygnfsdU",
         "$pbkdf2-sha256$1$Zeydcy7lnLMWgjCGECLkfA$3KdTRR2NGqbYJnQQ.oEBtFLG5JAT8r1k5AWFCbUhN5o",
@@ -522,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_machine_should_compute_is_refused_before_computing() {
+    fn too_costly_hashes_are_refused_before_computing() {
         const MEMORY: HashError = HashError::TooCostly(CostError::TooMuchMemory);
         const WORK: HashError = HashError::TooCostly(CostError::TooMuchWork);
         let rest = "AOC8lxLivNfa27sXYowxRg$ZRkg6gT4Ap57ndt5lD38qKa00yjnoVUbVba1+UxquZM";
@@ -549,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_hash_is_refused_with_the_reason() {
+    fn invalid_hashes_are_refused_with_the_reason() {
         for text in [
             "",
             "correct horse",
@@ -657,11 +657,12 @@ mod tests {
         let work = |hash| Stored::parse(hash).unwrap().work(&typed("x"), TODAY);
         let (of_64, of_32) = (HASHES[17], HASHES[1].replace("$1$", "$1000$"));
         assert_eq!(work(of_64), 2 * work(&of_32));
-        let beyond = of_64.replace("$1000$", "$6291457$"); // half of what 32 bytes may have
+        let beyond = of_64.replace("$1000$", "$6291457$"); // half of the limit for 32 bytes
         assert_eq!(error(&beyond), HashError::TooCostly(CostError::TooMuchWork));
     }
 
-    /// "Zoë ﬁne Å passé" with an é of one letter, a ligature and the sign for Ångström: in each normal form another text.
+    /// "Zoë ﬁne Å passé" with a precomposed é, a ligature and the Ångström sign: every normal form is a
+    /// different text.
     const TYPED: &str = "Zo\u{eb} \u{fb01}ne \u{212b} pass\u{e9}";
 
     #[test]
@@ -689,12 +690,12 @@ mod tests {
             ("correct horse", TODAY, 1),
             ("Zo\u{eb}'s password", TODAY, 2), // NFD is another text
             (TYPED, TODAY, 4),
-            (TYPED, its_own, 2), // it may be one of ours: as typed, and in NFC
+            (TYPED, its_own, 2), // an imported scrypt hash may be of the original text
         ] {
             assert_eq!(stored.work(&typed(text), today), forms * its_own.work(), "{text}");
         }
         assert!(stored.right_spelling(&typed(TYPED), its_own).unwrap().is_none());
-        // One that is as costly as a hash may be is not tried four times.
+        // At the largest cost, not all four spellings are tried.
         let costly = Stored::parse(
             "$scrypt$ln=17,r=8,p=8$AAECAwQFBgcICQoLDA0ODw$DKJU7GUOUl9yKIH4KJ0knC9NPPSmBbyZ5EDrU5F1YQg",
         )
@@ -704,14 +705,14 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_and_no_cut_off_hash_is_too_much_for_the_reader(
+        fn no_text_and_no_truncated_hash_makes_the_parser_panic(
             which in 0..HASHES.len(), at in 0_usize..200, put in ".{0,8}", noise in "\\PC{0,100}",
         ) {
             let _ = Stored::parse(&noise);
             let _ = Stored::parse(&format!("${noise}"));
             let hash = HASHES[which];
             let _ = Stored::parse(&format!("{}{put}{}", &hash[..at.min(hash.len())], &hash[at.min(hash.len())..]));
-            // One that was cut off lets nobody in, or is as good as the whole.
+            // A truncated hash matches nothing, or is as good as the whole.
             let cut = &hash[..at.min(hash.len())];
             if let Ok(stored) = Stored::parse(cut) {
                 assert!(stored.right_spelling(&typed("correct hors"), TODAY).unwrap().is_none());

@@ -1,18 +1,18 @@
-//! Recent work by client, in memory that does not grow: what a fair order is decided by.
+//! Recent work by client, in bounded memory: the basis of the fair order.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
-/// After this long, work counts half. A person who logs in once a minute is a newcomer every time; a network that keeps
-/// hashing is not, even where a hundred others leave it one hash in ten seconds. Longer, and a network that was busy
-/// before a flood begins would count as heavier than those that have just begun it.
+/// Half-life of work. A person who logs in once a minute counts as a newcomer every time; a network that
+/// keeps hashing does not, even if a hundred others leave it one hash in ten seconds. With a longer one, a
+/// network that was busy before a flood would outweigh the flood's networks.
 const HALF_LIFE: Duration = Duration::from_secs(20);
 
-/// How many clients are remembered: 1 MiB of them. Beyond that the lighter half is forgotten, and they count as newcomers.
+/// The most clients remembered, 1 MiB in all. Beyond that the lighter half is dropped and counts as new.
 const MOST: usize = 1 << 14;
 
-/// How much work each `K` has had lately. Moments are counted from any fixed one.
+/// Recent work by `K`. Times are relative to any fixed moment.
 pub(super) struct Tallies<K> {
     entries: HashMap<K, Tally>,
 }
@@ -39,7 +39,7 @@ impl<K: Copy + Eq + Hash> Tallies<K> {
         self.entries.get(key).map_or(0.0, |tally| tally.work(now))
     }
 
-    /// Adds to the work of `key`, or takes back what was added.
+    /// Adds work, or takes added work back.
     pub(super) fn add(&mut self, key: K, work: f64, now: Duration) {
         if self.entries.len() >= MOST && !self.entries.contains_key(&key) {
             self.forget_the_lighter_half(now);
@@ -54,7 +54,7 @@ impl<K: Copy + Eq + Hash> Tallies<K> {
         let (_, median, _) = works.select_nth_unstable_by(middle, f64::total_cmp);
         let median = *median;
         let heavier = works.iter().filter(|work| **work > median).count();
-        let mut equal = middle.saturating_sub(heavier); // so many of those stay
+        let mut equal = middle.saturating_sub(heavier); // this many of those stay
         self.entries.retain(|_, tally| {
             let work = tally.work(now);
             let stays = work > median || (work >= median && equal > 0);
