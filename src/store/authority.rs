@@ -1,11 +1,10 @@
-//! By what right a change is made: decided in the step that writes it.
+//! Authority for changes, checked in the step that writes.
 //!
-//! A request takes time: its body arrives, passwords are hashed, other changes come first. What its user may do can be taken
-//! away meanwhile, and the answer to that says that it is gone. So each change carries the right by which it is made, and
-//! the committer looks at it once more, in the step that writes: what was taken away before a change is decided keeps that
-//! change from being made.
+//! A request takes time: its body arrives, passwords are hashed, other changes come first. Its user's rights
+//! can be revoked meanwhile, and the answer to that revocation promises that they are gone. So each change
+//! carries its authority, which is checked again in the step that writes.
 //!
-//! The decision is a function of what it has seen, and of nothing else.
+//! The check is a pure function of what was read.
 
 use super::change::{Change, Decision, ReadSet, Seen as Read};
 use super::changes::pruned_until;
@@ -16,46 +15,46 @@ use crate::domain::clock::Timestamp;
 use crate::domain::session::SessionId;
 use crate::domain::user::{Role, User, UserId};
 
-/// By what right a change is made. Each change demands one; there is no default.
+/// The authority for a change. Every change requires one; there is no default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authority(Right);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Right {
-    /// Rests on how the process was started and on nothing in the store: nobody can take it away while the process runs.
+    /// Rests on how the process was started, not on the store: it cannot be revoked while the process runs.
     Standing,
-    /// A session's, as long as it goes on.
+    /// A session's, while it is live.
     Session { user: UserId, session: SessionId },
 }
 
 impl Authority {
-    /// The right of the data directory's owner, and what the settings open to everybody: registration, and what `--dev`
-    /// opens. Never looked at again. Inside this crate, `service::actor` alone may say that somebody has it.
+    /// The authority of the data directory's owner, and of what the settings allow everyone: registration,
+    /// and what `--dev` allows. Never checked again. Inside this crate, only `service::actor` may grant it.
     pub const fn standing() -> Self {
         Self(Right::Standing)
     }
 
-    /// What `user` may do by `session`, for as long as the session goes on and their role allows it.
+    /// What `user` may do with `session`, while the session is live and the role allows it.
     pub const fn of_session(user: UserId, session: SessionId) -> Self {
         Self(Right::Session { user, session })
     }
 }
 
-/// Why a change was not made: its right was taken away.
+/// Why authority for a change was denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// The session has ended, by itself or with all others, or its user is disabled or gone.
+    /// The session is revoked, or its user is disabled or deleted.
     SessionOver,
-    /// The session goes on, and its user may not do this, or not any more.
+    /// The session is live, but its user may not do this, or no longer.
     NotAllowed,
 }
 
-/// Why a change that somebody asked for was not made.
+/// Why a requested change was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeError {
-    /// Nothing has been changed.
+    /// Nothing was changed.
     Denied(Denied),
-    /// As with every other call.
+    /// The store failed.
     Store(StoreError),
 }
 
@@ -65,10 +64,10 @@ impl From<StoreError> for ChangeError {
     }
 }
 
-/// Whom a change is for.
+/// The authority that a change needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
-    /// Anyone whose session goes on: it is about that session.
+    /// Any live session: the change is about that session.
     Session,
     /// This user and administrators.
     Over(UserId),
@@ -76,19 +75,19 @@ pub(super) enum Need {
     Admin,
 }
 
-/// What a decision rests on, read in the step that writes.
+/// The facts for a check, read in the step that writes.
 struct Seen {
-    /// The user whose session it is.
+    /// The session's user.
     user: Option<User>,
-    /// Whether the session has been ended by itself.
+    /// Whether the session itself is revoked.
     is_revoked: bool,
-    /// The end of sessions before this moment may have been forgotten.
+    /// Revocations of sessions that ended before this moment may be pruned.
     pruned_until: Timestamp,
 }
 
-/// Whether the session allows what is needed.
+/// Whether the session has the needed authority.
 fn decide(session: &SessionId, need: Need, seen: &Seen) -> Result<(), Denied> {
-    let is_forgotten = session.ends_at() < seen.pruned_until; // and over by the clock as well
+    let is_forgotten = session.ends_at() < seen.pruned_until; // and has ended
     let live = seen.user.as_ref().filter(|user| !user.disabled && user.sessions.include(session));
     let Some(user) = live.filter(|_| !seen.is_revoked && !is_forgotten) else {
         return Err(Denied::SessionOver);
@@ -101,7 +100,7 @@ fn decide(session: &SessionId, need: Need, seen: &Seen) -> Result<(), Denied> {
     if is_allowed { Ok(()) } else { Err(Denied::NotAllowed) }
 }
 
-/// A change made for someone: decided only if their right holds in the very step that writes.
+/// A change that is decided only if its authority holds in the step that writes.
 pub(super) struct By<C> {
     pub(super) authority: Authority,
     pub(super) need: Need,
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_allows_what_its_user_may_do_as_long_as_both_go_on() {
+    fn a_live_session_allows_as_much_as_its_users_role() {
         let before = Sessions::default();
         let session = SessionId::generate(END, Era::default(), before.generation()).unwrap();
         let other = UserId::next(None, END, [8; 8]);
@@ -186,12 +185,12 @@ mod tests {
                 }
             }
         }
-        // Two roles, enabled, two states of sessions that include it, neither ended nor forgotten.
+        // Two roles, enabled, two generations that include the session, neither revoked nor pruned.
         assert_eq!((decided, allowed), (144, 2 * (2 + 4)));
     }
 
     #[test]
-    fn of_a_user_who_is_gone_no_session_allows_anything() {
+    fn a_deleted_users_session_allows_nothing() {
         let session = SessionId::generate(END, Era::default(), Sessions::default().generation()).unwrap();
         let id = UserId::next(None, END, [7; 8]);
         for need in [Need::Session, Need::Over(id), Need::Admin] {

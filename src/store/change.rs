@@ -1,8 +1,9 @@
-//! Changes: decisions over what was read, made without knowing the engine.
+//! Changes: pure decisions over a declared read set, independent of the engine.
 //!
-//! A change declares what it reads, and decides what to write from that and from nothing else. The engine reads, lets it
-//! decide, and writes all of it in one atomic step, provided that what was read still stands. An engine with optimistic
-//! transactions lets a change decide again after a conflict: so a decision consumes nothing and touches nothing outside.
+//! A change declares what it reads, and decides what to write from that alone. The engine reads, lets it
+//! decide, and writes all of it in one atomic step, provided that the values read have not changed. An engine
+//! with optimistic transactions may let a change decide again after a conflict, so a decision has no side
+//! effects.
 
 use std::ops::Bound;
 
@@ -11,24 +12,24 @@ use super::table::{Entry, Table};
 
 /// A change to the store, made in one atomic step.
 pub(super) trait Change: Send + 'static {
-    /// What became of it, for the caller.
+    /// The result for the caller.
     type Outcome: Send + 'static;
 
-    /// What it needs to see. Only what is declared here can be written.
+    /// The read set. Only declared keys can be written.
     fn reads(&self) -> ReadSet;
 
-    /// Decides from what was read. Pure: it may run again with something else.
+    /// Decides from what was read. Pure: it may run again on other values.
     fn decide(&self, seen: &Seen) -> Result<Decision<Self::Outcome>, StoreError>;
 }
 
-/// What a change answers, and what it writes.
+/// The outcome of a change, and its write set.
 pub(super) struct Decision<T> {
     pub(super) outcome: T,
     pub(super) edits: Edits,
 }
 
 impl<T> Decision<T> {
-    /// Nothing is written.
+    /// An outcome that writes nothing.
     pub(super) fn unchanged(outcome: T) -> Self {
         Self { outcome, edits: Edits::default() }
     }
@@ -51,7 +52,7 @@ pub(super) struct Range {
     pub(super) limit: usize,
 }
 
-/// What a change reads: single keys and ranges.
+/// The read set of a change: single keys and ranges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ReadSet {
     pub(super) keys: Vec<(Table, Vec<u8>)>,
@@ -71,7 +72,7 @@ impl ReadSet {
         self
     }
 
-    /// Reads all of it with `get` and `scan`.
+    /// Reads the set with `get` and `scan`.
     pub(super) fn read<E>(
         self,
         mut get: impl FnMut(Table, &[u8]) -> Result<Option<Vec<u8>>, E>,
@@ -90,7 +91,7 @@ impl ReadSet {
     }
 }
 
-/// What was read, in the state in which the change is made.
+/// The values of a read set, all of one state.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     keys: Vec<(Table, Vec<u8>, Option<Vec<u8>>)>,
@@ -98,18 +99,18 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// The value of a key that was declared.
+    /// The value of a declared key.
     pub(super) fn get(&self, table: Table, key: &[u8]) -> Option<&[u8]> {
         self.value(table, key).flatten()
     }
 
-    /// The entries of all ranges of a table that were declared.
+    /// The entries of a table in all declared ranges.
     pub(super) fn entries(&self, table: Table) -> impl Iterator<Item = (&[u8], &[u8])> {
         let of_table = self.ranges.iter().filter(move |(of, _)| *of == table);
         of_table.flat_map(|(_, entries)| entries).map(|(key, value)| (key.as_slice(), value.as_slice()))
     }
 
-    /// What a key holds, as far as it was read. `None`: it was not declared, neither by itself nor in a range.
+    /// A key's value if it was read. `None` if it was declared neither by itself nor in a range.
     pub(super) fn value(&self, table: Table, key: &[u8]) -> Option<Option<&[u8]>> {
         let single = self.keys.iter().find(|(of, read, _)| *of == table && read == key);
         match single {
@@ -119,17 +120,17 @@ impl Seen {
     }
 }
 
-/// One record's new value; nothing where it is removed.
+/// A record's new value; `None` removes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Edit {
     pub(super) table: Table,
     pub(super) key: Vec<u8>,
     pub(super) after: Option<Vec<u8>>,
-    /// Nothing can be there yet, so that it was not read.
+    /// The key cannot exist yet, so it was not read.
     is_new: bool,
 }
 
-/// What one change writes, all of it or nothing.
+/// The write set of one change, written atomically.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Edits(Vec<Edit>);
 
@@ -138,7 +139,7 @@ impl Edits {
         self.0.push(Edit { table, key: key.to_vec(), after: Some(after), is_new: false });
     }
 
-    /// Writes a record whose key follows from what was read, and cannot exist.
+    /// Writes a record under a new key, which cannot exist yet.
     pub(super) fn create(&mut self, table: Table, key: &[u8], after: Vec<u8>) {
         self.0.push(Edit { table, key: key.to_vec(), after: Some(after), is_new: true });
     }
@@ -158,7 +159,8 @@ impl Edits {
     /// Each edit with the value that it replaces.
     ///
     /// # Errors
-    /// [`StoreError::Unreadable`]: the change writes what it has not read, so that nothing guards it against a race.
+    /// [`StoreError::Unreadable`]: the change writes a key that it has not read, so nothing guards it against
+    /// a race.
     pub(super) fn replacing(self, seen: &Seen) -> Result<Vec<Replacement>, StoreError> {
         let replacement = |Edit { table, key, after, is_new }| {
             let before = if is_new { Some(None) } else { seen.value(table, &key) };
@@ -170,7 +172,7 @@ impl Edits {
     }
 }
 
-/// An edit with the value that it replaces; nothing where there is none.
+/// An edit with the value that it replaces; `None` if there was none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Replacement {
     pub(super) table: Table,

@@ -1,11 +1,11 @@
-//! How many users and revoked sessions there are, kept up to date by every write.
+//! The numbers of users and revoked sessions, kept up to date by every write.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::change::Replacement;
 use super::table::Table;
 
-/// How many records there are of the kinds whose number is asked for: counting them later would mean reading all.
+/// Counts of the records whose number is asked for: counting on demand would read all of them.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     users: AtomicU64,
@@ -21,7 +21,7 @@ impl Counts {
         self.users.load(Ordering::Relaxed)
     }
 
-    /// Revoked sessions that are remembered.
+    /// Revocations not yet pruned.
     pub(super) fn revoked(&self) -> u64 {
         self.revoked.load(Ordering::Relaxed)
     }

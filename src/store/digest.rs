@@ -1,8 +1,8 @@
-//! A digest of a record: against accidents, not against people.
+//! The checksum of a record.
 
 use super::table::Table;
 
-/// FNV-1a, 64 bits: against accidents, not against people; those who can write here can write anything.
+/// FNV-1a, 64 bits. Detects accidents, not attacks: an attacker who can write here can write anything.
 pub(super) fn digest(table: Table, key: &[u8], value: &[u8]) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;

@@ -1,4 +1,4 @@
-//! The engines that can hold a store. Rules live above them, in [`super::changes`] and [`super::Store`].
+//! The engines that can hold a store. The rules are above them, in [`super::changes`] and [`super::Store`].
 
 use uuid::Uuid;
 
@@ -16,14 +16,14 @@ use crate::metrics::{Commits, Counter};
 
 /// An open store's engine.
 pub(super) enum Engine {
-    /// The embedded default: on this machine's disk.
+    /// The embedded default, on this machine's disk.
     Sled(Box<Sled>),
-    /// For tests, and as the model that the other is compared with. Nothing survives the process.
+    /// For tests, and as the model that the other engine is compared with. Nothing survives the process.
     Memory(Memory),
 }
 
 impl Engine {
-    /// The value of a key as it is visible now.
+    /// A key's current value.
     pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self {
             Self::Sled(sled) => sled.get(table, key),
@@ -31,7 +31,7 @@ impl Engine {
         }
     }
 
-    /// Whether a key has a value now.
+    /// Whether a key has a value.
     pub(super) fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
         match self {
             Self::Sled(sled) => sled.has(table, key),
@@ -39,7 +39,7 @@ impl Engine {
         }
     }
 
-    /// The entries of a range as they are visible now, in the order of their keys.
+    /// The current entries of a range, in key order.
     pub(super) fn scan(&self, range: &Range) -> Result<Vec<Entry>, StoreError> {
         match self {
             Self::Sled(sled) => sled.scan(range),
@@ -47,7 +47,8 @@ impl Engine {
         }
     }
 
-    /// Returns once what was read of a user is durable. Call it between the read and an answer that rests on it.
+    /// Returns once a user's record as read is durable. Call it between the read and an answer that rests on
+    /// it.
     pub(super) async fn durable(&self, id: UserId) -> Result<(), StoreError> {
         match self {
             Self::Sled(sled) => sled.durable(id).await,
@@ -55,7 +56,7 @@ impl Engine {
         }
     }
 
-    /// Returns once all that was read before is durable.
+    /// Returns once everything read before is durable.
     pub(super) async fn all_durable(&self) -> Result<(), StoreError> {
         match self {
             Self::Sled(sled) => sled.all_durable().await,
@@ -63,7 +64,7 @@ impl Engine {
         }
     }
 
-    /// Makes a change in one atomic step. Returns once it is durable.
+    /// Runs a change in one atomic step. Returns once it is durable.
     pub(super) async fn run<C: Change>(&self, change: C) -> Result<C::Outcome, StoreError> {
         match self {
             Self::Sled(sled) => sled.run(change).await,
@@ -71,7 +72,7 @@ impl Engine {
         }
     }
 
-    /// Keeps the mark of time, and shows that writing works.
+    /// Writes the clock mark, which also shows whether writing works.
     pub(super) async fn keep_time(&self) -> Result<(), StoreError> {
         match self {
             Self::Sled(sled) => sled.keep_time().await,
@@ -79,7 +80,7 @@ impl Engine {
         }
     }
 
-    /// All records as they are now, once they are durable.
+    /// A snapshot of all records, once they are durable.
     pub(super) async fn snapshot(&self) -> Result<Snapshot, StoreError> {
         match self {
             Self::Sled(sled) => sled.snapshot().await,
@@ -87,7 +88,7 @@ impl Engine {
         }
     }
 
-    /// Begins to look at what lies beside the records. Call it before a snapshot.
+    /// Begins the checks beside the records. Call it before a snapshot.
     pub(super) fn beside(&self) -> LookBeside {
         match self {
             Self::Sled(sled) => sled.beside(),
@@ -105,7 +106,7 @@ impl Engine {
         }
     }
 
-    /// How much there is. Asks the file system: blocks.
+    /// The store's size. Asks the file system: blocks.
     pub(super) fn extent(&self) -> Extent {
         let counts = self.counts();
         let extent = Extent {
@@ -128,7 +129,7 @@ impl Engine {
         }
     }
 
-    /// How often a page could not be read.
+    /// Counts failed reads of pages.
     pub(super) fn unread(&self) -> Counter {
         match self {
             Self::Sled(sled) => sled.unread(),
@@ -136,7 +137,7 @@ impl Engine {
         }
     }
 
-    /// How its commits were measured.
+    /// Measurements of commits.
     pub(super) fn commits(&self) -> Commits {
         match self {
             Self::Sled(sled) => sled.commits(),
@@ -152,7 +153,7 @@ impl Engine {
         }
     }
 
-    /// Makes what is queued durable; refuses every later change. Blocks.
+    /// Commits queued changes and refuses later ones. Blocks.
     pub(super) fn close(&self) -> Result<(), StoreError> {
         match self {
             Self::Sled(sled) => sled.close(),

@@ -1,17 +1,17 @@
-//! Why the store does not serve a call.
+//! Errors of store calls.
 
 use std::fmt;
 
-/// Why a call was not served.
+/// Why a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreError {
-    /// Too little space is free; reads go on, and so do writes when there is room again.
+    /// Too little free space to write. Reads continue, and writes resume once there is room.
     DiskFull,
-    /// The store has failed and the process is about to end.
+    /// The store has failed; the process is about to end.
     Failed,
-    /// A page cannot be read from the disk now; everything that lies on others can.
+    /// A page cannot be read from the disk at present; records on other pages can.
     Page,
-    /// One record cannot be read, or would be too large to be written.
+    /// A record cannot be read, or is too large to be written.
     Unreadable,
 }
 

@@ -1,33 +1,32 @@
-//! Files with password hashes and keys that others on the machine may read.
+//! Files with password hashes or keys that other users of the machine have permissions on.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Permissions of everybody.
 const OTHERS: u32 = 0o007;
 
-/// Permissions of the group.
 const GROUP: u32 = 0o070;
 
-/// A file or folder of ours that is open to more than its owner.
+/// A file or folder with permissions for others than its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exposed {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
     /// Its permissions.
     pub mode: u32,
 }
 
 impl Exposed {
-    /// Whether everybody on the machine has some permission, and not only its group.
+    /// Whether every user of the machine has a permission, not only the group.
     pub fn is_for_everybody(&self) -> bool {
         self.mode & OTHERS != 0
     }
 }
 
-/// What of `folders` in the data directory is open to others, with all that is in them; those for everybody first.
+/// Exposed files and folders below `folders` in the data directory; those with permissions for everyone
+/// first.
 pub(super) fn exposed(dir: &Path, folders: &[&str]) -> io::Result<Vec<Exposed>> {
     let mut found = Vec::new();
     let mut paths: Vec<_> = folders.iter().map(|folder| dir.join(folder)).collect();
@@ -50,7 +49,7 @@ pub(super) fn exposed(dir: &Path, folders: &[&str]) -> io::Result<Vec<Exposed>> 
     Ok(found)
 }
 
-/// Warns of what is open to others in the store. Keys are looked at where they are read.
+/// Warns of exposed files in the store. Key files are checked where they are read.
 pub(super) fn warn(dir: &Path) {
     if let Ok(found) = exposed(dir, &["store"])
         && let Some(first) = found.first()

@@ -6,9 +6,9 @@ use crate::domain::session::{Era, SessionId};
 /// While the clock ran ahead, some revocations were pruned too early. Sessions in that window count as revoked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Forgotten {
-    /// What ended before this moment was forgotten.
+    /// Revocations of sessions that ended before this moment were pruned.
     pub(super) ended_before: Timestamp,
-    /// What began from this era on is known.
+    /// Sessions begun in this era or later are not affected.
     pub(super) begun_before: Era,
 }
 

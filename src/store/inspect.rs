@@ -1,4 +1,4 @@
-//! The whole store read through and held against what it must be, while it is in use or not.
+//! Inspection: reads the whole store and checks its invariants, while it is in use or not.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,42 +18,42 @@ use crate::domain::clock::Timestamp;
 use crate::domain::session::SessionId;
 use crate::password::PasswordHash;
 
-/// How long something that is over may still be there: pruning comes every minute, and a busy disk takes its time.
+/// How long a session's records may outlive it: pruning runs every minute, and a busy disk takes its time.
 const OVERDUE: Duration = Duration::from_secs(3600);
 
-/// The records of one kind.
+/// The number of records of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Records {
     /// How many there are.
     pub count: u64,
-    /// How many of them this version cannot read.
+    /// Of these, the ones that this version cannot read.
     pub unreadable: u64,
 }
 
-/// What was seen of something beside the store, or why it could not be looked at.
+/// A fact beside the store, or why it could not be read.
 pub type Look<T> = Result<T, String>;
 
-/// What lies beside the records.
+/// Facts beside the records.
 #[derive(Clone, Debug)]
 pub struct Beside {
-    /// What stands in the marker beside the store, if there is one.
+    /// The id in the marker file, if there is one.
     pub marker: Look<Option<Uuid>>,
-    /// How many changes the file beside the store knows of; `None` where there is no such file.
+    /// The number of changes in the file `commits`; `None` if there is no such file.
     pub acknowledged: Look<Option<u64>>,
-    /// The file that the store was opened from is still where a start would look for it.
+    /// Whether the file that the store was opened from is still at its path.
     pub in_place: Look<bool>,
     /// Free bytes on the disk.
     pub free: Look<u64>,
-    /// Bytes below which nothing is written.
+    /// Writing stops below this number of free bytes.
     pub min_free: u64,
-    /// The data directory, where others than its owner may write to it.
+    /// The data directory, if others than its owner may write to it.
     pub exposed: Option<PathBuf>,
-    /// What holds hashes or keys and is open to more than its owner.
+    /// Files with hashes or keys that others than their owner have permissions on.
     pub readable: Look<Vec<Exposed>>,
 }
 
 impl Beside {
-    /// Of a store that has nothing beside it.
+    /// For a store that has no files.
     pub(super) fn nothing(store: Uuid, changes: u64) -> Self {
         Self {
             marker: Ok(Some(store)),
@@ -67,23 +67,23 @@ impl Beside {
     }
 }
 
-/// Looks at what lies beside the records of a store with so many changes. Blocks.
+/// Collects the facts beside the records of a store with this number of changes. Blocks.
 pub(super) type LookBeside = Box<dyn FnOnce(u64) -> Beside + Send>;
 
-/// What an inspection has found.
+/// The results of an inspection.
 #[derive(Clone, Debug)]
 pub struct Findings {
-    /// What the store says that it is.
+    /// The store's id.
     pub store: Uuid,
-    /// How many changes there have been.
+    /// The number of changes so far.
     pub changes: u64,
-    /// What lies beside the records.
+    /// Facts beside the records.
     pub beside: Beside,
-    /// Why a page cannot be read, if there is one. What is said of records is then only of those before it.
+    /// Why a page cannot be read, if any. The other results then cover only records before that page.
     pub unreadable_page: Option<String>,
-    /// All records add up to what the store says about itself.
+    /// Whether the checksums of all records add up to the seal.
     pub adds_up: bool,
-    /// Users; also those whose hash cannot be read count as unreadable.
+    /// Users. Those with an invalid hash count as unreadable.
     pub users: Records,
     /// Names of users.
     pub names: Records,
@@ -91,19 +91,19 @@ pub struct Findings {
     pub kept_names: u64,
     /// Names that could pass for others.
     pub odd_names: OddNames,
-    /// Every name belongs to the user of that name, and every user to their name.
+    /// Whether names and users match one to one.
     pub names_fit: bool,
     /// Revoked sessions.
     pub ended: Records,
-    /// Sessions whose tokens rotate.
+    /// Sessions whose refresh tokens rotate.
     pub rotations: Records,
-    /// How many of these two have been over for so long that they should have been pruned.
+    /// Of these two, records of sessions that ended so long ago that they should have been pruned.
     pub overdue: u64,
-    /// Keys that are remembered.
+    /// Key records.
     pub keys: Records,
 }
 
-/// An inspection that has begun.
+/// An inspection that has begun: a snapshot, and the checks beside it.
 pub struct Inspection {
     beside: LookBeside,
     snapshot: Snapshot,
@@ -114,10 +114,10 @@ impl Inspection {
         Self { beside, snapshot }
     }
 
-    /// Reads everything. Stops early where `gone` says that the caller has gone. Blocks.
+    /// Reads everything. Stops early once `gone` returns true. Blocks.
     ///
     /// # Errors
-    /// [`SnapshotError`]: there is no saying how the store is.
+    /// [`SnapshotError`]: the store's state cannot be determined.
     pub fn finish(
         mut self,
         now: Timestamp,
@@ -176,7 +176,7 @@ impl Inspection {
                         }
                         (Ok(Entry::Deleted(_)), Some(_)) => {
                             found.kept_names += 1;
-                            continue; // nobody's name
+                            continue; // no user's name
                         }
                         _ => false,
                     },
@@ -206,13 +206,13 @@ impl Inspection {
                 of_kind.unreadable += u64::from(!is_good);
             }
         }
-        // Two sums over the same pairs, each in an order of its own: neither list has to be kept.
+        // Two order-independent sums over the same pairs, so that neither list has to be kept.
         found.names_fit = found.users.count == found.names.count && by_user == by_name;
         Ok(found)
     }
 }
 
-/// What the index of names must hold for a user, as a number, and the user's hash.
+/// The checksum of the user's entry in the index of names, and the user's hash.
 fn user(key: &[u8], value: &[u8]) -> Result<(u64, PasswordHash), StoreError> {
     let (user, hash) = record::decode_user_with_hash(user_id(key)?, value)?;
     Ok((digest(Table::Usernames, &names::key(&user.name), key), hash))

@@ -13,7 +13,6 @@ use super::error::StoreError;
 use super::snapshot::{Abandon, Records, Snapshot, SnapshotError};
 use super::table::{Entry, Table};
 
-/// A store in memory.
 pub(super) struct Memory {
     state: Mutex<State>,
     counts: Counts,
@@ -118,7 +117,7 @@ fn copied((key, value): (&Vec<u8>, &Vec<u8>)) -> Entry {
     (key.clone(), value.clone())
 }
 
-/// A copy of all records: the tables that have not been read yet, the next one last.
+/// A copy of all records: the unread tables, the next one last.
 struct Copied(Vec<(Table, Vec<Entry>)>);
 
 impl Records for Copied {
@@ -127,6 +126,6 @@ impl Records for Copied {
     }
 
     fn abandoner(&self) -> Abandon {
-        Abandon::new(|| {}) // nothing is kept for it
+        Abandon::new(|| {}) // holds no resources
     }
 }

@@ -1,10 +1,10 @@
-//! The store: users, the index of their names, ended sessions, refresh tokens that rotate, which keys there are, and what
-//! the store knows about itself.
+//! The store: users, the index of their names, revoked sessions, rotating refresh tokens, key records, and
+//! facts about the store itself.
 //!
-//! It speaks in domain terms and asynchronously; that it is sled inside is nobody's business outside this
-//! folder. Two promises hold for every call. A change that is reported as done is on stable storage. What a
-//! read reports is on stable storage too, so that no answer rests on what a power cut could still undo; only
-//! what leads to a refusal (an ended session, a missing user) is reported as soon as it is visible.
+//! Its interface is asynchronous, in domain terms; no other folder knows the engine. Two promises hold for
+//! every call. A change reported as done is durable. Values reported by a read are durable too, so that a
+//! power cut cannot undo what an answer rests on; only values that lead to a refusal (a revoked session, a
+//! deleted user) are reported as soon as they are visible.
 //!
 //! Reads run on the calling task: a point read takes microseconds. Writes go to the committer's thread.
 
@@ -64,26 +64,27 @@ pub use snapshot::{Abandon, Shown, Snapshot, SnapshotError};
 use table::Table;
 pub use terms::{Extent, NewUser, Outcome, Replaced, Rotation, StoreOptions, Successor, UserChange};
 
-/// The open store.
+/// An open store.
 pub struct Store {
     engine: Engine,
     forgotten: Forgotten,
-    /// The name after which to go on looking for names to forget.
+    /// The key after which to continue pruning names.
     names_seen: Mutex<Option<Vec<u8>>>,
-    /// A record like any other, of no user.
+    /// A valid record of no user.
     nobody: Vec<u8>,
 }
 
 impl Store {
-    /// Whether there is a store in `dir`, has been one, or is one about to be. What cannot be looked at may be there.
+    /// Whether `dir` holds a store, has held one, or is being made one. If that cannot be determined, the
+    /// answer is yes.
     pub fn is_in(dir: &Path) -> bool {
         ["store", "store-id", "restoring"].iter().any(|name| dir.join(name).try_exists().unwrap_or(true))
     }
 
-    /// Opens the store in `dir`, or makes one if there has never been any. Repairs what is safe to repair and says so in
-    /// the log. Hands the mark of time that it kept to `clock`.
+    /// Opens the store in `dir`, or creates one if there has never been any. Repairs what is safe to repair,
+    /// and logs it. Resumes `clock` with the stored mark.
     ///
-    /// Blocks, for a few milliseconds if all is well and never for longer than a deadline.
+    /// Blocks: for a few milliseconds if all is well, and never beyond a deadline.
     ///
     /// # Errors
     /// [`OpenError`], whose text tells the operator what to do.
@@ -92,20 +93,21 @@ impl Store {
         Self::on(Engine::Sled(Box::new(sled)), forgotten, dir)
     }
 
-    /// Opens a copy of the store in `dir`, of which nothing is changed. Changes of the copy are gone when the process
-    /// ends.
+    /// Opens a copy of the store in `dir`, which stays unchanged. Changes of the copy are lost when the
+    /// process ends.
     ///
     /// # Errors
+    /// [`OpenError`].
     /// [`OpenError`].
     pub fn look(dir: &Path, options: &StoreOptions, clock: Arc<dyn Mark>) -> Result<Self, OpenError> {
         let sled::Resumed { sled, forgotten } = Sled::look(dir, options, clock)?;
         Self::on(Engine::Sled(Box::new(sled)), forgotten, dir)
     }
 
-    /// A new store in memory: nothing of it survives the process. For tests.
+    /// A new store in memory, for tests. Nothing survives the process.
     ///
     /// # Errors
-    /// [`OpenError`]: the system has no random numbers to give.
+    /// [`OpenError`]: the system gave no random bytes.
     pub fn in_memory() -> Result<Self, OpenError> {
         let dir = Path::new("memory");
         let id = random::bytes()
@@ -117,15 +119,15 @@ impl Store {
         Ok(Self { engine, forgotten, names_seen: Mutex::default(), nobody: nobody(dir)? })
     }
 
-    /// Adds a user. `None`: the name is taken, by the rule that it carries.
+    /// Creates a user. `None` if the name is taken by the rule that it carries.
     ///
     /// # Errors
-    /// [`ChangeError`]; nothing has been changed then, or at least nothing that anybody was told of.
+    /// [`ChangeError`]; then nothing was changed, or at least nothing that was reported.
     pub async fn create_user(&self, authority: Authority, new: NewUser) -> Result<Option<User>, ChangeError> {
         self.run_by(authority, Need::Admin, CreateUser(new)).await
     }
 
-    /// Changes a user's role, or whether they may log in.
+    /// Changes a user's role, or disables or enables them.
     ///
     /// # Errors
     /// [`ChangeError`].
@@ -138,7 +140,7 @@ impl Store {
         self.run_by(authority, Need::Admin, UpdateUser { id, change }).await
     }
 
-    /// Removes a user. The name stays taken for a while: applications may still know it.
+    /// Deletes a user. The name stays taken for a while, because applications may still know it.
     ///
     /// # Errors
     /// [`ChangeError`].
@@ -152,9 +154,9 @@ impl Store {
         self.run_by(authority, Need::Over(id), DeleteUser { id, name, now }).await
     }
 
-    /// Puts `new` in the place of `old`, a hash of the same password. `false`: the user is gone or has another hash
-    /// by now. Needs no authority: it changes nothing that anybody may do, and whoever knows a user's hash has just had
-    /// their password.
+    /// Replaces the hash `old` by `new`, a hash of the same password. `false` if the user is deleted or has
+    /// another hash by now. Needs no authority: it changes no rights, and a caller with the hash has just
+    /// verified the password.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -167,8 +169,8 @@ impl Store {
         self.engine.run(RenewHash { id, old, new }).await
     }
 
-    /// Gives a user another password and ends all sessions but `spared`; with `since`, only if the user's sessions
-    /// are still these.
+    /// Sets a user's password and revokes all sessions but `spared`; if `since` is given, only if the user's
+    /// sessions still equal it.
     ///
     /// # Errors
     /// [`ChangeError`].
@@ -183,7 +185,7 @@ impl Store {
         self.run_by(authority, Need::Over(id), SetPassword { id, hash, since, spared }).await
     }
 
-    /// Ends all sessions of a user for good. `false`: there is no such user.
+    /// Revokes all sessions of a user. `false` if there is no such user.
     ///
     /// # Errors
     /// [`ChangeError`].
@@ -191,7 +193,7 @@ impl Store {
         self.run_by(authority, Need::Over(id), EndAllSessions(id)).await
     }
 
-    /// Ends a session for good. `false`: it had ended already.
+    /// Revokes a session. `false` if it was revoked already.
     ///
     /// # Errors
     /// [`ChangeError`].
@@ -199,7 +201,7 @@ impl Store {
         self.run_by(authority, Need::Session, EndSession(session)).await
     }
 
-    /// Puts the refresh token `next` in the place of `presented`, if that is the session's good one; see
+    /// Replaces the refresh token `presented` by `next`, if it is the session's current one; see
     /// [`Rotation`].
     ///
     /// # Errors
@@ -215,7 +217,7 @@ impl Store {
         self.run_by(authority, Need::Session, Rotate { session, presented, next, now }).await
     }
 
-    /// Whether the session's refresh token has ever been replaced.
+    /// Whether the session's refresh token was ever replaced.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -223,7 +225,7 @@ impl Store {
         self.engine.has(Table::Rotations, session.as_bytes())
     }
 
-    /// Forgets the sessions that were over at `moment`, in small batches between which others are served.
+    /// Prunes sessions that ended before `moment`, in small batches between which other changes run.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -232,7 +234,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes the clock's mark: for a long time without other writes, and to see whether writing works.
+    /// Writes the clock mark: keeps it current without other writes, and shows whether writing works.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -240,7 +242,7 @@ impl Store {
         self.engine.keep_time().await
     }
 
-    /// What is remembered about keys: those there are must be there. Nothing before the first start is complete.
+    /// The key records: these keys are required. Empty before the first start is complete.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -250,7 +252,7 @@ impl Store {
         self.engine.scan(&all)?.iter().map(|(id, bytes)| record::decode_key(id, bytes)).collect()
     }
 
-    /// Remembers these keys and no others.
+    /// Replaces all key records with these.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -258,7 +260,7 @@ impl Store {
         self.engine.run(KeepKeys(keys)).await
     }
 
-    /// All records as they are now, to be read while changes go on.
+    /// A snapshot of all records, to be read while changes go on.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -266,7 +268,7 @@ impl Store {
         self.engine.snapshot().await
     }
 
-    /// Begins an inspection of the records as they are now.
+    /// Begins an inspection of the current records.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -275,7 +277,7 @@ impl Store {
         Ok(Inspection::new(beside, self.snapshot().await?))
     }
 
-    /// Whether anybody is an administrator.
+    /// Whether there is an enabled administrator.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -303,8 +305,8 @@ impl Store {
         record::decode_user(id, &bytes).map(Some)
     }
 
-    /// The user whom this name means by `rule`, and the hash of their password. Where there is none it reads and decodes
-    /// as much: how long it takes must not tell.
+    /// The user whom `name` means by `rule`, with their hash. For an unknown name it reads and decodes as
+    /// much, so that the duration does not reveal which users exist.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -317,14 +319,14 @@ impl Store {
         let alike = self.engine.scan(&names::range(name, rule))?;
         let found = names::find(own.as_deref(), alike.iter().map(|(_, value)| value.as_slice()));
         let id = found?.unwrap_or(NOBODY);
-        // Between the two reads the user may be deleted; then there is no such user.
+        // The user may be deleted between the two reads, and then does not exist.
         let record = self.engine.get(Table::Users, id.as_bytes())?;
         self.engine.durable(id).await?;
         let user = record::decode_user_with_hash(id, record.as_deref().unwrap_or(&self.nobody))?;
         Ok(record.map(|_| user))
     }
 
-    /// Whether no new user may have this name at `now`: another has it, or had it not long ago.
+    /// Whether the name is taken at `now`: a user has it, or had it not long ago.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -333,7 +335,7 @@ impl Store {
         names::is_taken(entries.iter().map(|(key, value)| (key.as_slice(), value.as_slice())), now)
     }
 
-    /// Frees what deleted users were called that is this name by `rule`. Answers those names.
+    /// Frees names of deleted users that equal `name` by `rule`. Returns those names.
     ///
     /// # Errors
     /// [`ChangeError`].
@@ -346,8 +348,8 @@ impl Store {
         self.run_by(authority, Need::Admin, FreeNames { name, rule }).await
     }
 
-    /// Forgets some names of deleted users that have been free since `moment` or before. Call it now and then: it goes
-    /// on where it has stopped.
+    /// Removes some names of deleted users that have been free since `moment`. Call it periodically: each
+    /// call continues where the last one stopped.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -358,7 +360,7 @@ impl Store {
         Ok(())
     }
 
-    /// Up to `limit` users in order of creation, from the one created next after `after`.
+    /// Up to `limit` users in order of creation, after `after`.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -366,7 +368,7 @@ impl Store {
         self.page(after, limit, record::decode_user).await
     }
 
-    /// The same, with the hashes of their passwords.
+    /// Like [`Store::users_after`], with their hashes.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -387,17 +389,17 @@ impl Store {
         let entries = self.engine.scan(&users_after(after, limit))?;
         let decoded = entries.iter().map(|(id, bytes)| decode(changes::user_id(id)?, bytes));
         let users = decoded.collect::<Result<_, _>>()?;
-        // A user who is missing from the list is an answer too.
+        // A user's absence from the list is an answer too.
         self.engine.all_durable().await?;
         Ok(users)
     }
 
-    /// The era in which sessions begin now.
+    /// The current era, in which sessions begin.
     pub fn era(&self) -> Era {
         self.forgotten.begun_before
     }
 
-    /// Whether the session has been ended.
+    /// Whether the session was revoked.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -408,45 +410,45 @@ impl Store {
         self.engine.has(Table::Revoked, session.as_bytes())
     }
 
-    /// How many users there are.
+    /// The number of users.
     pub fn user_count(&self) -> u64 {
         self.engine.counts().users()
     }
 
-    /// How much there is in the store, visible changes included. Asks the file system: blocks.
+    /// The store's size, visible changes included. Asks the file system: blocks.
     pub fn extent(&self) -> Extent {
         self.engine.extent()
     }
 
-    /// Which store this is.
+    /// The store's id.
     pub fn id(&self) -> Uuid {
         self.engine.id()
     }
 
-    /// How often a page could not be read.
+    /// Counts failed reads of pages.
     pub fn unread(&self) -> Counter {
         self.engine.unread()
     }
 
-    /// How its commits were measured.
+    /// Measurements of commits.
     pub fn commits(&self) -> Commits {
         self.engine.commits()
     }
 
-    /// Returns once the store has failed: the process should end then.
+    /// Returns once the store has failed, when the process should end.
     pub async fn failure(&self) {
         self.engine.failure().await;
     }
 
-    /// Makes what is queued durable; refuses every later change. Blocks, for some seconds at the most.
+    /// Commits queued changes and refuses later ones. Blocks, for some seconds at most.
     ///
     /// # Errors
-    /// [`StoreError::Failed`]: the store failed at some time, or does so now. What was acknowledged is safe.
+    /// [`StoreError::Failed`]: the store failed earlier or fails now. Acknowledged changes are safe.
     pub fn close(&self) -> Result<(), StoreError> {
         self.engine.close()
     }
 
-    /// Makes a change for someone, if their right to it holds when it is made.
+    /// Runs a change if its authority holds in the step that writes.
     async fn run_by<C: Change>(
         &self,
         authority: Authority,
@@ -461,16 +463,16 @@ impl Store {
     }
 }
 
-/// Up to `limit` users in order of creation, from the one created next after `after`.
+/// Up to `limit` users in order of creation, after `after`.
 fn users_after(after: Option<UserId>, limit: usize) -> Range {
     let from = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_bytes().to_vec()));
     Range { table: Table::Users, from, to: Bound::Unbounded, limit }
 }
 
-/// An id that nobody has: no UUIDv7 is made of zeros.
+/// The id of no user: no UUIDv7 is all zeros.
 const NOBODY: UserId = UserId::from_bytes([0; 16]);
 
-/// The record that is decoded for those who do not exist; of usual size.
+/// The record that is decoded for unknown names, of the usual size.
 fn nobody(dir: &Path) -> Result<Vec<u8>, OpenError> {
     let user = User {
         id: NOBODY,

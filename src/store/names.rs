@@ -1,11 +1,11 @@
-//! The index of names: who has a name, and which names deleted users had.
+//! The index of names, those of deleted users included.
 //!
-//! A key is the fold of a name, a NUL, and the name itself; no name holds a NUL. So names of one fold are neighbours, and
-//! each user needs one entry, whatever others are called. A value is the id of the user, or the moment until which the name
-//! of a deleted user stays taken: applications may still know it.
+//! A key is the fold of a name, a NUL, and the name itself; names hold no NUL. So names with one fold are
+//! neighbours, and each user needs one entry, independent of others' names. A value is the user's id; for a
+//! deleted user, the moment until which the name stays taken, because applications may still know it.
 //!
-//! The index is the same by either rule of [`Usernames`]; the rule says which entries count. So the setting may change from
-//! one start to the next, and earlier versions' names of one fold stay as they are.
+//! The index is the same for both rules of [`Usernames`]; the rule decides which entries count. So the
+//! setting may change between starts, and names of earlier versions that share a fold stay as they are.
 
 use std::ops::Bound;
 use std::time::Duration;
@@ -16,20 +16,20 @@ use super::table::Table;
 use crate::domain::clock::Timestamp;
 use crate::domain::user::{UserId, Username, Usernames};
 
-/// How long the name of a deleted user stays taken: longer than most applications keep a session or a cache.
+/// How long a deleted user's name stays taken: longer than most applications keep a session or a cache.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// What the index says about one spelling of a name.
+/// The entry of one spelling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// This user has it.
+    /// This user has the name.
     User(UserId),
-    /// A user who had it was deleted; it stays taken until then.
+    /// A deleted user had the name; it stays taken until this moment.
     Deleted(Timestamp),
 }
 
 impl Entry {
-    /// The entry of a name whose user is deleted at `now`.
+    /// The entry for a user deleted at `now`.
     pub(super) fn deleted_at(now: Timestamp) -> Self {
         Self::Deleted(now.after(KEPT))
     }
@@ -57,7 +57,7 @@ impl Entry {
     }
 }
 
-/// Where the index has a name.
+/// The index key of a name.
 pub(super) fn key(name: &Username) -> Vec<u8> {
     let mut key = name.fold().into_bytes();
     key.push(0);
@@ -70,7 +70,7 @@ pub(super) fn parts(key: &[u8]) -> Option<(&str, &str)> {
     std::str::from_utf8(key).ok()?.split_once('\0')
 }
 
-/// The entries that count as `name` by `rule`.
+/// The entries that equal `name` by `rule`.
 pub(super) fn range(name: &Username, rule: Usernames) -> Range {
     let (from, to) = match rule {
         Usernames::Folded => {
@@ -84,8 +84,8 @@ pub(super) fn range(name: &Username, rule: Usernames) -> Range {
     Range { table: Table::Usernames, from, to, limit: usize::MAX }
 }
 
-/// The user with a name, of what the index holds under its own spelling and in its [`range`]: the user of that very
-/// spelling, or else the only one of its fold. Costs as much for users that do not exist.
+/// The user whom a name means, from the entry of its own spelling and those of its [`range`]: the user with
+/// that spelling, or else the only user with its fold. Takes as long for unknown names.
 pub(super) fn find<'a>(
     own: Option<&[u8]>,
     entries: impl Iterator<Item = &'a [u8]>,
@@ -102,7 +102,7 @@ pub(super) fn find<'a>(
     Ok(own.and_then(Entry::user).or(only))
 }
 
-/// Whether no new user may have the name of these entries at `now`: another user has it, or had it not long ago.
+/// Whether a name with these entries is taken at `now`: a user has it, or had it not long ago.
 pub(super) fn is_taken<'a>(
     entries: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     now: Timestamp,

@@ -1,21 +1,21 @@
-//! Names that could pass for others: what `gatelet verify` lists.
+//! Names that can be mistaken for others, as `gatelet verify` lists them.
 
 use crate::domain::user::Usernames;
 
-/// How many names are listed; all are counted.
+/// The most names listed; all are counted.
 const LISTED: usize = 20;
 
-/// Names of users that applications may take for others.
+/// Names of users that applications may mistake for others.
 #[derive(Clone, Debug, Default)]
 pub struct OddNames {
-    /// Those that have one fold with another's.
+    /// Names that share a fold.
     pub alike: Listed,
-    /// Those that no new user can have by the default rule.
+    /// Names that the default rule refuses for new users.
     pub outdated: Listed,
     previous: Option<Previous>,
 }
 
-/// So many names, and the first of them.
+/// A number of names, and the first of them.
 #[derive(Clone, Debug, Default)]
 pub struct Listed {
     /// How many there are.
@@ -41,7 +41,7 @@ struct Previous {
 }
 
 impl OddNames {
-    /// Takes the next name of a user, in the order of the index: those of one fold come together.
+    /// Takes the next user's name, in the order of the index: names that share a fold are neighbours.
     pub(super) fn look_at(&mut self, fold: &str, name: &str) {
         if Usernames::Folded.new_name(name).is_err() {
             self.outdated.note(name);

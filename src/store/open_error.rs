@@ -1,4 +1,4 @@
-//! Why the store does not open, in words for the operator.
+//! Why the store cannot be opened, in words for the operator.
 
 use std::fmt;
 use std::fs;
@@ -7,36 +7,36 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-/// Why the store cannot be opened. The text tells the operator what happened and what to do next.
+/// Why the store cannot be opened. The text tells the operator what happened and what to do.
 #[derive(Debug)]
 pub enum OpenError {
-    /// Another process uses the directory.
+    /// Another process, with this id, uses the directory.
     InUse(PathBuf, String),
-    /// The directory is somebody else's: of the user with this id.
+    /// The directory belongs to another user, with this id.
     NotOurs(PathBuf, u32),
-    /// The directory or something in it cannot be made or used.
+    /// A file system error in the directory.
     Io(PathBuf, io::Error),
-    /// The store's files do not make sense.
+    /// The store's files are inconsistent.
     Damaged(PathBuf, String),
-    /// So many changes that were acknowledged are missing at the store's end.
+    /// This number of acknowledged changes is missing at the end of the store.
     Behind(PathBuf, u64),
-    /// Opening did not end.
+    /// Opening did not finish in time.
     TimedOut(PathBuf),
-    /// There has been a store here, but its files are gone.
+    /// There was a store here, but its files are gone.
     Vanished(PathBuf),
-    /// The store is not the one that belongs here.
+    /// The store is not the one that the marker names.
     Foreign(PathBuf),
-    /// There is no marker beside the store.
+    /// The store has no marker.
     Unmarked(PathBuf, Option<Uuid>),
     /// A newer version has written the store.
     Newer(PathBuf),
-    /// Something is where a backup is to be restored; its name, if it has one to show.
+    /// The directory for a restore is not empty; the name of an entry.
     NotEmpty(PathBuf, String),
-    /// A backup was being restored into the directory, and not all of it is there.
+    /// A restore into the directory was interrupted.
     HalfRestored(PathBuf),
-    /// A backup has been restored into the directory, and the disk did not confirm the very last step.
+    /// The backup is restored, but the disk did not confirm the last step.
     Unconfirmed(PathBuf, io::Error),
-    /// There is no place of so many bytes for a copy to look at.
+    /// There is no room for a copy of this many bytes.
     NoScratch(PathBuf, u64, io::Error),
 }
 
@@ -153,24 +153,24 @@ impl fmt::Display for OpenError {
 impl std::error::Error for OpenError {}
 
 impl OpenError {
-    /// Whether the store does not hold what it must.
+    /// Whether the store's content is damaged.
     pub(super) fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged(..) | Self::Behind(..))
     }
 }
 
-/// There is no room, on the disk or for this user.
+/// Whether the disk, or this user's quota, is full.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Errors that are about what is there and who may use it, rather than about the disk.
+/// Whether the error concerns paths and permissions rather than the disk.
 fn is_about_access(error: io::ErrorKind) -> bool {
     use io::ErrorKind::{AlreadyExists, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
     matches!(error, AlreadyExists | NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem)
 }
 
-/// The name of a user of this machine, if the machine itself knows it.
+/// The name of a local user.
 fn user_name(id: u32) -> Option<String> {
     let users = fs::read_to_string("/etc/passwd").ok()?;
     users.lines().find_map(|line| {

@@ -1,4 +1,4 @@
-//! How records lie on disk: a version byte, then bincode. The only file that names `bincode`.
+//! The encoding of records: a version byte, then bincode. The only file that names `bincode`.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::domain::session::{Generation, SessionId, Sessions};
 use crate::domain::user::{Role, User, UserId, Username};
 use crate::password::PasswordHash;
 
-/// The most bytes a record may have. sled writes values beyond some 128 KiB to files of their own, which it
-/// never syncs; nothing of ours comes near this.
+/// The largest record. sled writes values beyond some 128 KiB to files that it never syncs; ours stay far
+/// below.
 const RECORD_MAX: usize = 4096;
 
-/// What this version writes of each kind. Users of version 1 could be neither disabled nor end all their sessions.
+/// Current version bytes. Users of version 1 could not be disabled and had no generation.
 const USER: u8 = 2;
 const ROTATION: u8 = 1;
 const KEY: u8 = 1;
@@ -24,7 +24,7 @@ const KEY: u8 = 1;
 const CONFIG: Configuration<LittleEndian, Varint, Limit<RECORD_MAX>> =
     bincode::config::standard().with_limit::<RECORD_MAX>();
 
-/// A user as stored, under the user's id. Borrows, so that reading copies only what is used.
+/// A user's record. Borrows, so that reading copies only the fields used.
 #[derive(Serialize, Deserialize)]
 struct UserRecord<'a> {
     name: &'a str,
@@ -33,7 +33,7 @@ struct UserRecord<'a> {
     password_hash: &'a str,
     disabled: bool,
     generation: Generation,
-    /// A [`SessionId`], or nothing.
+    /// A [`SessionId`], or empty.
     spared_session: &'a [u8],
 }
 
@@ -101,12 +101,12 @@ fn user(id: UserId, record: &UserRecord<'_>) -> Result<User, StoreError> {
     })
 }
 
-/// Which of a session's refresh tokens is good, under the session's id; there is none before the first rotation.
+/// A session's refresh tokens, under the session's id; there is no record before the first rotation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RotationRecord {
     pub(super) current: [u8; 16],
     pub(super) issued_at_millis: u64,
-    /// Those that were good until a moment ago, and when they ceased to be.
+    /// Tokens replaced a moment ago, and when.
     pub(super) retired: Vec<([u8; 16], u64)>,
 }
 
@@ -118,7 +118,7 @@ pub(super) fn decode_rotation(bytes: &[u8]) -> Result<RotationRecord, StoreError
     decode(ROTATION, bytes)
 }
 
-/// What is remembered about a key, under its id.
+/// A key's record, under its id.
 #[derive(Serialize, Deserialize)]
 struct StoredKey {
     longest_secs: u64,
@@ -145,7 +145,7 @@ pub(super) fn decode_key(id: &[u8], bytes: &[u8]) -> Result<KeyRecord, StoreErro
     })
 }
 
-/// The ids of the keys as layout 1 kept them: a list in one record.
+/// The key ids of layout 1: a list in one record.
 pub(super) fn decode_key_ids_v1(bytes: &[u8]) -> Result<Vec<String>, StoreError> {
     match bytes.split_first() {
         Some((1, body)) => decode_body(body),
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_of_a_session_whose_tokens_rotate_is_small() {
+    fn a_rotation_record_is_small() {
         let retired = vec![([0xff; 16], u64::MAX); RETIRED_MAX];
         let rotation = RotationRecord { current: [0xff; 16], issued_at_millis: u64::MAX, retired };
         let bytes = encode_rotation(&rotation).unwrap();

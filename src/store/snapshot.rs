@@ -1,4 +1,4 @@
-//! All records as they were at one moment, read while changes go on.
+//! Snapshots: all records of one moment, read while changes go on.
 
 use std::fmt;
 
@@ -13,18 +13,18 @@ use crate::domain::clock::Timestamp;
 use crate::domain::user::{User, Username};
 use crate::password::PasswordHash;
 
-/// Why a snapshot cannot be read to its end.
+/// Why a snapshot cannot be read to the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SnapshotError {
     /// A record cannot be read.
     Store(StoreError),
-    /// A page cannot be read; why. What else is in the store goes on to be served.
+    /// A page cannot be read, for this reason. The store still serves records on other pages.
     Page(String),
-    /// More was changed meanwhile than is kept for a slow reader.
+    /// More changed meanwhile than is kept for a slow reader.
     TooSlow,
-    /// The records do not add up to what the store says about itself.
+    /// The checksums of the records do not add up to the seal.
     Damaged,
-    /// The caller has given it up.
+    /// The caller abandoned the snapshot.
     Abandoned,
 }
 
@@ -50,7 +50,7 @@ impl From<StoreError> for SnapshotError {
     }
 }
 
-/// Gives up a snapshot that another thread reads, and may never come back from.
+/// A handle to abandon a snapshot whose reading thread may never return.
 pub struct Abandon(Box<dyn Fn() + Send + Sync>);
 
 impl Abandon {
@@ -58,31 +58,31 @@ impl Abandon {
         Self(Box::new(abandon))
     }
 
-    /// Frees what is kept for the snapshot. Its next read, if there is one, is its last.
+    /// Frees the snapshot's memory. Its next read fails.
     pub fn abandon(&self) {
         (self.0)();
     }
 }
 
-/// What a snapshot shows.
+/// An item of a snapshot.
 #[derive(Clone, Copy, Debug)]
 pub enum Shown<'a> {
-    /// A user, and the hash of their password.
+    /// A user and their hash.
     User(&'a User, &'a PasswordHash),
-    /// The name of a deleted user, and until when no other user may have it.
+    /// The name of a deleted user, and the moment until which it stays taken.
     KeptName(&'a Username, Timestamp),
 }
 
-/// The records of an engine as they were at one moment.
+/// The records of an engine at one moment.
 pub(super) trait Records: Send {
-    /// The next records, in the order of tables and keys. After the last one it fails unless all add up.
+    /// The next records, in the order of tables and keys. After the last one it fails unless the checksums
+    /// add up.
     fn next(&mut self) -> Result<Option<(Table, Vec<Entry>)>, SnapshotError>;
 
-    /// Gives them up from elsewhere.
     fn abandoner(&self) -> Abandon;
 }
 
-/// All records as they were when this began. Dropping it frees what is kept for it.
+/// All records of one moment. Holds memory until it is dropped.
 pub struct Snapshot {
     store_id: Uuid,
     changes: u64,
@@ -95,30 +95,30 @@ impl Snapshot {
         Self { store_id, changes, users, records: Box::new(records) }
     }
 
-    /// Gives this snapshot up from elsewhere.
+    /// A handle that abandons this snapshot from another thread.
     pub fn abandoner(&self) -> Abandon {
         self.records.abandoner()
     }
 
-    /// Which store this is.
+    /// The store's id.
     pub fn store_id(&self) -> Uuid {
         self.store_id
     }
 
-    /// How many changes there had been in the store's life.
+    /// The number of changes so far.
     pub fn changes(&self) -> u64 {
         self.changes
     }
 
-    /// How many users there were.
+    /// The number of users.
     pub fn users(&self) -> u64 {
         self.users
     }
 
-    /// Shows all users to `visit`, in order of creation, and then the names of deleted users. Blocks.
+    /// Calls `visit` with all users in order of creation, then with the names of deleted users. Blocks.
     ///
     /// # Errors
-    /// Those of `visit`, or [`SnapshotError`]; what was shown is then not all.
+    /// Those of `visit`, or [`SnapshotError`]; then not everything was visited.
     pub fn read<E: From<SnapshotError>>(
         mut self,
         mut visit: impl FnMut(Shown<'_>) -> Result<(), E>,
@@ -139,7 +139,7 @@ impl Snapshot {
                             visit(Shown::KeptName(&Username::from_stored(name), until))?;
                         }
                     }
-                    // Read for the checksum alone: whether the store is whole shows in all of them.
+                    // Read only for the checksum, which covers all tables.
                     Table::Revoked | Table::Rotations | Table::Keys | Table::Facts => {}
                 }
             }
@@ -147,7 +147,6 @@ impl Snapshot {
         Ok(())
     }
 
-    /// See [`Records::next`].
     pub(super) fn next(&mut self) -> Result<Option<(Table, Vec<Entry>)>, SnapshotError> {
         self.records.next()
     }

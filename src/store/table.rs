@@ -5,36 +5,36 @@
 pub(super) enum Table {
     /// User id → user record.
     Users = 1,
-    /// Folded name and name → user id, or until when the name stays taken: see [`super::names`].
+    /// Folded name and name → user id, or the moment until which the name stays taken: see [`super::names`].
     Usernames = 2,
-    /// Session id → nothing. Sorted by the session's end.
+    /// Session id → empty. Sorted by the session's end.
     Revoked = 3,
-    /// Session id → which of its refresh tokens is good, where they rotate. Sorted by the session's end.
+    /// Session id → its refresh tokens, if they rotate. Sorted by the session's end.
     Rotations = 4,
-    /// Key id → what is remembered about the key.
+    /// Key id → the key's record.
     Keys = 5,
-    /// Facts about the store itself: see [`facts`].
+    /// Facts about the store: see [`facts`].
     Facts = 6,
 }
 
 impl Table {
-    /// The tables that hold records, in their order.
+    /// The tables of records, in order.
     pub(super) const RECORDS: [Self; 5] =
         [Self::Users, Self::Usernames, Self::Revoked, Self::Rotations, Self::Keys];
 
-    /// The table of records after this one.
     pub(super) fn next(self) -> Option<Self> {
         Self::RECORDS.into_iter().find(|table| *table > self)
     }
 }
 
-/// The keys of [`Table::Facts`] that changes read and write. An engine keeps others of its own there.
+/// Keys of [`Table::Facts`] that changes use. An engine keeps more of its own there.
 pub(super) mod facts {
-    /// How many administrators are enabled: 8 bytes, big-endian.
+    /// The number of enabled administrators: 8 bytes, big-endian.
     pub(in crate::store) const ADMINS: &[u8] = b"admins";
-    /// The id of the user created last, deleted since or not: 16 bytes.
+    /// The id of the newest user, even if deleted: 16 bytes.
     pub(in crate::store) const LAST_ID: &[u8] = b"last_id";
-    /// Revocations of sessions that ended before this moment may have been pruned: milliseconds, 8 bytes, big-endian.
+    /// Revocations of sessions that ended before this moment may be pruned: milliseconds, 8 bytes,
+    /// big-endian.
     pub(in crate::store) const PRUNED_UNTIL: &[u8] = b"pruned_until";
 }
 

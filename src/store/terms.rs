@@ -1,4 +1,4 @@
-//! What the store is asked with, and what it answers.
+//! Arguments and results of store calls.
 
 use crate::domain::clock::Timestamp;
 use crate::domain::session::TokenId;
@@ -6,18 +6,18 @@ use crate::domain::user::{NewName, Role};
 use crate::password::PasswordHash;
 use crate::random;
 
-/// What the store needs to know to open.
+/// Settings of the store.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
     /// Bytes of sled's page cache.
     pub cache: u64,
-    /// Bytes of free space below which nothing is written.
+    /// Writing stops below this number of free bytes.
     pub min_free: u64,
-    /// The time to believe, even if the store has seen a later one.
+    /// A clock reading to trust even if the store has seen a later time.
     pub accept_clock: Option<Timestamp>,
 }
 
-/// A user to be.
+/// A user to be created.
 #[derive(Debug)]
 pub struct NewUser {
     pub(super) name: NewName,
@@ -25,15 +25,15 @@ pub struct NewUser {
     pub(super) disabled: bool,
     pub(super) hash: PasswordHash,
     pub(super) created_at: Timestamp,
-    /// For the id.
+    /// Random bits of the id.
     pub(super) random: [u8; 8],
 }
 
 impl NewUser {
-    /// A user who registers at `now`.
+    /// A user created at `now`.
     ///
     /// # Errors
-    /// When the system has no random numbers to give.
+    /// The system gave no random bytes.
     pub fn new(
         name: NewName,
         role: Role,
@@ -43,79 +43,79 @@ impl NewUser {
         Ok(Self { name, role, disabled: false, hash, created_at: now, random: random::bytes()? })
     }
 
-    /// The same, and whether they may not log in.
+    /// Sets whether the user is disabled.
     #[must_use]
     pub fn disabled(self, disabled: bool) -> Self {
         Self { disabled, ..self }
     }
 }
 
-/// What is to change about a user; what is not named stays.
+/// A change of a user; `None` leaves a field as it is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UserChange {
     /// The new role.
     pub role: Option<Role>,
-    /// Disabling ends all sessions.
+    /// Disabling revokes all sessions.
     pub disabled: Option<bool>,
 }
 
-/// What became of a change to a user.
+/// The outcome of a change of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome<T> {
-    /// It was made.
+    /// The change was made.
     Done(T),
-    /// Things were so already.
+    /// The user already had these values.
     Unchanged(T),
     /// There is no such user.
     Missing,
-    /// Not made: nobody would be left who is an administrator and enabled.
+    /// Not made: it would remove the last enabled administrator.
     LastAdmin,
 }
 
-/// What became of a new password.
+/// The outcome of setting a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replaced {
-    /// It is the user's.
+    /// The password was set.
     Done,
     /// There is no such user.
     Missing,
-    /// Not set: all sessions have been ended meanwhile, maybe along with the password that was checked.
+    /// Not set: the sessions were revoked meanwhile, and the password that was checked may have changed.
     Outdated,
 }
 
-/// The refresh token that takes the place of another.
+/// The refresh token that replaces another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Successor {
     /// Its id.
     pub id: TokenId,
-    /// When it was made.
+    /// When it was issued.
     pub issued_at: Timestamp,
 }
 
-/// What a refresh token that was presented turned out to be.
+/// The outcome of presenting a refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
-    /// The good one; it has been replaced.
+    /// It was current and has been replaced.
     Advanced(Successor),
-    /// One that was replaced a moment ago, by whatever is good now.
+    /// It was replaced a moment ago; this is the current token.
     Again(Successor),
-    /// One that was replaced long ago: somebody has a copy. The session has been ended.
+    /// It was replaced long ago, so it was copied. The session is revoked.
     Reused,
-    /// One of a session that has ended.
+    /// Its session was revoked before.
     Ended,
 }
 
-/// How much the store holds.
+/// The store's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Users there are.
+    /// Users.
     pub users: u64,
-    /// Ended sessions that are remembered.
+    /// Revocations not yet pruned.
     pub ended_sessions: u64,
-    /// Bytes of its files; nothing where they cannot be looked at.
+    /// Bytes in its files; `None` if they cannot be read.
     pub bytes: Option<u64>,
-    /// Bytes that are free beside them, likewise.
+    /// Free bytes on its disk; `None` if they cannot be read.
     pub free_bytes: Option<u64>,
-    /// Bytes of free space below which nothing is written.
+    /// Writing stops below this number of free bytes.
     pub min_free_bytes: u64,
 }

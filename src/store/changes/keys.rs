@@ -1,4 +1,4 @@
-//! The change of what is remembered about keys.
+//! The change of key records.
 
 use std::ops::Bound;
 
@@ -8,7 +8,7 @@ use crate::store::error::StoreError;
 use crate::store::record;
 use crate::store::table::Table;
 
-/// Remembers these keys and no others.
+/// Replaces all key records with these.
 pub(in crate::store) struct KeepKeys(pub(in crate::store) Vec<KeyRecord>);
 
 impl Change for KeepKeys {

@@ -1,4 +1,4 @@
-//! The changes: what each reads, what it decides, and which records it writes.
+//! The changes: what each reads, decides and writes.
 
 mod keys;
 mod names;
@@ -17,7 +17,7 @@ pub(super) use sessions::RETIRED_MAX;
 pub(super) use sessions::{EndAllSessions, EndSession, Prune, Rotate, pruned_until};
 pub(super) use users::{CreateUser, DeleteUser, RenewHash, SetPassword, UpdateUser};
 
-/// Whether anyone is an enabled administrator, once that is on stable storage.
+/// Whether there is an enabled administrator. A change, so that the answer is durable.
 pub(super) struct HasAdmin;
 
 impl Change for HasAdmin {
@@ -32,12 +32,12 @@ impl Change for HasAdmin {
     }
 }
 
-/// How many administrators are enabled.
+/// The number of enabled administrators.
 fn admins(seen: &Seen) -> Result<u64, StoreError> {
     number(seen.get(Table::Facts, facts::ADMINS))
 }
 
-/// A number among the facts; 0 where there is none yet.
+/// A number among the facts; 0 if it is missing.
 pub(super) fn number(value: Option<&[u8]>) -> Result<u64, StoreError> {
     let Some(bytes) = value else { return Ok(0) };
     bytes.try_into().map(u64::from_be_bytes).map_err(|_| StoreError::Unreadable)

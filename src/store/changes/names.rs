@@ -10,13 +10,14 @@ use crate::store::error::StoreError;
 use crate::store::names::{self, Entry};
 use crate::store::table::Table;
 
-/// The most names freed at once. By the default rule there is one.
+/// The most names freed in one change. With the default rule there is at most one.
 const FREED_MAX: usize = 64;
 
-/// Names looked at in one change, in about a millisecond. Of a million names each comes within nine hours, once a minute.
+/// Names examined in one change, which takes about a millisecond. Run once a minute, it covers a million
+/// names in nine hours.
 const NAMES_LOOKED_AT: usize = 2048;
 
-/// Frees the names of deleted users that are `name` by `rule`. Answers those names.
+/// Frees names of deleted users that equal `name` by `rule`. Returns those names.
 pub(in crate::store) struct FreeNames {
     pub(in crate::store) name: Username,
     pub(in crate::store) rule: Usernames,
@@ -44,8 +45,8 @@ impl Change for FreeNames {
     }
 }
 
-/// Forgets the names of deleted users that are free since `moment`, among those that come after a key.
-/// Answers the key after which to go on; `None` at the end.
+/// Removes names of deleted users that are free since `moment`, from the names after a key. Returns the key
+/// after which to continue; `None` at the end.
 pub(in crate::store) struct ForgetNames {
     pub(in crate::store) after: Option<Vec<u8>>,
     pub(in crate::store) moment: Timestamp,

@@ -14,18 +14,18 @@ use crate::store::record::{self, RotationRecord};
 use crate::store::table::{Table, facts};
 use crate::store::terms::{Rotation, Successor};
 
-/// The most records of a table pruned in one change: reads wait while sled's transaction runs, some 10 µs a key.
+/// The most records of a table pruned in one change: sled's transaction blocks reads for some 10 µs a key.
 pub(super) const PRUNE_BATCH: usize = 64;
 
-/// How long a refresh token that has been replaced still answers its successor: an answer may be lost, and two tabs may
-/// race. A thief who comes later is noticed.
+/// How long a replaced refresh token is still answered with its successor: an answer may be lost, and two
+/// tabs may race. Later use means that the token was stolen.
 const ROTATION_GRACE: Duration = Duration::from_secs(30);
 
-/// The most replaced tokens remembered for that time. Rotating more often than this within it is no client's habit; the
-/// record stays below 300 bytes.
+/// The most replaced tokens recorded for that time. No client rotates more often than this; the record stays
+/// below 300 bytes.
 pub(in crate::store) const RETIRED_MAX: usize = 8;
 
-/// Revokes all sessions of a user. Answers whether there is such a user.
+/// Revokes all sessions of a user. Returns `false` for an unknown user.
 pub(in crate::store) struct EndAllSessions(pub(in crate::store) UserId);
 
 impl Change for EndAllSessions {
@@ -44,7 +44,7 @@ impl Change for EndAllSessions {
     }
 }
 
-/// Revokes a session. Answers `false` where it was revoked already.
+/// Revokes a session. Returns `false` if it was revoked already.
 pub(in crate::store) struct EndSession(pub(in crate::store) SessionId);
 
 impl Change for EndSession {
@@ -62,7 +62,7 @@ impl Change for EndSession {
     }
 }
 
-/// Replaces a session's refresh token, if the one presented is the good one.
+/// Replaces a session's refresh token, if the presented one is current.
 pub(in crate::store) struct Rotate {
     pub(in crate::store) session: SessionId,
     pub(in crate::store) presented: TokenId,
@@ -85,7 +85,7 @@ impl Change for Rotate {
         let presented = *self.presented.as_bytes();
         let in_grace = |since: u64| *now <= Timestamp::from_unix_millis(since).after(ROTATION_GRACE);
         let mut retired = match seen.get(Table::Rotations, session.as_bytes()) {
-            None => Vec::new(), // the first refresh: there is only the token from the login
+            None => Vec::new(), // first refresh: only the login's token exists
             Some(before) => {
                 let record = record::decode_rotation(before)?;
                 if record.current != presented {
@@ -113,7 +113,7 @@ impl Change for Rotate {
     }
 }
 
-/// Prunes some of the sessions that were over at `moment`. Answers whether any were left.
+/// Prunes some sessions that ended before `moment`. Returns whether it pruned any.
 pub(in crate::store) struct Prune(pub(in crate::store) Timestamp);
 
 impl Change for Prune {
@@ -147,12 +147,12 @@ impl Change for Prune {
     }
 }
 
-/// The revocation of sessions that ended before this moment may have been pruned.
+/// Revocations of sessions that ended before this moment may be pruned.
 pub(in crate::store) fn pruned_until(seen: &Seen) -> Result<Timestamp, StoreError> {
     number(seen.get(Table::Facts, facts::PRUNED_UNTIL)).map(Timestamp::from_unix_millis)
 }
 
-/// What is remembered about a session.
+/// The records of a session.
 fn of_session(session: &SessionId) -> ReadSet {
     let key = session.as_bytes();
     ReadSet::default().key(Table::Revoked, key).key(Table::Rotations, key)

@@ -1,4 +1,4 @@
-//! Changes of users: a user's record, and the entry of their name.
+//! Changes of users: the user's record and their entry in the index of names.
 
 use super::{admins, user_id};
 use crate::domain::clock::Timestamp;
@@ -12,7 +12,7 @@ use crate::store::record;
 use crate::store::table::{Table, facts};
 use crate::store::terms::{NewUser, Outcome, Replaced, UserChange};
 
-/// Adds a user. Answers `None` where the name is taken.
+/// Creates a user. Returns `None` if the name is taken.
 pub(in crate::store) struct CreateUser(pub(in crate::store) NewUser);
 
 impl Change for CreateUser {
@@ -50,7 +50,7 @@ impl Change for CreateUser {
     }
 }
 
-/// Changes a user's role, or whether they may log in.
+/// Changes a user's role, or disables or enables them.
 pub(in crate::store) struct UpdateUser {
     pub(in crate::store) id: UserId,
     pub(in crate::store) change: UserChange,
@@ -77,7 +77,7 @@ impl Change for UpdateUser {
             return Ok(Decision::unchanged(Outcome::LastAdmin));
         }
         if new.disabled && !old.disabled {
-            new.sessions = old.sessions.ended(None); // enabling brings none of them back
+            new.sessions = old.sessions.ended(None); // enabling restores none of them
         }
         let mut edits = rewritten(&new, &hash)?;
         count_admins(&mut edits, seen, old.is_enabled_admin(), new.is_enabled_admin())?;
@@ -85,10 +85,10 @@ impl Change for UpdateUser {
     }
 }
 
-/// Removes a user, whose name stays taken for a while. Names never change, so the caller looks it up.
+/// Deletes a user; the name stays taken for a while. Names never change, so the caller reads it beforehand.
 pub(in crate::store) struct DeleteUser {
     pub(in crate::store) id: UserId,
-    /// `None` where there was no such user; ids are never given twice.
+    /// `None` if the user did not exist; ids are never reused.
     pub(in crate::store) name: Option<Username>,
     pub(in crate::store) now: Timestamp,
 }
@@ -119,7 +119,7 @@ impl Change for DeleteUser {
     }
 }
 
-/// Replaces a hash by another of the same password. Answers whether the user still had it.
+/// Replaces a hash by another of the same password. Returns whether the user still had it.
 pub(in crate::store) struct RenewHash {
     pub(in crate::store) id: UserId,
     pub(in crate::store) old: PasswordHash,
@@ -141,7 +141,8 @@ impl Change for RenewHash {
     }
 }
 
-/// Sets a password and revokes all sessions but `spared`; with `since`, only if the user's sessions are still these.
+/// Sets a password and revokes all sessions but `spared`; if `since` is given, only if the user's sessions
+/// still equal it.
 pub(in crate::store) struct SetPassword {
     pub(in crate::store) id: UserId,
     pub(in crate::store) hash: PasswordHash,
@@ -168,7 +169,7 @@ impl Change for SetPassword {
     }
 }
 
-/// The user with this id, which was declared, and their hash.
+/// The user with a declared id, and their hash.
 pub(super) fn stored_user(seen: &Seen, id: UserId) -> Result<Option<(User, PasswordHash)>, StoreError> {
     seen.get(Table::Users, id.as_bytes()).map(|bytes| record::decode_user_with_hash(id, bytes)).transpose()
 }
@@ -183,7 +184,7 @@ fn is_last_admin(seen: &Seen, user: &User) -> Result<bool, StoreError> {
     Ok(user.is_enabled_admin() && admins(seen)? <= 1)
 }
 
-/// Keeps count of enabled administrators when one user changes.
+/// Updates the count of enabled administrators after a change of one user.
 fn count_admins(edits: &mut Edits, seen: &Seen, was: bool, is: bool) -> Result<(), StoreError> {
     let count = admins(seen)?;
     let count = match (was, is) {

@@ -1,21 +1,21 @@
-//! The number of changes that are known to be on stable storage, in a file beside the store.
+//! The number of changes known to be durable, in a file beside the store.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-/// The file beside the store that holds the number of changes known to be on stable storage.
+/// The file `commits`.
 ///
-/// Two slots, each a number with its complement. A write goes to the slot that does not hold the highest number, so
-/// that a torn write leaves it. Never synced itself: after a power cut it may be behind, which only makes the check
-/// weaker, but never ahead. The number never goes back: it is what tells that changes are missing.
+/// Two slots, each a number with its complement. A write goes to the slot without the highest number, so that
+/// a torn write leaves that one. The file is never synced: after a power cut it may be behind, which only
+/// weakens the check, but never ahead. The number never decreases, because it reveals missing changes.
 pub(super) struct Acknowledged {
     file: File,
     held: Held,
 }
 
-/// The highest number in the file, and its slot.
+/// The highest number, and its slot.
 #[derive(Clone, Copy, Default)]
 struct Held {
     changes: u64,
@@ -25,7 +25,7 @@ struct Held {
 impl Acknowledged {
     const SLOT: usize = 16;
 
-    /// Opens the file to advance the number in it, and makes it if there is none.
+    /// Opens or creates the file for updates.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
@@ -33,7 +33,8 @@ impl Acknowledged {
         Ok(Self { file, held })
     }
 
-    /// The number in the file at `path`; `None` where there is no file, or no number in it. Changes nothing.
+    /// Reads the number in the file at `path`; `None` if there is no file or no valid number. Changes
+    /// nothing.
     pub(super) fn read(path: &Path) -> io::Result<Option<u64>> {
         match File::open(path) {
             Ok(file) => Ok(Self::held(&file)?.map(|held| held.changes)),
@@ -42,7 +43,8 @@ impl Acknowledged {
         }
     }
 
-    /// Both slots are read: only the end of the file means that one is not there. An error may hide the higher number.
+    /// Reads both slots. Only the end of the file means that a slot is missing: after any other error the
+    /// higher number may be unread.
     fn held(file: &File) -> io::Result<Option<Held>> {
         let mut held: Option<Held> = None;
         for slot in 0..2 {
@@ -65,7 +67,7 @@ impl Acknowledged {
         Ok((changes == !complement).then_some(changes))
     }
 
-    /// Notes that so many changes are on stable storage. A lower number than the one held is not written.
+    /// Records that this many changes are durable. Lower numbers are ignored.
     pub(super) fn advance(&mut self, changes: u64) -> io::Result<()> {
         if changes <= self.held.changes {
             return Ok(());
@@ -98,7 +100,7 @@ mod tests {
         for changes in [1, 2, 7, 9, 12, 14, 15] {
             file.advance(changes).unwrap();
             assert_eq!(number(), Some(changes));
-            // Half written with the next:
+            // Half overwritten by the next number.
             let whole = fs::read(&path).unwrap();
             file.file.write_all_at(&99_u64.to_be_bytes(), file.held.slot * 16).unwrap();
             assert_eq!(number(), before);
@@ -120,9 +122,9 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_absent() {
+    fn a_read_error_is_not_taken_for_absence() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(Acknowledged::read(dir.path()).is_err()); // a folder opens, and cannot be read
+        assert!(Acknowledged::read(dir.path()).is_err()); // a folder opens, but cannot be read
         let path = dir.path().join("commits");
         std::os::unix::fs::symlink(&path, &path).unwrap();
         assert!(Acknowledged::read(&path).is_err());

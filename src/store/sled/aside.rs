@@ -1,10 +1,10 @@
-//! What sled may overwrite while it opens, set aside until the store is known to be whole.
+//! Copies of the files that sled may overwrite while it opens, kept until the store is known to be whole.
 //!
-//! sled repairs before anybody can look: what it takes for torn it overwrites, and only then the seal tells that records
-//! are missing. So the files are copied into `store/aside` first, and `list`, written last, says that the copy is
-//! complete. Where the store is refused, the copy is put back. If a start ends in between, the next one finds the list
-//! and puts back before it does anything else. A store that is whole loses the list durably before it takes a change, so
-//! that nothing older ever comes back.
+//! sled repairs first: it overwrites what it takes for a torn write, and only afterwards does the seal show
+//! that records are missing. So the files are copied into `store/aside` first, and `list`, written last,
+//! marks the copy as complete. If the store is refused, the copy is put back. If a start is interrupted in
+//! between, the next one finds the list and puts the copy back before anything else. Once the store is found
+//! whole, the list is durably removed before the first change, so that no older state ever returns.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -20,32 +20,33 @@ use crate::durable_file;
 
 const FOLDER: &str = "aside";
 
-/// What has been set aside.
+/// The list of copies.
 #[derive(Serialize, Deserialize)]
 struct List {
-    /// How many changes were known to be on stable storage.
+    /// The number of changes known to be durable.
     changes: u64,
     files: BTreeMap<String, Sum>,
     log_length: u64,
     segments: Vec<Segment>,
 }
 
-/// How much is set aside.
+/// How much is copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// Every byte, synced: nothing is known of the store yet.
+    /// Every byte, synced: the store's state is unknown.
     All,
-    /// What sled replays, synced: there is no room for more. What sled otherwise overwrites is free to it in any
-    /// reading of the log.
+    /// The segments that sled replays, synced, for lack of room. Other segments that sled overwrites are free
+    /// in every reading of the log.
     Replayed,
-    /// The same, left to the cache: the store is known to be whole, and only an error inside sled could harm it.
+    /// The same segments, unsynced: the store is known to be whole, and only an I/O error inside sled could
+    /// damage it.
     ReplayedUnsynced,
     /// Nothing.
     None,
 }
 
 impl Scope {
-    /// What to set aside with so many bytes free. sled needs room to open besides.
+    /// The scope for this many free bytes. sled needs some room to open as well.
     pub(super) fn of(survey: &Survey, is_as_closed: bool, free: u64) -> Self {
         let fits = |scope: Self| free >= scope.bytes(survey).saturating_add(BALLAST);
         let wanted: &[Self] =
@@ -61,7 +62,6 @@ impl Scope {
         }
     }
 
-    /// How many bytes that is.
     pub(super) fn bytes(self, survey: &Survey) -> u64 {
         let files = survey.files.values().map(|sum| sum.length);
         let segments = survey.segments.iter().filter(|segment| self.includes(segment));
@@ -69,7 +69,7 @@ impl Scope {
     }
 }
 
-/// Copies what `scope` says of the store at `store`, in which so many `changes` are known to be.
+/// Copies the files in `scope` of the store at `store`, which has this many `changes`.
 pub(super) fn set_aside(store: &Path, survey: &Survey, scope: Scope, changes: u64) -> io::Result<()> {
     clear(store)?;
     let aside = store.join(FOLDER);
@@ -108,12 +108,12 @@ pub(super) fn set_aside(store: &Path, survey: &Survey, scope: Scope, changes: u6
     }
 }
 
-/// Puts back what a start has set aside that neither found the store whole nor came to put back itself; also what this
-/// one has. Says whether there was anything. `changes`: how many are known to be on stable storage.
+/// Puts back the copies of a start that neither found the store whole nor put them back itself, this one
+/// included. Returns whether there were any. `changes` is the number known to be durable.
 pub(super) fn put_back(store: &Path, changes: u64) -> io::Result<bool> {
     let aside = store.join(FOLDER);
     let Some(list) = files::from_line::<List>(&aside.join("list"))? else {
-        // The copy was not complete, so sled had not begun.
+        // The copy is incomplete, so sled had not been opened.
         clear(store)?;
         return Ok(false);
     };
@@ -126,7 +126,7 @@ pub(super) fn put_back(store: &Path, changes: u64) -> io::Result<bool> {
         return Ok(false);
     }
     if !list.is_whole(&aside)? {
-        // Only a power cut leaves this, where nothing was synced because the store was known to be whole.
+        // Left by a power cut after an unsynced copy, which is made only of a store known to be whole.
         log::warn!("{} is not whole: it is not put back", aside.display());
         clear(store)?;
         return Ok(false);
@@ -136,7 +136,7 @@ pub(super) fn put_back(store: &Path, changes: u64) -> io::Result<bool> {
     Ok(true)
 }
 
-/// The store is whole and keeps what sled made of it. Durable when this returns.
+/// Discards the copies: the store is whole and keeps sled's repairs. Durable on return.
 pub(super) fn forget(store: &Path) -> io::Result<()> {
     let aside = store.join(FOLDER);
     match fs::remove_file(aside.join("list")) {
@@ -147,7 +147,7 @@ pub(super) fn forget(store: &Path) -> io::Result<()> {
         }
     }
     if let Err(error) = clear(store) {
-        log::warn!("{} cannot be removed: {error}", aside.display()); // without its list it does no harm
+        log::warn!("{} cannot be removed: {error}", aside.display()); // harmless without its list
     }
     Ok(())
 }
@@ -164,7 +164,7 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 impl Segment {
-    /// Reads its bytes as they were surveyed.
+    /// Reads the segment and compares it with its checksum.
     fn read<'a>(&self, file: &File, bytes: &'a mut [u8]) -> io::Result<&'a [u8]> {
         let bytes = &mut bytes[..usize::try_from(self.sum.length).unwrap_or(SEGMENT).min(SEGMENT)];
         files::read_exact_at(file, bytes, self.at)?;
@@ -176,7 +176,7 @@ impl Segment {
 }
 
 impl List {
-    /// Whether the copy is as it was made.
+    /// Whether the copy matches its checksums.
     fn is_whole(&self, aside: &Path) -> io::Result<bool> {
         let log = files::open(&aside.join(LOG))?;
         let mut bytes = vec![0; SEGMENT];
@@ -244,7 +244,7 @@ mod tests {
     use super::super::files::Extent;
     use super::*;
 
-    /// Something that looks like a store to those who copy it: a log of three segments and a bit, a snapshot, a blob.
+    /// Files shaped like a store's: a log of three segments and a bit, a snapshot, a blob.
     fn store() -> TempDir {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("blobs")).unwrap();
@@ -276,7 +276,7 @@ mod tests {
         Survey::take(store, Extent::All).unwrap()
     }
 
-    /// What sled does where it takes everything for torn.
+    /// The effect of sled taking everything for torn.
     fn destroy(store: &Path) {
         let log = OpenOptions::new().write(true).open(store.join(LOG)).unwrap();
         log.write_all_at(&vec![0; SEGMENT], 0).unwrap();
@@ -308,7 +308,7 @@ mod tests {
         destroy(dir.path());
         let aside = dir.path().join(FOLDER);
         let list: List = files::from_line(&aside.join("list")).unwrap().unwrap();
-        list.put_back(&aside, dir.path()).unwrap(); // and the list is still there
+        list.put_back(&aside, dir.path()).unwrap(); // the list is still there
         destroy(dir.path());
         fs::write(dir.path().join("snap.0.new"), "cut short").unwrap();
         assert!(put_back(dir.path(), 7).unwrap());
@@ -316,14 +316,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_store_has_outlived_does_not_come_back() {
+    fn an_outdated_copy_is_not_put_back() {
         let dir = store();
         set_aside(dir.path(), &survey(dir.path()), Scope::All, 7).unwrap();
         forget(dir.path()).unwrap();
         destroy(dir.path());
         let after = content(dir.path());
         assert!(!put_back(dir.path(), 7).unwrap());
-        // Nor where it could not be removed, and the store has taken changes since.
+        // Nor if it could not be removed and the store has taken changes since.
         let dir_2 = store();
         set_aside(dir_2.path(), &survey(dir_2.path()), Scope::All, 7).unwrap();
         destroy(dir_2.path());

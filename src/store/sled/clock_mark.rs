@@ -1,4 +1,4 @@
-//! The clock's mark across restarts, and what has to be forgotten when an operator sets it back.
+//! The clock mark across restarts, and the revocations lost when an operator sets it back.
 
 use crate::domain::clock::{Mark, Timestamp};
 use crate::domain::session::Era;
@@ -10,15 +10,16 @@ use crate::store::forgotten::Forgotten;
 use crate::store::open_error::OpenError;
 use crate::store::table::facts;
 
-/// What a start takes over from the last run.
+/// State taken over from the last run.
 pub(super) struct Kept {
     pub(super) forgotten: Forgotten,
-    /// The clock's mark as it stands in the store.
+    /// The stored clock mark.
     pub(super) mark: Timestamp,
 }
 
 impl Opened {
-    /// Gives the clock its mark back; or the time that the operator says to believe, if that is earlier.
+    /// Resumes the clock with the stored mark, or with the reading that the operator accepts, if that is
+    /// earlier.
     pub(super) fn resume_clock(
         &self,
         clock: &dyn Mark,
@@ -38,8 +39,8 @@ impl Opened {
             }
             kept_mark = reading;
         }
-        // Sessions that begin from here on have revocations that were not pruned, also where an earlier version took the
-        // mark back.
+        // No revocation of a session that begins from now on has been pruned, even if an earlier version set
+        // the mark back.
         let is_ahead = pruned.unix_secs() > kept_mark.unix_secs();
         if accepted.is_some() || is_ahead {
             self.set_back(forgotten, kept_mark, pruned.min(kept_mark))?;
@@ -84,7 +85,7 @@ impl Opened {
 }
 
 fn moment(bytes: &[u8]) -> Option<Timestamp> {
-    /// 9999-12-31T23:59:59Z: no clock of ours has been there.
+    /// 9999-12-31T23:59:59Z: later times are damage.
     const LAST: Timestamp = Timestamp::from_unix_secs(253_402_300_799);
     let moment = Timestamp::from_unix_millis(u64::from_be_bytes(bytes.try_into().ok()?));
     (moment <= LAST).then_some(moment)

@@ -1,7 +1,8 @@
-//! The mark of a clean stop: what the store held then, and a checksum of all that sled goes by when it opens.
+//! The mark of a clean stop: the store's content at that time, and a checksum of everything that sled reads
+//! when it opens.
 //!
-//! Damage that sled passes over in silence exists only in the part of its log that it replays. Where that reads as it did
-//! when the store was closed, sled opens the store that was closed.
+//! Damage that sled does not report occurs only in the part of its log that it replays. If that part is
+//! unchanged since the stop, sled opens the store as it was closed.
 
 use std::fs;
 use std::io;
@@ -16,7 +17,7 @@ use crate::durable_file;
 
 const NAME: &str = "closed";
 
-/// What the store was when it was closed.
+/// The store's state when it was closed.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Closed {
     store: Uuid,
@@ -24,15 +25,15 @@ pub(super) struct Closed {
     sum: u64,
     users: u64,
     ended_sessions: u64,
-    /// The snapshot that sled begins with, and how long it is.
+    /// The snapshot that sled starts from, and its length.
     snapshot: Option<(String, u64)>,
     log_length: u64,
-    /// Of the files: [`Survey::checksum`].
+    /// [`Survey::checksum`].
     checksum: u32,
 }
 
 impl Closed {
-    /// Of a store with that seal, so many users, and so many revoked sessions.
+    /// The state of a store with this seal and these counts.
     pub(super) fn of(store: Uuid, seal: Seal, users: u64, revoked: u64, survey: &Survey) -> Self {
         Self {
             store,
@@ -46,7 +47,7 @@ impl Closed {
         }
     }
 
-    /// The mark in the store's folder, where there is a whole one.
+    /// The mark in the store's folder, if there is a valid one.
     pub(super) fn read(store: &Path) -> io::Result<Option<Self>> {
         files::from_line(&store.join(NAME))
     }
@@ -55,7 +56,7 @@ impl Closed {
         durable_file::write(&store.join(NAME), &files::to_line(self)?)
     }
 
-    /// Removes the mark before the first change. Durable when this returns.
+    /// Removes the mark before the first change. Durable on return.
     pub(super) fn remove(store: &Path) -> io::Result<()> {
         match fs::remove_file(store.join(NAME)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -63,7 +64,7 @@ impl Closed {
         }
     }
 
-    /// Whether the files are those that were closed.
+    /// Whether the files are unchanged since the stop.
     pub(super) fn fits(&self, survey: &Survey) -> bool {
         let snapshot = survey.snapshot().map(|(name, sum)| (name, sum.length));
         self.log_length == survey.log_length

@@ -1,9 +1,9 @@
-//! Durable commit: one thread writes, flushes, syncs, and only then answers.
+//! Durable commits: one thread writes, flushes, syncs, and only then answers.
 //!
-//! On Linux sled's `flush` ends in `sync_file_range`, which a power cut undoes: what is acknowledged on it alone
-//! can be lost. So the committer holds a handle of its own to sled's log file and calls `sync_data` on it after
-//! each flush. One sync takes about a millisecond; all changes that came in meanwhile share the next one
-//! (group commit). Being the only writer, it decides what is unique or used once without a race.
+//! On Linux, sled's `flush` ends in `sync_file_range`, which does not survive a power cut. So the committer
+//! holds a handle of its own to sled's log file and calls `sync_data` on it after each flush. A sync takes
+//! about a millisecond; all changes that arrive meanwhile share the next one (group commit). As the only
+//! writer, it decides uniqueness and one-time use without races.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,40 +21,39 @@ use super::writer::Writer;
 use crate::metrics::Commits;
 use crate::store::open_error::OpenError;
 
-/// The most changes that share one sync: at 4 KiB each far below the space that is kept free.
+/// The most changes per sync: at 4 KiB each far below the space that is kept free.
 const BATCH: usize = 512;
 
-/// How long it may take to read what the mark of a clean stop is made of: a supervisor waits.
+/// Time limit for reading the files for the mark of a clean stop: a supervisor is waiting.
 const MARKING: Duration = Duration::from_millis(400);
 
-/// A change: decides and writes, and leaves behind what tells its requester once that is on stable storage.
-/// The error is that of the whole store.
+/// A change: decides, writes, and returns the answer to send once that is durable. An error fails the whole
+/// store.
 pub(super) type Work = Box<dyn FnOnce(&mut Writer) -> Result<Answer, sled::Error> + Send>;
 
 pub(super) type Answer = Box<dyn FnOnce() + Send>;
 
-/// What the committer is told.
 pub(super) enum Order {
     Commit(Work),
-    /// Nothing comes after this.
+    /// The last order.
     Close,
 }
 
 pub(super) struct Committer {
     pub(super) db: sled::Db,
-    /// sled's log file, opened a second time to be synced.
+    /// A second handle to sled's log file, to sync it.
     pub(super) log: File,
     pub(super) space: Space,
     pub(super) progress: Arc<Progress>,
     pub(super) writer: Writer,
     pub(super) acknowledged: Acknowledged,
     pub(super) measured: Commits,
-    /// Where the mark of a clean stop is left.
+    /// The folder for the mark of a clean stop; `None` for a copy.
     pub(super) marked: Option<PathBuf>,
 }
 
 impl Committer {
-    /// Commits until told to close or the store has failed.
+    /// Commits until closed or until the store fails.
     pub(super) fn run(mut self, orders: &Receiver<Order>) {
         let progress = Arc::clone(&self.progress);
         let ended = catch_unwind(AssertUnwindSafe(|| self.serve(orders)));
@@ -67,7 +66,7 @@ impl Committer {
             Err(_) => log::error!("the store failed: a write panicked"),
         }
         progress.fail();
-        // Whoever was still queued is told by the drop of their change, as are all who come later.
+        // Dropping the queued changes reports the failure to their callers, and to later ones.
     }
 
     fn serve(&mut self, orders: &Receiver<Order>) -> Result<(), sled::Error> {
@@ -88,7 +87,8 @@ impl Committer {
         self.sync()
     }
 
-    /// Leaves the mark of a clean stop, if that does not take long. Without it the next start makes sure by itself.
+    /// Writes the mark of a clean stop, unless that takes too long. Without it the next start copies the
+    /// files first.
     fn leave_mark(&self) {
         let Some(store) = &self.marked else {
             return;
@@ -127,7 +127,7 @@ impl Committer {
         Ok(())
     }
 
-    /// From here on what was written survives a power cut.
+    /// Makes everything written so far durable.
     fn sync(&mut self) -> Result<(), sled::Error> {
         self.db.flush()?;
         self.log.sync_data()?;

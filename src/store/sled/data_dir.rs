@@ -1,15 +1,15 @@
-//! The data directory: whose it is, who uses it, which store belongs there.
+//! The data directory: its owner, its lock, its marker.
 //!
-//! What lies in the data directory:
+//! Its content:
 //!
 //! ```text
-//! lock       locked by the process that uses the directory, holds its process id
+//! lock       locked by the process that uses the directory; holds its process id
 //! store-id   the marker: the id of the store that belongs here
-//! restoring  while a backup is being restored, until all of it is there
-//! commits    how many changes are known to be on stable storage
+//! restoring  present while a backup is being restored
+//! commits    the number of changes known to be durable
 //! store/     sled's files; store.new/ while it is being made
 //! keys/      the keys of tokens
-//! ballast    space to give back when the disk is full
+//! ballast    space to release when the disk is full
 //! ```
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::durable_file;
 use crate::store::open_error::OpenError;
 
-/// The mark of a restoration: there until all of it is.
+/// The mark of a restore in progress.
 pub(super) const RESTORING: &str = "restoring";
 
 pub(super) fn create_data_dir(dir: &Path) -> Result<(), OpenError> {
@@ -45,13 +45,13 @@ pub(super) fn demand_dir(dir: &Path) -> Result<(), OpenError> {
     if there.is_dir() { Ok(()) } else { Err(OpenError::Io(dir.into(), io::ErrorKind::NotADirectory.into())) }
 }
 
-/// Whether something is at `path`. An error of the look is no answer: what follows would overwrite what is there.
+/// Whether something is at `path`. An error is not taken for "no": the caller would overwrite what is there.
 pub(super) fn exists(path: &Path) -> Result<bool, OpenError> {
     path.try_exists().map_err(|error| OpenError::Io(path.into(), error))
 }
 
-/// Refuses a directory that is somebody else's. Whoever owns it could lead us elsewhere, which matters most where we are
-/// root, and what we make in it they could not read.
+/// Refuses a data directory owned by another user: its owner could plant symlinks, which is worst if we are
+/// root, and could not read the files we create.
 pub(crate) fn demand_ours(dir: &Path) -> Result<(), OpenError> {
     let us = rustix::process::geteuid();
     let owner = |path: &Path, looked: io::Result<fs::Metadata>| match looked {
@@ -59,7 +59,7 @@ pub(crate) fn demand_ours(dir: &Path) -> Result<(), OpenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(OpenError::Io(path.into(), error)),
     };
-    // A volume may be root's and lent to its user by group; what has been made in it tells whose it is.
+    // A volume may belong to root and be writable for us by group; the lock file in it shows the owner then.
     let directory = owner(dir, fs::metadata(dir))?.filter(|&owner| owner != 0 || us.is_root());
     let lock = dir.join("lock");
     let lock = owner(&lock, fs::symlink_metadata(&lock))?;
@@ -69,14 +69,14 @@ pub(crate) fn demand_ours(dir: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Whoever can write to the directory can put files of their own in the place of ours.
+/// A user who can write to the directory can replace our files.
 pub(super) fn warn_if_others_can_write(dir: &Path) {
     if fs::metadata(dir).is_ok_and(|dir| dir.permissions().mode() & 0o022 != 0) {
         log::warn!("others can write to {dir}: run `chmod 700 {dir}`", dir = dir.display());
     }
 }
 
-/// Keeps others out for as long as the file is held.
+/// Locks the directory for as long as the file is open.
 pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("lock");
     let io = |error| OpenError::Io(path.clone(), error);
@@ -86,7 +86,7 @@ pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed()) // what a link leads to is not ours to write into
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed()) // never writes through a planted link
         .open(&path)
         .map_err(io)?;
     match file.try_lock() {
@@ -98,7 +98,7 @@ pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
         }
         Err(TryLockError::Error(error)) => return Err(io(error)),
     }
-    // For people only; nothing depends on it, and a full disk must not stop the start here.
+    // Informational only, so a full disk must not stop the start here.
     let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(file)
 }

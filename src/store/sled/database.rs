@@ -1,4 +1,5 @@
-//! sled opened on a store's files, within a deadline and found whole; and the calls of it that may hang.
+//! Opening sled's files: within a deadline, and verified to be whole. Also wrappers for calls of sled that
+//! may hang.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -25,46 +26,46 @@ use crate::store::record;
 use crate::store::table::Table;
 use crate::store::terms::StoreOptions;
 
-/// How often to look whether sled has had an error on a thread of its own.
+/// How often to check whether a background thread of sled has failed.
 pub(super) const LOOK_FOR_ERRORS: Duration = Duration::from_millis(250);
 
-/// How long opening a small store may take: a damaged log can make a scan spin for ever, and the operator should
+/// Deadline for opening a small store: a damaged log can make a scan loop forever, and the operator should
 /// hear of it within five seconds.
 pub(super) const DEADLINE: Duration = Duration::from_secs(4);
 
-/// Bytes of log that are worth a second more: all of it is read, and an SD card is slow.
+/// Bytes of log that extend the deadline by a second: all of it is read, and SD cards are slow.
 const BYTES_PER_SECOND: u64 = 16 << 20;
 
-/// How many times its deadline a start may take that computes less than that: beside other programs, or on a disk that is
-/// slow.
+/// How many deadlines of wall time a start may take that uses less CPU time than one: other programs may be
+/// busy, or the disk slow.
 const PATIENCE: u32 = 15;
 
-/// sled, open and whole.
+/// A verified sled database.
 pub(super) struct Parts {
-    /// Tells of errors that sled had on threads of its own.
+    /// Reports errors of sled's background threads.
     pub(super) config: sled::Config,
     pub(super) db: sled::Db,
     pub(super) trees: Trees,
     pub(super) id: Uuid,
     pub(super) seal: Seal,
     pub(super) found: Found,
-    /// The layout's number, as it was found.
+    /// The layout's number at opening.
     pub(super) layout: sled::IVec,
 }
 
-/// An open store, before anything runs on it.
+/// An open store, before any thread runs on it.
 pub(super) struct Opened {
     pub(super) parts: Parts,
     pub(super) acknowledged: Acknowledged,
-    /// sled's log file, a second time: to be synced.
+    /// A second handle to sled's log file, to sync it.
     pub(super) log: File,
     pub(super) lock: File,
     pub(super) dir: PathBuf,
-    /// Where a start looks for sled's log.
+    /// The path of sled's log in the data directory.
     pub(super) log_path: PathBuf,
 }
 
-/// What the files beside the store say about it.
+/// Facts from the files beside the store, to check it against.
 #[derive(Clone, Copy)]
 pub(super) struct Expected {
     pub(super) marker: Option<Uuid>,
@@ -78,13 +79,13 @@ pub(super) fn open_sled(
     let config = sled::Config::new()
         .path(path)
         .mode(sled::Mode::HighThroughput)
-        // sled counts what pages take on disk; in memory they take about twice that.
+        // sled counts the size of pages on disk; in memory they take about twice that.
         .cache_capacity(options.cache / 2)
         .flush_every_ms(None); // the committer flushes
     let db = config.open()?;
-    // sled has renamed a snapshot, and emptied segments that only the one before it needs. The rename must be on
-    // stable storage before anything syncs the log: a power cut that took back the one and kept the other left a
-    // store that did not open (9 of 720 cuts; none of 460 with this line).
+    // sled has renamed a snapshot, and has cleared segments that only the previous snapshot needs. The rename
+    // must be durable before anything syncs the log: a power cut that undid only the rename left a store that
+    // did not open (9 of 720 cuts; none of 460 with this line).
     durable_file::sync_dir(path)?;
     let meta = db.open_tree("meta")?;
     let format = meta.get(layout::FORMAT)?;
@@ -99,8 +100,8 @@ pub(super) fn open_sled(
     Ok((config, db, trees))
 }
 
-/// Opens sled on the files in `path` and makes sure that it is the store that belongs at `store`, that nothing is missing
-/// from it, and that it holds what it held when it was `closed`, if it was.
+/// Opens sled on the files in `path`. Verifies that it is the store that belongs at `store`, that no record
+/// is missing, and that it matches the mark of a clean stop if there is one.
 pub(super) fn open_whole(
     path: &Path,
     store: &Path,
@@ -110,7 +111,7 @@ pub(super) fn open_whole(
 ) -> Result<Parts, OpenError> {
     let broken = |error| from_sled(store, error);
     let damaged = |what: &str| OpenError::Damaged(store.into(), what.into());
-    // A snapshot may be made of what a killed process has written and nobody has synced.
+    // A snapshot may rest on writes of a killed process that were never synced.
     File::open(path.join(LOG))
         .and_then(|log| log.sync_all())
         .map_err(|error| OpenError::Io(store.into(), error))?;
@@ -172,7 +173,7 @@ fn store_id(trees: &Trees) -> Result<Option<Uuid>, sled::Error> {
     Ok(bytes.and_then(|bytes| Uuid::from_slice(&bytes).ok()))
 }
 
-/// As `Db::flush`, which may wait for ever for a thread of sled's that has failed.
+/// Like `Db::flush`, which may wait forever for a failed background thread.
 pub(super) fn flush(db: &sled::Db, config: &sled::Config) -> Result<(), sled::Error> {
     let (done, wait) = mpsc::channel();
     let flushing = db.clone();
@@ -188,8 +189,8 @@ pub(super) fn flush(db: &sled::Db, config: &sled::Config) -> Result<(), sled::Er
     }
 }
 
-/// Waits until sled has let go of its log: a thread of its own may hold it for a moment after the last handle is
-/// gone. Nobody else can: the directory is locked.
+/// Waits until sled has released its log: a background thread may hold it for a moment after the last handle
+/// is dropped. No other process can, because the directory is locked.
 pub(super) fn wait_until_released(log: &Path, patience: Duration) -> io::Result<()> {
     let log = File::open(log)?;
     let begun = Instant::now();
@@ -204,14 +205,14 @@ pub(super) fn wait_until_released(log: &Path, patience: Duration) -> io::Result<
     }
 }
 
-/// What reading all of a store may take on a slow disk.
+/// Time limit for reading a whole store from a slow disk.
 pub(super) fn time_to_read(store: &Path) -> Duration {
     let log_bytes = fs::metadata(store.join(LOG)).map_or(0, |meta| meta.len());
     Duration::from_secs(log_bytes / BYTES_PER_SECOND)
 }
 
-/// Does `work`, which opens sled, on a thread of its own: a damaged log may panic or never come back. A scan that spins is
-/// told from a machine that is busy by the time that this process has computed.
+/// Runs `work`, which opens sled, on a thread of its own: a damaged log may panic or loop forever. CPU time
+/// distinguishes a loop from a busy machine.
 pub(super) fn within_deadline<T: Send + 'static>(
     store: &Path,
     deadline: Duration,

@@ -1,4 +1,4 @@
-//! What sled says of errors, told apart and in words.
+//! sled's errors, classified and in words.
 
 use std::any::Any;
 use std::io;
@@ -6,7 +6,8 @@ use std::path::Path;
 
 use crate::store::open_error::{OpenError, is_full};
 
-/// An error of the system is told as such. sled makes some of its own as well, for what it cannot make sense of.
+/// Converts an error. System errors keep their kind; sled also makes I/O errors of its own for content it
+/// cannot read.
 pub(super) fn from_sled(store: &Path, error: sled::Error) -> OpenError {
     let damaged = |what: &str| OpenError::Damaged(store.into(), what.into());
     if let Some(error) = of_system(&error) {
@@ -28,8 +29,8 @@ pub(super) fn from_sled(store: &Path, error: sled::Error) -> OpenError {
     }
 }
 
-/// What made sled panic. It unwraps what the system answers in some places, its destructors among them: the disk
-/// fails then, and what is on it may well be good.
+/// Converts a panic. sled unwraps I/O errors in some places, its destructors among them: then the disk fails,
+/// and the data may be intact.
 pub(super) fn from_panic(store: &Path, panic: &(dyn Any + Send)) -> OpenError {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
@@ -39,7 +40,7 @@ pub(super) fn from_panic(store: &Path, panic: &(dyn Any + Send)) -> OpenError {
     }
 }
 
-/// What sled has met, in words: its own are made for programmers.
+/// The error in words for operators; sled's own texts are for programmers.
 pub(super) fn reason(error: &sled::Error) -> String {
     match (of_system(error), error) {
         (Some(error), _) => error.to_string(),
@@ -49,7 +50,7 @@ pub(super) fn reason(error: &sled::Error) -> String {
     }
 }
 
-/// The error that the system gave sled, if one did. sled hands on its first error as a text: what `{:?}` prints of it.
+/// The system error behind sled's, if any. sled passes on its first error as text in `{:?}` form.
 pub(super) fn of_system(error: &sled::Error) -> Option<io::Error> {
     let sled::Error::Io(error) = error else { return None };
     match error.raw_os_error() {
@@ -58,7 +59,7 @@ pub(super) fn of_system(error: &sled::Error) -> Option<io::Error> {
     }
 }
 
-/// The system's error that `{:?}` has printed somewhere in a text.
+/// Finds a system error printed with `{:?}` in a text.
 fn printed(text: &str) -> Option<io::Error> {
     let (_, rest) = text.split_once("Os { code: ")?;
     rest.split(',').next()?.parse().ok().map(io::Error::from_raw_os_error)
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_system_that_sled_has_kept_as_a_text_is_one_all_the_same() {
+    fn a_system_error_that_sled_kept_as_text_is_recognised() {
         let kept = sled::Error::Io(io::Error::from_raw_os_error(5)).clone();
         assert_eq!(reason(&kept), io::Error::from_raw_os_error(5).to_string());
         let error = from_sled(Path::new("x"), kept);
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_sled_finds_wrong_is_told_in_words() {
+    fn sleds_errors_are_put_in_words() {
         let made_up = [
             sled::Error::Corruption { at: None, bt: () },
             sled::Error::Io(io::ErrorKind::UnexpectedEof.into()),

@@ -1,8 +1,8 @@
-//! sled's files as files: surveyed before sled opens them.
+//! sled's files, surveyed before sled opens them.
 //!
-//! While sled opens, it takes any error of reading its log for the torn end that a crash leaves, and overwrites the
-//! segment: one error that the next try would not have met destroys the store. So all of its files are read here first,
-//! with every error told. That also warms the cache from which sled reads.
+//! While sled opens, it takes any read error in its log for the torn end that a crash leaves, and overwrites
+//! the segment: a transient error destroys the store. So all files are read here first, and every error is
+//! reported. That also warms the page cache for sled.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -17,49 +17,48 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::open_error::OpenError;
 
-/// The name of sled's log.
+/// The file name of sled's log.
 pub(super) const LOG: &str = "db";
 
-/// Bytes of a segment of sled's log: what it allocates, frees and overwrites.
+/// The size of a segment of sled's log, the unit in which it allocates, frees and overwrites.
 pub(super) const SEGMENT: usize = 512 << 10;
 
-/// sled's files as they lie on the disk.
+/// sled's files on disk.
 #[derive(Debug)]
 pub(super) struct Survey {
-    /// All but the log, by their names below the store's folder.
+    /// All files but the log, by name relative to the store's folder.
     pub(super) files: BTreeMap<String, Sum>,
-    /// The log's segments, in the order of the file; only those that were read.
+    /// The segments that were read, in file order.
     pub(super) segments: Vec<Segment>,
     pub(super) log_length: u64,
 }
 
-/// How long something is, and its CRC-32.
+/// A length and a CRC-32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sum {
     pub(super) length: u64,
     pub(super) crc: u32,
 }
 
-/// A segment of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Segment {
-    /// Where it begins.
+    /// The offset in the file.
     pub(super) at: u64,
     pub(super) sum: Sum,
-    /// sled replays it when it opens, or may have to: what it does not like there it overwrites.
+    /// Whether sled replays it when it opens, or may have to. It overwrites those that it finds invalid.
     pub(super) is_replayed: bool,
 }
 
-/// What is read.
+/// How much is read.
 #[derive(Clone, Copy)]
 pub(super) enum Extent {
     All,
-    /// Only what sled replays, and only until then.
+    /// Only the segments that sled replays, and only until this moment.
     Replayed(Instant),
 }
 
 impl Survey {
-    /// Reads the files of the store at `store`. Every error is told, with the file's name.
+    /// Reads the files of the store at `store`. Errors name the file.
     pub(super) fn take(store: &Path, extent: Extent) -> Result<Self, OpenError> {
         let mut files = BTreeMap::new();
         for name in names(store)? {
@@ -74,7 +73,7 @@ impl Survey {
         Ok(Self { files, segments, log_length })
     }
 
-    /// One number for all that sled goes by when it opens.
+    /// The checksum of everything that sled reads when it opens.
     pub(super) fn checksum(&self) -> u32 {
         let mut hasher = crc32fast::Hasher::new();
         for (name, sum) in &self.files {
@@ -87,13 +86,13 @@ impl Survey {
         hasher.finalize()
     }
 
-    /// The snapshot that sled begins with.
+    /// The snapshot that sled starts from.
     pub(super) fn snapshot(&self) -> Option<(&str, Sum)> {
         self.files.iter().rev().find(|(name, _)| name.starts_with("snap.")).map(|(name, sum)| (&**name, *sum))
     }
 }
 
-/// The names of all files of sled's but the log. Beginnings of snapshots are left out: they are removed unread.
+/// The names of sled's files except the log. Unfinished snapshots are left out: they are removed unread.
 fn names(store: &Path) -> Result<Vec<String>, OpenError> {
     let mut names = Vec::new();
     for (folder, prefix) in [(store.to_owned(), ""), (store.join("blobs"), "blobs/")] {
@@ -113,8 +112,8 @@ fn names(store: &Path) -> Result<Vec<String>, OpenError> {
     Ok(names)
 }
 
-/// From which place in the log's history sled replays it: the one that its snapshot is named after, or the beginning of
-/// that one's segment.
+/// The log sequence number from which sled replays: that in its snapshot's name, or the start of that
+/// segment.
 fn replayed_from(files: &BTreeMap<String, Sum>) -> i64 {
     let snapshots = files.iter().filter(|(_, sum)| sum.length > 0);
     let last = snapshots.filter_map(|(name, _)| name.strip_prefix("snap.")).next_back();
@@ -122,7 +121,7 @@ fn replayed_from(files: &BTreeMap<String, Sum>) -> i64 {
     i64::try_from(SEGMENT).map_or(0, |segment| place - place % segment)
 }
 
-/// The log's segments, and how long it is.
+/// The log's segments and its length.
 fn segments(log: &Path, replayed_from: i64, extent: Extent) -> io::Result<(Vec<Segment>, u64)> {
     let file = open(log)?;
     let log_length = file.metadata()?.len();
@@ -151,10 +150,11 @@ fn segments(log: &Path, replayed_from: i64, extent: Extent) -> io::Result<(Vec<S
     Ok((segments, log_length))
 }
 
-/// Bytes of a segment's header: a checksum, the segment's place in the log's history, how far that is stable.
+/// Length of a segment's header: a checksum, the log sequence number, and up to where that is stable.
 const HEADER: usize = 20;
 
-/// Whether sled replays a segment that begins so. It passes over one whose header is damaged, and may overwrite it.
+/// Whether sled replays a segment with this beginning. It skips one with a damaged header, and may overwrite
+/// it.
 fn is_replayed(segment: &[u8], replayed_from: i64) -> bool {
     let Some((crc, rest)) = segment.get(..HEADER).and_then(|header| header.split_first_chunk::<4>()) else {
         return true;
@@ -165,9 +165,9 @@ fn is_replayed(segment: &[u8], replayed_from: i64) -> bool {
     !is_free && (!is_good || place >= replayed_from)
 }
 
-/// Opens a file to read it; refuses what is none.
+/// Opens a regular file for reading.
 pub(super) fn open(path: &Path) -> io::Result<File> {
-    let no_wait = OFlags::NONBLOCK.bits().cast_signed(); // for a pipe in the place of a file
+    let no_wait = OFlags::NONBLOCK.bits().cast_signed(); // does not block on a pipe
     let file = OpenOptions::new().read(true).custom_flags(no_wait).open(path)?;
     if file.metadata()?.is_file() {
         return Ok(file);
@@ -175,7 +175,6 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
 }
 
-/// Reads a file to its end.
 fn sum(path: &Path) -> io::Result<Sum> {
     let file = open(path)?;
     let length = file.metadata()?.len();
@@ -191,7 +190,7 @@ fn sum(path: &Path) -> io::Result<Sum> {
     Ok(Sum { length, crc: hasher.finalize() })
 }
 
-/// Reads on after an interruption and after a short read; a file that ends before its length is an error.
+/// Reads all bytes, across interruptions and short reads. The end of the file is an error.
 pub(super) fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
     file.read_exact_at(bytes, at).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => {
@@ -201,13 +200,13 @@ pub(super) fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Resul
     })
 }
 
-/// A record as a line of text that tells whether it is whole.
+/// A record as a line of text with its checksum.
 pub(super) fn to_line(record: &impl Serialize) -> io::Result<Vec<u8>> {
     let text = serde_json::to_string(record)?;
     Ok(format!("{:08x} {text}\n", crc32fast::hash(text.as_bytes())).into_bytes())
 }
 
-/// Reads such a line, where there is a whole one.
+/// Reads such a line, if there is a valid one.
 pub(super) fn from_line<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     let bytes = match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -221,7 +220,7 @@ pub(super) fn from_line<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T
     Ok(read())
 }
 
-/// Copies a folder with all that is in it. An error names the file that it is about.
+/// Copies a folder recursively. Errors name the file.
 pub(super) fn copy(from: &Path, to: &Path) -> Result<(), OpenError> {
     let io = |path: &Path| {
         let path = path.to_owned();
@@ -244,7 +243,7 @@ pub(super) fn copy(from: &Path, to: &Path) -> Result<(), OpenError> {
         while at < length {
             let piece = &mut bytes[..usize::try_from(length - at).unwrap_or(SEGMENT).min(SEGMENT)];
             read_exact_at(&source, piece, at).map_err(io(&from))?;
-            // What is zero stays a hole: a copy of a copy that was made in part is not longer.
+            // Zeros stay a hole, so that copying a sparse file does not fill it.
             if piece.iter().any(|&byte| byte != 0) {
                 target.write_all_at(piece, at).map_err(io(&to))?;
             }

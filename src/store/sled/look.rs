@@ -1,7 +1,7 @@
-//! A stopped store looked at: sled opens a copy, and every byte of the store stays as it is.
+//! Reading a stopped store: sled opens a copy, and the store stays unchanged to the byte.
 //!
-//! Opening writes, and on a failing disk or a damaged log it destroys. A command that only looks has no business doing
-//! that; on a disk that is mounted read-only it could not.
+//! Opening writes, and on a failing disk or a damaged log it destroys. A command that only reads must not do
+//! that, and on a read-only disk it could not.
 
 use std::env;
 use std::fs::{self, DirBuilder, File};
@@ -21,10 +21,10 @@ use crate::random;
 use crate::store::open_error::OpenError;
 use crate::store::terms::StoreOptions;
 
-/// What the names of copies in a data directory begin with.
+/// Prefix of the copies' names in a data directory.
 const LOOK: &str = "look.";
 
-/// A copy's folder. Removed when dropped; sled needs it only while it opens.
+/// A copy's folder, removed on drop; sled needs it only while it opens.
 struct Scratch(PathBuf);
 
 impl Drop for Scratch {
@@ -33,10 +33,10 @@ impl Drop for Scratch {
     }
 }
 
-/// Opens a copy of the store in `dir`. What is written to it is gone when the process ends.
+/// Opens a copy of the store in `dir`. Writes to it are lost when the process ends.
 pub(super) fn look(dir: &Path, options: &StoreOptions) -> Result<(Opened, Space), OpenError> {
     match look_once(dir, options) {
-        // An error inside sled that has passed looks like damage.
+        // A transient error inside sled looks like damage.
         Err(error) if error.is_damage() => look_once(dir, options),
         looked => looked,
     }
@@ -67,7 +67,7 @@ fn look_once(dir: &Path, options: &StoreOptions) -> Result<(Opened, Space), Open
     let (from, to) = (store.clone(), copy.clone());
     within_deadline(&store, DEADLINE + read * COPYING, move || {
         files::copy(&from, &to)?;
-        // Of a start that was cut short.
+        // Copies of an interrupted start.
         aside::put_back(&to, changes).map_err(|error| OpenError::Io(to, error))?;
         Ok(())
     })?;
@@ -87,10 +87,11 @@ fn look_once(dir: &Path, options: &StoreOptions) -> Result<(Opened, Space), Open
     Ok((Opened { parts, acknowledged, log, lock, dir: dir.into(), log_path }, space))
 }
 
-/// How much longer than reading a store copying it may take.
+/// Copying a store may take this many times as long as reading it.
 const COPYING: u32 = 8;
 
-/// Keeps others out. On a disk that is mounted read-only there are none, and only a lock of our own can be seen.
+/// Locks the directory. Where it is read-only, no server can run on it, and a lock on the directory itself
+/// has to do.
 fn lock_to_look(dir: &Path) -> Result<File, OpenError> {
     match lock(dir) {
         Err(OpenError::Io(path, error)) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
@@ -103,7 +104,7 @@ fn lock_to_look(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// A folder with so much room: in the data directory, where that takes nothing that the server needs, or where
+/// A folder with this much room: in the data directory if the server does not need the space, or else where
 /// temporary files go.
 fn scratch(dir: &Path, bytes: u64, min_free: u64) -> Result<Scratch, OpenError> {
     let least = bytes.saturating_add(min_free).saturating_add(space::BALLAST);
@@ -127,7 +128,7 @@ fn make(folder: &Path) -> io::Result<Scratch> {
     Ok(Scratch(path))
 }
 
-/// Removes copies of commands that were killed. Only for whoever holds the lock.
+/// Removes the copies of killed commands. The caller must hold the lock.
 pub(super) fn clear(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;

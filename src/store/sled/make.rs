@@ -1,8 +1,8 @@
-//! Making a store: all of it on stable storage before it gets its name.
+//! Making a store, which gets its name only when all of it is durable.
 //!
-//! A first start makes `store.new`, renames it and writes the marker last, each step durable before the next:
-//! a store without a marker is therefore a first start that was cut short and holds nobody's account, or
-//! somebody else's store; a marker without a store is a store that has vanished.
+//! A first start makes `store.new`, renames it and writes the marker last, each step durable before the next.
+//! So a store without a marker is either an interrupted first start, without accounts, or a store from
+//! elsewhere; a marker without a store means that the store has vanished.
 
 use std::fs;
 use std::io;
@@ -21,8 +21,7 @@ use crate::random;
 use crate::store::open_error::OpenError;
 use crate::store::terms::StoreOptions;
 
-/// Makes a store with what `fill` puts into it, all of it on stable storage before it gets its name. Answers its id
-/// and its seal.
+/// Makes a store with the records that `fill` adds. Returns its id and seal.
 pub(super) fn make<E: From<OpenError>>(
     dir: &Path,
     options: &StoreOptions,
@@ -54,7 +53,7 @@ pub(super) fn make<E: From<OpenError>>(
     };
     wait_until_released(&unfinished.join("db"), DEADLINE).map_err(io)?;
     for entry in fs::read_dir(&unfinished).map_err(io)? {
-        // Opening a folder to sync it is the same call.
+        // Folders are opened and synced by the same calls.
         durable_file::sync_dir(&entry.map_err(io)?.path()).map_err(io)?;
     }
     durable_file::sync_dir(&unfinished).map_err(io)?;

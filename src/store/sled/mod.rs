@@ -1,7 +1,7 @@
-//! The embedded engine: sled, with what sled does not do itself. Everything that names sled is in this folder.
+//! The embedded engine: sled, and the guarantees that sled lacks. This is the only folder that names sled.
 //!
-//! sled's flush is undone by a power cut, sled repairs a damaged log in silence, and its destructors write again: see
-//! [`commit`], [`aside`] and [`seal`].
+//! sled's flush does not survive a power cut, sled repairs a damaged log without a report, and its
+//! destructors write: see [`commit`], [`aside`] and [`seal`].
 
 mod acknowledged;
 mod aside;
@@ -61,8 +61,8 @@ use surroundings::{FileId, OnDisk};
 use trees::Trees;
 use writer::{Stop, Writer};
 
-/// How long closing may take; what was acknowledged is on stable storage in any case. With the eight seconds that requests
-/// get, a stop stays within the ten that supervisors allow.
+/// Time limit for closing; acknowledged changes are durable in any case. With the eight seconds for requests,
+/// a stop stays within the ten that supervisors allow.
 const CLOSING: Duration = Duration::from_millis(1500);
 
 /// A store on this machine's disk.
@@ -71,29 +71,26 @@ pub(super) struct Sled {
     progress: Arc<Progress>,
     queue: Sender<Order>,
     db: sled::Db,
-    /// Disconnected once the committer has ended.
+    /// Disconnected when the committer has ended.
     committer: Mutex<Receiver<()>>,
     commits: Commits,
     dir: PathBuf,
     id: Uuid,
-    /// sled's log, as it was opened.
+    /// sled's log file at opening.
     log: FileId,
     min_free: u64,
-    /// Held for as long as the store is open.
+    /// Held while the store is open.
     _lock: fs::File,
 }
 
-/// A store that has been opened, and what it brings from earlier runs.
+/// An open store, and its state from earlier runs.
 pub(super) struct Resumed {
     pub(super) sled: Sled,
     pub(super) forgotten: Forgotten,
 }
 
 impl Sled {
-    /// Opens the store in `dir`, or makes one if there has never been any. Repairs what is safe to repair and says so in the
-    /// log. Hands the mark of time that it kept to `clock`.
-    ///
-    /// Blocks, for a few milliseconds if all is well and never for longer than a deadline.
+    /// See [`crate::store::Store::open`].
     pub(super) fn open(
         dir: &Path,
         options: &StoreOptions,
@@ -104,7 +101,7 @@ impl Sled {
         Self::begin(opened, space, Some(dir.join("store")), options, clock)
     }
 
-    /// Opens a copy of the store in `dir`, of which nothing is changed. Changes of the copy are gone when the process ends.
+    /// See [`crate::store::Store::look`].
     pub(super) fn look(
         dir: &Path,
         options: &StoreOptions,
@@ -114,7 +111,7 @@ impl Sled {
         Self::begin(opened, space, None, options, clock)
     }
 
-    /// `marked`: where the mark of a clean stop is left.
+    /// `marked` is the folder for the mark of a clean stop.
     fn begin(
         opened: Opened,
         mut space: Space,
@@ -124,7 +121,7 @@ impl Sled {
     ) -> Result<Resumed, OpenError> {
         let dir = opened.dir.as_path();
         let kept = opened.resume_clock(&*clock, options.accept_clock)?;
-        // Said at the start rather than at the first write.
+        // Reports low space at the start rather than at the first write.
         let _ = space.check();
 
         let log =
@@ -175,7 +172,7 @@ impl Sled {
         self.trees.scan(range).map_err(|error| self.progress.unread(&error))
     }
 
-    /// Returns once what was read of a user would survive a power cut.
+    /// See [`Progress::settled`].
     pub(super) async fn durable(&self, id: UserId) -> Result<(), StoreError> {
         self.progress.settled(id).await
     }
@@ -184,12 +181,12 @@ impl Sled {
         self.progress.all_settled().await
     }
 
-    /// Has the committer make a change, and answers once it is on stable storage.
+    /// Has the committer run a change. Returns once it is durable.
     pub(super) async fn run<C: Change>(&self, change: C) -> Result<C::Outcome, StoreError> {
         self.commit(move |writer| writer.run(&change)).await
     }
 
-    /// Writes the mark of time: after a long time without other writes, and to see whether writing works.
+    /// Writes the clock mark: keeps it current without other writes, and shows whether writing works.
     pub(super) async fn keep_time(&self) -> Result<(), StoreError> {
         self.commit(Writer::sync_once_a_second).await
     }
@@ -228,12 +225,11 @@ impl Sled {
         self.commits.clone()
     }
 
-    /// Returns once the store has failed.
     pub(super) async fn failure(&self) {
         self.progress.failure().await;
     }
 
-    /// Writes what is queued and syncs; refuses every later change. Blocks, for some seconds at the most.
+    /// Commits queued changes and refuses later ones. Blocks, for some seconds at most.
     pub(super) fn close(&self) -> Result<(), StoreError> {
         let _ = self.queue.send(Order::Close);
         let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -266,9 +262,9 @@ impl Sled {
     }
 }
 
-/// Runs the committer on a thread of its own. The receiver is disconnected when it has ended. A second thread looks for errors
-/// that sled had on threads of its own: a flush that waits for such a thread may have missed the news, and would wait for
-/// ever.
+/// Runs the committer on its own thread; the receiver is disconnected when it has ended. A second thread
+/// polls for errors of sled's background threads: a flush that waits for such a thread may miss its failure
+/// and hang.
 fn spawn(committer: Committer, orders: Receiver<Order>) -> std::io::Result<Receiver<()>> {
     let (running, ended) = mpsc::channel();
     let (watched, over) = mpsc::channel::<()>();
@@ -280,7 +276,7 @@ fn spawn(committer: Committer, orders: Receiver<Order>) -> std::io::Result<Recei
     thread::Builder::new().name("watch".into()).spawn(move || {
         while over.recv_timeout(LOOK_FOR_ERRORS) == Err(RecvTimeoutError::Timeout) {
             if progress.fail_by_engine() {
-                let _ = db.flush(); // wakes the committer if it waits; it fails by itself then
+                let _ = db.flush(); // wakes a hanging committer, which then fails
                 return;
             }
         }

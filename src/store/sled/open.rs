@@ -1,4 +1,5 @@
-//! Opening the store: repair what is safe to repair, refuse what is not, undo what a refused start has changed.
+//! Opening the store: repairs what is safe to repair, refuses the rest, and undoes the changes of a refused
+//! start.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -24,7 +25,7 @@ use crate::store::exposure;
 use crate::store::open_error::{OpenError, is_full};
 use crate::store::terms::StoreOptions;
 
-/// How much longer than reading a store copying it may take.
+/// Copying a store may take this many times as long as reading it.
 const COPYING: u32 = 8;
 
 pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<Opened, OpenError> {
@@ -33,8 +34,8 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
     let store = dir.join("store");
     let used_before = exists(&dir.join("lock"))? || exists(&dir.join("store-id"))?;
     if exists(&store)? && !used_before {
-        // Whatever that is, it is not ours to open or to remove. Nothing may be left behind here that would make
-        // the next start think otherwise.
+        // An unknown store, neither to be opened nor removed. The lock file must not be created either: the
+        // next start would take the store for ours.
         return Err(OpenError::Unmarked(store, None));
     }
     let lock = lock(dir)?;
@@ -50,7 +51,7 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
     let complete = exists(&log_path)?;
     match (&marker, complete) {
         (Some(_), false) => return Err(OpenError::Vanished(store)),
-        // A first start gives the name only to a store that has its log.
+        // A first start renames only a store that has its log.
         (None, false) if exists(&store)? => return Err(OpenError::Vanished(store)),
         (None, false) => {
             let (dir, options) = (dir.to_owned(), options.clone());
@@ -61,7 +62,8 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
     }
     wait_until_released(&log_path, DEADLINE).map_err(|error| OpenError::Io(log_path.clone(), error))?;
 
-    // Everything is read before anything is written: the witness beside the store, and all that sled is going to read.
+    // Everything is read before anything is written: the number of changes beside the store, and all files of
+    // sled.
     let commits = dir.join("commits");
     let noted = Acknowledged::read(&commits).map_err(|error| OpenError::Io(commits.clone(), error))?;
     if marker.is_some() && noted.is_none() {
@@ -80,7 +82,7 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
     }
     let expected = Expected { marker, changes };
     let mut parts = match open_undoably(&store, options, space, expected, !complete) {
-        // An error inside sled that has passed looks like damage. What is damaged is refused again.
+        // A transient error inside sled looks like damage. Real damage is refused again.
         Err((error, true)) if error.is_damage() => {
             log::warn!("{} did not open as it should: it is opened once more", store.display());
             open_undoably(&store, options, space, expected, !complete).map_err(|(error, _)| error)?
@@ -96,16 +98,16 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
     match taken_over {
         Ok((acknowledged, log)) => Ok(Opened { parts, acknowledged, log, lock, dir: dir.into(), log_path }),
         Err(error) => {
-            std::mem::forget(parts); // its destructors would write again, and panic where the disk does not let them
+            std::mem::forget(parts); // its destructors would write, and panic if the disk fails
             Err(error)
         }
     }
 }
 
-/// What has to be done beside a store that is whole before its first change. Answers the file of the number of changes,
-/// and sled's log a second time.
+/// The steps beside a whole store before its first change. Returns the file of the number of changes, and a
+/// second handle to sled's log.
 fn take_over(dir: &Path, store: &Path, parts: &Parts) -> Result<(Acknowledged, File), OpenError> {
-    // What is older than the first change must never come back.
+    // State older than the first change must never return.
     let forgotten = aside::forget(store).and_then(|()| Closed::remove(store));
     forgotten.map_err(|error| OpenError::Io(store.into(), error))?;
     let (commits, log) = (dir.join("commits"), store.join(LOG));
@@ -117,8 +119,9 @@ fn take_over(dir: &Path, store: &Path, parts: &Parts) -> Result<(Acknowledged, F
     Ok((acknowledged, log))
 }
 
-/// Opens a store of which the files are looked at before, and put back if it is refused: also one that has `just_been_made`,
-/// of which an error inside sled would leave nothing that ever opens. The error says whether that was done.
+/// Opens a store whose files are surveyed before, and put back if it is refused. That includes a new store:
+/// an I/O error inside sled could otherwise leave one that never opens. The error says whether the files were
+/// put back.
 fn open_undoably(
     store: &Path,
     options: &StoreOptions,
@@ -135,14 +138,14 @@ fn open_undoably(
     });
     opened.map_err(|error| match undo(store, changes) {
         Ok(is_undone) => (error, is_undone),
-        // The disk fails now, and what looked like damage may have been the same.
+        // The disk fails at present, which may also explain the apparent damage.
         Err(failed) if error.is_damage() => (OpenError::Io(store.into(), failed), false),
         Err(_) => (error, false),
     })
 }
 
-/// Reads all of the store's files, and sets aside what sled may overwrite. Answers the mark of a clean stop and what was
-/// read, where they fit each other.
+/// Surveys the store's files and sets aside what sled may overwrite. Returns the mark of a clean stop with
+/// the survey, if they match.
 fn look_before(
     store: &Path,
     space: &Space,
@@ -184,10 +187,9 @@ fn say_no_room(store: &Path, survey: &Survey) {
     );
 }
 
-/// Puts back what was set aside before a store was opened that is refused.
-/// Says whether there was anything.
+/// Puts back the files of a refused store. Returns whether there were any.
 fn undo(store: &Path, changes: u64) -> io::Result<bool> {
-    // Where opening hangs or has panicked, it may be held for ever.
+    // An open that hangs or panicked may hold the log forever.
     let _ = wait_until_released(&store.join(LOG), DEADLINE / 8);
     match aside::put_back(store, changes) {
         Ok(true) => log::warn!("the files in {} are as they were before they were opened", store.display()),
@@ -204,8 +206,8 @@ fn undo(store: &Path, changes: u64) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Removes what a start that was cut short leaves behind and what would make sled refuse to open. A snapshot
-/// with content stays: without it a damaged log would be read as a shorter one.
+/// Removes leftovers of an interrupted start that would make sled refuse to open. Snapshots with content
+/// stay: without its snapshot, a damaged log would be read as a shorter one.
 fn heal(store: &Path) -> Result<(), OpenError> {
     let io = |error| OpenError::Io(store.into(), error);
     for entry in fs::read_dir(store).map_err(io)? {
@@ -225,8 +227,8 @@ fn heal(store: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Writes the marker of a first start that was cut short just before that. Nobody can have registered yet; where
-/// somebody has, the marker has been removed or the store comes from elsewhere.
+/// Writes the marker of an interrupted first start. Such a store has no users; if there are some, the marker
+/// was removed or the store comes from elsewhere.
 fn complete_first_start(dir: &Path, store: &Path, parts: &Parts) -> Result<(), OpenError> {
     if parts.found.users == 0 {
         write_marker(dir, parts.id)

@@ -1,20 +1,21 @@
-//! A snapshot of sled: all records as they were at one moment, read while changes go on.
+//! Snapshots of sled: all records of one moment, read while changes go on.
 //!
-//! sled 0.34 has no snapshots. But there is one writer, and each of its edits carries the value that it replaces. A
-//! snapshot begins on the committer's thread, between two changes, and shares an *overlay* with it. From then on the
-//! writer leaves there the value before each edit, and the reader takes that instead of what stands in the store by
-//! then. Nobody waits: the reader holds the overlay's lock while it merges one chunk, the committer for a few keys.
+//! sled 0.34 has no snapshots. But there is one writer, and each of its edits carries the value that it
+//! replaces. A snapshot begins on the committer's thread, between two changes, and shares an *overlay* with
+//! it. From then on the writer saves the value before each edit there, and the reader prefers a saved value
+//! to the store's current one. Neither waits for the other: the reader holds the overlay's lock while it
+//! merges one chunk, the committer for a few keys.
 //!
-//! Why no change can slip in between. For each key, the committer *leaves* its first value before anything can see
-//! another, and the reader looks into the overlay after it has *read* the key, in the same critical section in which it
-//! declares the key as passed:
+//! Why no change slips through: for each key, the committer *saves* its first value before any other value is
+//! visible, and the reader checks the overlay after it has *read* the key, in the same critical section in
+//! which it marks the key as passed:
 //!
-//! * Left before the reader passes the key: what was left wins, whatever has been read.
-//! * Not left until then: no edit was visible when the key was read, so what was read is what stood there. Later
-//!   edits find the key passed and leave nothing.
+//! * Saved before the reader passes the key: the saved value is used, whatever was read.
+//! * Not saved by then: no edit was visible when the key was read, so the value read is the original. Later
+//! edits find the key passed and save nothing.
 //!
-//! That nothing is missing is not only argued for: the sum over all that was read must be the one that the seal gave at
-//! the beginning (see [`super::seal`]).
+//! This is also checked: the sum over everything read must equal the seal's at the beginning (see
+//! [`super::seal`]).
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -27,28 +28,27 @@ use crate::store::change::{Range, Replacement};
 use crate::store::snapshot::{Abandon, Records, SnapshotError};
 use crate::store::table::{Entry, Table};
 
-/// Records read at once: some hundred kilobytes, which take about a millisecond.
+/// Records read at once: some hundred kilobytes, about a millisecond.
 const CHUNK: usize = 512;
 
-/// The most bytes of earlier values that are kept for one reader: some 200,000 changes ahead of it. A reader so slow
-/// is given up rather than fed with memory.
+/// The most bytes of saved values for one reader: some 200,000 changes. A slower reader is given up.
 const OVERLAY_MAX: usize = 64 << 20;
 
-/// What an entry of the overlay takes besides key and value.
+/// Memory of an entry besides key and value.
 const ENTRY: usize = 96;
 
-/// What has been changed since a snapshot began, as it was before.
+/// The values of one moment that have changed since.
 pub(super) struct Overlay(Mutex<State>);
 
 struct State {
-    /// The tree that is being read; those before it have been.
+    /// The table being read; earlier ones are done.
     tree: Table,
-    /// The last key of it that has been read.
+    /// The last key read in it.
     after: Option<Vec<u8>>,
     before: BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>,
-    /// What `before` takes.
+    /// Memory of `before`.
     bytes: usize,
-    /// Why the reader is given up, if it is: nothing is left for it any more.
+    /// Why the reader was given up, if it was; nothing is saved then.
     given_up: Option<SnapshotError>,
 }
 
@@ -64,7 +64,7 @@ impl State {
 }
 
 impl Overlay {
-    /// For a reader that begins with the tree `first`.
+    /// For a reader that begins with the table `first`.
     fn new(first: Table) -> Self {
         let before = BTreeMap::new();
         Self(Mutex::new(State { tree: first, after: None, before, bytes: 0, given_up: None }))
@@ -74,7 +74,7 @@ impl Overlay {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves the values before these edits. Call it before anybody can see them.
+    /// Saves the values before these edits. Call it before the edits are visible.
     pub(super) fn leave(&self, edits: &[Replacement]) {
         let mut state = self.lock();
         for Replacement { table: tree, key, before, .. } in edits {
@@ -94,8 +94,8 @@ impl Overlay {
         }
     }
 
-    /// Puts what was left into `read`, the records of `tree` up to `end`, or all the rest of them, and declares
-    /// those as passed.
+    /// Merges saved values into `read`, the records of `tree` up to `end`, or to the end of the tree, and
+    /// marks those as passed.
     fn pass(
         &self,
         tree: Table,
@@ -109,7 +109,7 @@ impl Overlay {
         match (end, tree.next()) {
             (Some(end), _) => state.after = Some(end.clone()),
             (None, Some(next)) => (state.tree, state.after) = (next, None),
-            (None, None) => {} // nobody reads on
+            (None, None) => {} // the reader is done
         }
         let mut left = Vec::new();
         while let Some(first) = state.before.first_entry() {
@@ -135,21 +135,21 @@ fn entry_size(key: &[u8], before: Option<&[u8]>) -> usize {
     key.len() + before.map_or(0, <[u8]>::len) + ENTRY
 }
 
-/// sled's records as they were when this began. Dropping it frees what is kept for it.
+/// sled's records at one moment. Holds memory until it is dropped.
 pub(super) struct SledSnapshot {
     trees: Trees,
     overlay: Arc<Overlay>,
-    /// At the beginning.
+    /// The seal at the beginning.
     seal: Seal,
-    /// The table to be read next, and the key in it after which to go on.
+    /// The next table, and the key in it after which to continue.
     next: Option<Table>,
     after: Option<Vec<u8>>,
-    /// Of all that was read.
+    /// The sum over all records read.
     sum: Seal,
 }
 
 impl SledSnapshot {
-    /// A snapshot that begins now, on the committer's thread.
+    /// Begins a snapshot; only on the committer's thread.
     pub(super) fn begin(trees: Trees, seal: Seal) -> Self {
         let [first, ..] = Table::RECORDS;
         Self {
@@ -162,7 +162,7 @@ impl SledSnapshot {
         }
     }
 
-    /// Must be told of every edit from now on.
+    /// Every edit from now on must be passed to it.
     pub(super) fn overlay(&self) -> &Arc<Overlay> {
         &self.overlay
     }
@@ -184,7 +184,7 @@ impl Records for SledSnapshot {
         };
         let begin = self.after.take().map_or(Bound::Unbounded, Bound::Excluded);
         let range = Range { table: tree, from: begin, to: Bound::Unbounded, limit: CHUNK };
-        // sled does not fail by what it cannot read, and neither does the store: no request may ever need that page.
+        // Neither sled nor the store fails for an unreadable page: it may never be needed.
         let read = self.trees.scan(&range).map_err(|error| SnapshotError::Page(reason(&error)))?;
         let end = read.last().filter(|_| read.len() == CHUNK).map(|(key, _)| key.clone());
         let records = self.overlay.pass(tree, end.as_ref(), read)?;
@@ -199,7 +199,7 @@ impl Records for SledSnapshot {
 mod tests {
     use super::*;
 
-    /// Half the most that a record may have.
+    /// Half the largest size of a record.
     const VALUE: usize = 2048;
 
     fn edit(key: usize) -> Replacement {
@@ -216,7 +216,7 @@ mod tests {
             overlay.leave(&[edit(key), edit(key)]);
             overlay.leave(&[edit(key)]);
         }
-        // As long as it reads it makes room.
+        // A reader that keeps reading frees memory.
         let passed = overlay.pass(Table::Users, Some(&edit(2).key), Vec::new()).unwrap();
         assert_eq!(passed.len(), 2);
         overlay.leave(&[edit(1), edit(2), edit(enough + 1), edit(enough + 2)]);

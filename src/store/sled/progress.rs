@@ -1,4 +1,4 @@
-//! What the committer lets others see: what is not durable yet, failure, and pages that cannot be read.
+//! The committer's shared state: what is not durable yet, failure, and pages that cannot be read.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,22 +13,22 @@ use crate::metrics::Counter;
 use crate::store::counts::Counts;
 use crate::store::error::StoreError;
 
-/// How long it is quiet about pages that cannot be read once it has said so: clients may ask for them all the time.
+/// Minimum interval between log lines about unreadable pages: clients may ask for them all the time.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// What the committer lets others see.
+/// State that the committer shares with readers.
 pub(super) struct Progress {
-    /// Users whose records are visible but not yet on stable storage.
+    /// Users whose records are visible but not yet durable.
     unsettled: Mutex<HashSet<UserId>>,
     unsettled_count: AtomicUsize,
     /// Counts batches: odd while one is under way.
     batches: watch::Sender<u64>,
     failed: AtomicBool,
     pub(super) counts: Counts,
-    /// How often a page could not be read, and when that was last said.
+    /// Counts failed reads of pages.
     pub(super) unread: Counter,
     unread_said: Mutex<Option<Instant>>,
-    /// Tells of errors that sled had on threads of its own.
+    /// Reports errors of sled's background threads.
     engine: sled::Config,
 }
 
@@ -46,8 +46,8 @@ impl Progress {
         }
     }
 
-    /// Waits until what was read about a user would survive a power cut. Call it after reading, before an
-    /// answer that rests on it.
+    /// Waits until a user's record as read is durable. Call it between the read and an answer that rests on
+    /// it.
     pub(super) async fn settled(&self, id: UserId) -> Result<(), StoreError> {
         while self.unsettled_count.load(Ordering::Acquire) > 0 {
             let mut batches = self.batches.subscribe();
@@ -62,7 +62,7 @@ impl Progress {
         Ok(())
     }
 
-    /// Waits for the batch that is under way, if there is one: what was read before is on stable storage then.
+    /// Waits for the current batch, if any: everything read before is durable then.
     pub(super) async fn all_settled(&self) -> Result<(), StoreError> {
         let mut batches = self.batches.subscribe();
         let now = *batches.borrow_and_update();
@@ -81,7 +81,7 @@ impl Progress {
         self.batches.send_modify(|batches| *batches += 1);
     }
 
-    /// The store has failed with `error`. Says so, once.
+    /// Fails the store with `error`, and logs the first one.
     pub(super) fn fail_by(&self, error: &sled::Error) -> StoreError {
         if !self.has_failed() {
             log::error!("the store failed: {}", reason(error));
@@ -90,16 +90,16 @@ impl Progress {
         StoreError::Failed
     }
 
-    /// Fails the store if sled has had an error on a thread of its own. Answers whether it has.
+    /// Fails the store if a background thread of sled has failed. Returns whether one has.
     pub(super) fn fail_by_engine(&self) -> bool {
         self.engine.global_error().map_err(|error| self.fail_by(&error)).is_err()
     }
 
-    /// A page of the store cannot be read. That is no failure of the store: sled is as good as before, the next try may
-    /// succeed, and all that lies on other pages is served. Counts it, and says so now and then.
+    /// Records that a page cannot be read. The store has not failed: a retry may succeed, and records on
+    /// other pages can be read. Counts the error, and logs it at intervals.
     pub(super) fn unread(&self, error: &sled::Error) -> StoreError {
         if let Err(error) = self.engine.global_error() {
-            return self.fail_by(&error); // that of a write, which reads are told as well
+            return self.fail_by(&error); // a failed write, which sled reports to reads as well
         }
         self.unread.count();
         let mut said = self.unread_said.lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,7 +124,7 @@ impl Progress {
         }
     }
 
-    /// The user's record is about to change. Call it before the change can be seen.
+    /// Marks a user's record as about to change. Call it before the change is visible.
     pub(super) fn unsettle(&self, id: UserId) {
         let mut unsettled = self.unsettled();
         unsettled.insert(id);

@@ -1,7 +1,7 @@
 //! Making a store from a backup: all of it, or nothing that a start would take for a store.
 //!
-//! The mark `restoring` is the first thing to be made durable in the directory and the last to be removed. While it is
-//! there, no start opens the directory, and another restoration may clear away what this one has made.
+//! The mark `restoring` is made durable first and removed last. While it exists, no start opens the
+//! directory, and another restore may remove what this one has made.
 
 use std::fs;
 use std::io;
@@ -29,18 +29,18 @@ use crate::store::record;
 use crate::store::table::Table;
 use crate::store::terms::StoreOptions;
 
-/// What may lie in a directory that counts as empty: the lock of a start that was refused, the beginning of a mark, and
-/// what file systems put at their root.
+/// Entries of a directory that counts as empty: the lock of a refused start, an unfinished mark, and what
+/// file systems create at their root.
 const NOTHING: [&str; 3] = ["lock", "restoring.new", "lost+found"];
 
-/// What a restoration makes.
+/// The files and folders that a restore makes.
 const PIECES: [&str; 7] =
     ["store.new", "store", "keys", "known-networks", "commits", "store-id.new", "store-id"];
 
-/// After so many users it is looked again whether there is room for more, which take some kilobytes each at most.
+/// Free space is checked after this many users, which take some kilobytes each at most.
 const LOOK_FOR_ROOM: u64 = 1000;
 
-/// A directory into which a backup is being restored. Dropped before that is complete, it is empty again.
+/// A restore in progress. If it is dropped before it is complete, the directory is emptied.
 pub struct Restoration {
     dir: PathBuf,
     options: StoreOptions,
@@ -49,7 +49,7 @@ pub struct Restoration {
 }
 
 impl Restoration {
-    /// Makes `dir` if it is missing, and refuses one in which anything is or that is somebody else's.
+    /// Creates `dir` if it is missing. Refuses a directory that is not empty or belongs to another user.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -59,21 +59,21 @@ impl Restoration {
         demand_empty(dir)
     }
 
-    /// Takes possession of `dir`, which must be empty or missing.
+    /// Takes over `dir`, which must be empty or missing.
     ///
     /// # Errors
-    /// [`OpenError`]; nothing has been changed then.
+    /// [`OpenError`], with nothing changed.
     pub fn begin(dir: &Path, options: &StoreOptions) -> Result<Self, OpenError> {
         Self::demand_empty(dir)?; // before anything is made in it
         let lock = lock(dir)?;
-        demand_empty(dir)?; // as it is now that nobody else changes it
+        demand_empty(dir)?; // again under the lock
         warn_if_others_can_write(dir);
         let io = |error| OpenError::Io(dir.into(), error);
         let mark = dir.join(RESTORING);
         let half_restored = exists(&mark)?;
         durable_file::write(&mark, b"").map_err(|error| {
             if !half_restored {
-                let _ = fs::remove_file(&mark); // so that a start finds the directory as it was
+                let _ = fs::remove_file(&mark); // a start must find the directory as it was
             }
             io(error)
         })?;
@@ -82,8 +82,8 @@ impl Restoration {
         Ok(restoration)
     }
 
-    /// Makes the store, in which these keys and no others are good, and which holds what `fill` adds. It is on stable
-    /// storage when this returns.
+    /// Makes the store with these keys as the only valid ones, and the records that `fill` adds. Durable on
+    /// return.
     ///
     /// # Errors
     /// Those of `fill`, or [`OpenError`].
@@ -102,7 +102,7 @@ impl Restoration {
             filling.state_facts()?;
             Ok(filling.seal.next())
         };
-        // sled panics where the disk does not let it write.
+        // sled panics if it cannot write.
         let made = catch_unwind(AssertUnwindSafe(|| make(dir, &self.options, filled)));
         let (id, seal) =
             made.unwrap_or_else(|_| Err(io(io::Error::other("the new store could not be written")).into()))?;
@@ -111,17 +111,17 @@ impl Restoration {
         noted.map_err(|error| OpenError::Io(commits, error))?;
         write_marker(dir, id)?;
         fs::remove_file(dir.join(RESTORING)).map_err(io)?;
-        self.complete = true; // without its mark it is a store like any other, and stays
+        self.complete = true; // without the mark it is a valid store, and stays
         durable_file::sync_dir(dir).map_err(|error| OpenError::Unconfirmed(dir.clone(), error))?;
         Ok(())
     }
 
-    /// Where the keys of tokens have to be.
+    /// The folder for the keys of tokens.
     pub fn key_dir(&self) -> PathBuf {
         self.dir.join("keys")
     }
 
-    /// Removes what this or an earlier restoration has made.
+    /// Removes what this or an earlier restore has made.
     fn clear(&self) -> io::Result<()> {
         for path in PIECES.map(|piece| self.dir.join(piece)) {
             let removed = match fs::symlink_metadata(&path) {
@@ -140,7 +140,8 @@ impl Restoration {
 
 impl Drop for Restoration {
     fn drop(&mut self) {
-        // Nothing is cleared but under the mark, which goes last. If it stays, the next restoration clears up.
+        // Cleared only while the mark exists, and the mark is removed last. If it stays, the next restore
+        // clears the directory.
         if !self.complete && matches!(exists(&self.dir.join(RESTORING)), Ok(true)) {
             let _ = self.clear().and_then(|()| fs::remove_file(self.dir.join(RESTORING)));
         }
@@ -161,7 +162,7 @@ fn demand_empty(dir: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// A store that is being filled. Nobody reads it yet, so that nothing has to be done in transactions.
+/// A store being filled. It has no readers yet, so nothing needs a transaction.
 pub struct Filling<'a> {
     trees: &'a Trees,
     seal: Seal,
@@ -171,7 +172,7 @@ pub struct Filling<'a> {
 }
 
 impl Filling<'_> {
-    /// Adds a user, whose id and name nobody else may have.
+    /// Adds a user, whose id and name must be unique.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -188,7 +189,7 @@ impl Filling<'_> {
         self.put(Table::Usernames, &names::key(&user.name), id)
     }
 
-    /// Adds a name that a deleted user had, and that nobody may have until then.
+    /// Adds the name of a deleted user, which stays taken until `until`.
     ///
     /// # Errors
     /// [`OpenError`].

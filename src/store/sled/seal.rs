@@ -1,24 +1,24 @@
-//! How damage is noticed that sled does not notice.
+//! Detects damage that sled does not report.
 //!
-//! sled takes a record with a bad checksum for the end of the log, torn by a crash, and opens whatever came
-//! before: a flipped bit can turn a store into an older or smaller one without a word. (Measured on 2,475
-//! damaged stores of 300 to 5,000 users: 712 opened with accounts or revocations missing; counting users or
-//! comparing names with users, kept in the same store, noticed 29 of those. The two below noticed all.)
+//! sled takes a record with a bad checksum for the torn end of the log and opens everything before it: a
+//! flipped bit can silently turn a store into an older or smaller one. (Measured on 2,475 damaged stores of
+//! 300 to 5,000 users: 712 opened with accounts or revocations missing. Counting users, or comparing names
+//! with users, both kept in the same store, detected 29 of those. The two checks below detected all.)
 //!
-//! * Every change carries a *seal* along in its transaction: the number of changes so far and a sum over all
-//!   records. A store whose records do not add up to its seal has lost some in the middle.
-//! * After each sync the number goes to a small file beside the store. A store whose seal is lower than that
-//!   number has lost its end.
+//! * Every change updates a *seal* in its transaction: the number of changes so far, and a sum over all
+//! records. A store whose records do not add up to its seal has lost some in the middle.
+//! * After each sync the number goes to a small file beside the store. A store whose seal has a lower number
+//! has lost its end.
 
 use crate::store::digest::digest;
 use crate::store::table::Table;
 
-/// What the store says about itself.
+/// The store's own account of its content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seal {
-    /// How many changes there have been.
+    /// The number of changes so far.
     pub(super) changes: u64,
-    /// Wrapping sum of the digests of all records.
+    /// Wrapping sum of the checksums of all records.
     sum: u64,
 }
 
@@ -35,7 +35,7 @@ impl Seal {
         Self { changes: self.changes + 1, sum: self.sum }
     }
 
-    /// The seal after as many changes of a store without any record.
+    /// The seal of a store with this number of changes and no records.
     #[must_use]
     pub(super) fn empty(self) -> Self {
         Self { sum: 0, ..self }
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sum_forgets_what_is_taken_out_and_tells_places_apart() {
+    fn the_sum_drops_removed_records_and_depends_on_their_place() {
         let seal = Seal::default().with(Table::Users, b"a", b"1").with(Table::Usernames, b"n", b"a");
         assert_eq!(
             seal.without(Table::Usernames, b"n", b"a"),

@@ -1,7 +1,8 @@
 //! Free space, and a reserve of it.
 //!
-//! sled cannot open on a full disk, and after one failed write it fails until restarted. So writes are refused
-//! while there is still room, and a file of ballast is kept that can be given back when a start needs space.
+//! sled cannot open on a full disk, and after one failed write it fails until restarted. So writes are
+//! refused while there is still room, and a ballast file is kept that can be removed when a start needs
+//! space.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -13,42 +14,41 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 use crate::durable_file;
 
-/// Bytes of ballast: several times what sled needs to open and to write the snapshot of a large store.
+/// The size of the ballast: several times what sled needs to open and to write the snapshot of a large store.
 pub(crate) const BALLAST: u64 = 8 << 20;
 
-/// How long to go without ballast that could not be taken up: each try writes as much.
+/// Pause after failing to create ballast: each try writes that much.
 const TRY_AGAIN: Duration = Duration::from_secs(600);
 
-/// Bytes that are free where `dir` lies. Blocks.
+/// Free bytes on the file system of `dir`. Blocks.
 pub(super) fn free(dir: &Path) -> io::Result<u64> {
     let stat = statvfs(dir)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// Watches the file system that holds the data directory.
+/// Watches the file system of the data directory.
 pub(super) struct Space {
     dir: PathBuf,
     min_free: u64,
     low: bool,
     keeps_ballast: bool,
-    /// When no ballast could be taken up, last.
+    /// When ballast last could not be created.
     failed_at: Option<Instant>,
-    /// It cannot be told how much is free.
+    /// Free space could not be determined.
     is_blind: bool,
 }
 
-/// Too little space is free to write.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SpaceLow;
 
 impl Space {
-    /// `min_free`: the bytes below which nothing is written any more.
+    /// Writing stops below `min_free` bytes.
     pub(super) fn new(dir: &Path, min_free: u64) -> Self {
         let (failed_at, is_blind) = (None, false);
         Self { dir: dir.to_owned(), min_free, low: false, keeps_ballast: true, failed_at, is_blind }
     }
 
-    /// The file system where something temporary lies: nothing is reserved there.
+    /// For a temporary folder, where nothing is reserved.
     pub(super) fn without_ballast(dir: &Path) -> Self {
         Self { keeps_ballast: false, ..Self::new(dir, 0) }
     }
@@ -57,22 +57,21 @@ impl Space {
         self.dir.join("ballast")
     }
 
-    /// Free bytes.
     pub(super) fn free(&self) -> io::Result<u64> {
         free(&self.dir)
     }
 
-    /// What cannot be looked at may be there: it is not taken up a second time.
+    /// If it cannot be determined, the ballast counts as present and is not created again.
     fn is_ballast_missing(&self) -> bool {
         self.keeps_ballast && self.ballast().try_exists().is_ok_and(|is_there| !is_there)
     }
 
-    /// Bytes that must be free for anything to be written, room for the ballast included.
+    /// The free bytes needed to write anything, missing ballast included.
     pub(super) fn least(&self) -> u64 {
         self.min_free.saturating_add(if self.is_ballast_missing() { BALLAST } else { 0 })
     }
 
-    /// Gives the ballast back if the store would have too little room to open.
+    /// Removes the ballast if the store has too little room to open.
     pub(super) fn make_room(&self) -> io::Result<()> {
         if self.free()? < BALLAST && self.ballast().try_exists()? {
             fs::remove_file(self.ballast())?;
@@ -81,12 +80,12 @@ impl Space {
         Ok(())
     }
 
-    /// Whether there is room for a file or a store that is being made besides.
+    /// Whether there is room to make another file or store.
     pub(super) fn has_room(&self) -> bool {
         self.free().is_ok_and(|free| free >= self.min_free.saturating_add(BALLAST))
     }
 
-    /// Whether there is room to write. Takes up ballast again when there is; logs when that changes.
+    /// Whether there is room to write. Recreates missing ballast if there is; logs changes.
     pub(super) fn check(&mut self) -> Result<(), SpaceLow> {
         let looked = self.free();
         let was_blind = std::mem::replace(&mut self.is_blind, looked.is_err());
@@ -133,7 +132,7 @@ impl Space {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         if fallocate(&file, FallocateFlags::empty(), 0, BALLAST).is_err() {
-            // Not every file system can reserve; on those the bytes are written.
+            // Not every file system can reserve space; there the bytes are written.
             let block = vec![0xa5; 1 << 16];
             for _ in 0..BALLAST / (1 << 16) {
                 file.write_all(&block)?;

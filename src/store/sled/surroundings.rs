@@ -1,4 +1,4 @@
-//! What lies beside sled's records: the marker, the number of changes, the disk, permissions.
+//! Facts beside sled's records: the marker, the number of changes, the disk, permissions.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -13,15 +13,15 @@ use super::space::Space;
 use crate::store::exposure::{self, Exposed};
 use crate::store::inspect::{Beside, Look};
 
-/// How much longer than opening an inspection may take: others use the store meanwhile.
+/// An inspection may take this many times as long as opening, because it shares the store with other work.
 const IN_USE: u32 = 8;
 
-/// How long an inspection of the store in `dir` may take before something must be wrong.
+/// How long an inspection of the store in `dir` may take before it counts as hanging.
 pub fn time_to_inspect(dir: &Path) -> Duration {
     (DEADLINE + time_to_read(&dir.join("store"))) * IN_USE
 }
 
-/// Which file it is, whatever it is called.
+/// Identifies a file across renames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileId {
     device: u64,
@@ -34,7 +34,7 @@ impl FileId {
     }
 }
 
-/// What lies beside the records, looked at in two steps.
+/// Facts beside the records, collected in two steps.
 pub(super) struct OnDisk {
     dir: PathBuf,
     min_free: u64,
@@ -43,14 +43,14 @@ pub(super) struct OnDisk {
 }
 
 impl OnDisk {
-    /// Reads what must be read before a snapshot of the records: the number of changes may grow meanwhile.
+    /// Reads what must be read before the snapshot: the number of changes may grow meanwhile.
     pub(super) fn begin(dir: &Path, min_free: u64, log: FileId) -> Self {
         let commits = dir.join("commits");
         let acknowledged = Acknowledged::read(&commits).map_err(|error| unseen(&commits, &error));
         Self { dir: dir.to_owned(), min_free, log, acknowledged }
     }
 
-    /// Looks at the rest. Blocks.
+    /// Collects the rest. Blocks.
     pub(super) fn finish(self) -> Beside {
         let dir = self.dir.as_path();
         let space = Space::new(dir, self.min_free);
@@ -66,7 +66,7 @@ impl OnDisk {
         }
     }
 }
-/// What holds hashes or keys and is open to others. A key file that everybody may read is found where keys are checked.
+/// Exposed files with hashes or keys. Key files that everyone may read are reported where keys are checked.
 fn readable(dir: &Path) -> Look<Vec<Exposed>> {
     let keys = dir.join("keys");
     let mut found = exposure::exposed(dir, &["store", "keys"]).map_err(|error| unseen(dir, &error))?;
@@ -74,7 +74,7 @@ fn readable(dir: &Path) -> Look<Vec<Exposed>> {
     Ok(found)
 }
 
-/// Whether that file is at `path`.
+/// Whether the file is at `path`.
 fn is_at(file: FileId, path: &Path) -> Look<bool> {
     match fs::metadata(path) {
         Ok(there) => Ok(FileId::of(&there) == file),
@@ -109,8 +109,8 @@ mod tests {
 
     const NOON: Timestamp = Timestamp::from_unix_secs(1_764_000_000);
 
-    /// What is wrong in a store of some users and sessions after `plant` has been at its trees.
-    #[allow(clippy::disallowed_methods)] // nobody asks for these changes
+    /// The findings for a store with users and sessions after `plant` has modified its trees.
+    #[allow(clippy::disallowed_methods)] // the changes bypass authority
     fn planted(plant: impl FnOnce(&Sled)) -> Findings {
         let dir = tempfile::tempdir().unwrap();
         let options = StoreOptions { cache: 1 << 20, min_free: 1, accept_clock: None };
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_should_have_been_forgotten_and_what_is_lost_or_open_is_found() {
+    fn overdue_records_lost_changes_and_exposed_files_are_found() {
         let overdue = planted(|store| {
             let long_over = SessionId::first_ending_at(NOON.before(Duration::from_secs(7200)));
             store.trees.revoked.insert(long_over.as_bytes(), "").unwrap();

@@ -1,4 +1,4 @@
-//! sled's trees: read, scanned, and written in one transaction with their seal.
+//! sled's trees: reads, scans, and writes in one transaction with the seal.
 
 use std::convert::Infallible;
 
@@ -20,7 +20,7 @@ pub(super) struct Trees {
     pub(super) revoked: sled::Tree,
     pub(super) rotations: sled::Tree,
     pub(super) keys: sled::Tree,
-    /// [`Table::Facts`], and [`layout`].
+    /// [`Table::Facts`] and the keys of [`layout`].
     pub(super) meta: sled::Tree,
 }
 
@@ -42,7 +42,7 @@ impl Trees {
         entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
     }
 
-    /// Applies edits in one transaction. Answers the seal as it is then.
+    /// Applies edits in one transaction. Returns the new seal.
     pub(super) fn apply(&self, edits: &[Replacement], seal: Seal) -> Result<Seal, sled::Error> {
         let sealed = edits.iter().filter(|edit| edit.table != Table::Facts);
         let seal = sealed.fold(seal.next(), |seal, Replacement { table, key, before, after }| {
@@ -82,7 +82,7 @@ impl Trees {
         }
     }
 
-    /// Whether all records together add up to `seal`. Reads every record and shows it to `visit`.
+    /// Whether all records add up to `seal`. Passes every record to `visit`.
     pub(super) fn add_up_to(
         &self,
         seal: Seal,
@@ -100,21 +100,20 @@ impl Trees {
     }
 }
 
-/// What was found among the records while opening.
+/// Totals over the records, gathered while opening.
 #[derive(Default)]
 pub(super) struct Found {
-    /// How many administrators are enabled.
+    /// Enabled administrators.
     pub(super) admins: u64,
     /// The newest user.
     pub(super) last_id: Option<UserId>,
-    /// How many users there are.
     pub(super) users: u64,
-    /// How many revoked sessions are remembered.
+    /// Revocations not yet pruned.
     pub(super) revoked: u64,
 }
 
 impl Found {
-    /// Whether the facts that changes go by are those of the records.
+    /// Whether the stored facts match the records.
     pub(super) fn fit(&self, trees: &Trees) -> Result<bool, sled::Error> {
         let (admins, last_id) = (trees.meta.get(facts::ADMINS)?, trees.meta.get(facts::LAST_ID)?);
         let newest = self.last_id.as_ref().map(UserId::as_bytes);
@@ -122,7 +121,7 @@ impl Found {
         Ok(comes_last && number(admins.as_deref()) == Ok(self.admins))
     }
 
-    /// Those facts.
+    /// The facts to store for these totals.
     pub(super) fn facts(&self) -> Vec<(&'static [u8], Vec<u8>)> {
         let last_id = self.last_id.map(|id| (facts::LAST_ID, id.as_bytes().to_vec()));
         std::iter::once((facts::ADMINS, self.admins.to_be_bytes().to_vec())).chain(last_id).collect()

@@ -1,11 +1,9 @@
-//! Bringing a store of an earlier version to the layout of this one.
+//! Upgrades a store of an earlier layout (see [`layout`]) to the current one.
 //!
-//! See [`layout`] for what each knew.
-//!
-//! The index of names is built beside the old one, which stays in force, and what is written until then counts for nothing.
-//! One transaction makes the new one valid, with the format and the seal over all records. An upgrade that is cut short is
-//! begun anew; until that transaction the version that made the store opens it too. Memory and log do not grow with the
-//! store: what was written is synced after every thousand names.
+//! The index of names is built beside the old one, which stays valid meanwhile. One transaction makes the new
+//! one valid, together with the format and the seal over all records. An interrupted upgrade starts over;
+//! until that transaction, the earlier version can open the store too. Memory and log do not grow with the
+//! store: writes are synced after every thousand names.
 
 use std::fs::File;
 use std::io;
@@ -25,14 +23,15 @@ use crate::store::open_error::OpenError;
 use crate::store::table::Table;
 use crate::store::{names, record};
 
-/// After so many names, what was written is synced, and it is looked whether there is room for more.
+/// Writes are synced, and free space is checked, after this many names.
 const BATCH: u64 = 1000;
 
-/// How often a long upgrade says how far it has come.
+/// Interval of progress lines in the log.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
-/// Brings `parts`, which was found whole, to this version's layout, or finishes an upgrade that was cut short at its very
-/// end. `log` is sled's log, to be synced. Answers whether it was of an older layout. Takes about twenty seconds for a million users.
+/// Upgrades `parts`, which was found whole, or finishes an upgrade interrupted after its transaction. `log`
+/// is sled's log, to be synced. Returns whether the layout was older. Takes about twenty seconds for a
+/// million users.
 pub(super) fn bring_up(
     store: &Path,
     parts: &mut Parts,
@@ -44,13 +43,13 @@ pub(super) fn bring_up(
         return Ok(false);
     }
     let full = || OpenError::Io(store.into(), io::ErrorKind::StorageFull.into());
-    // sled panics where the disk does not let it write.
+    // sled panics if it cannot write.
     let upgraded = catch_unwind(AssertUnwindSafe(|| Upgrade { store, parts, log, space }.run()));
     upgraded.unwrap_or_else(|_| Err(full()))?;
     Ok(true)
 }
 
-/// Removes the old index of an upgrade that was cut short when the new one was in force.
+/// Removes the old index that an interrupted upgrade has left.
 fn clear_up(db: &sled::Db) -> Result<(), sled::Error> {
     if db.tree_names().iter().any(|name| **name == *NAMES_UNTIL_2.as_bytes()) {
         db.drop_tree(NAMES_UNTIL_2)?;
@@ -107,12 +106,12 @@ impl Upgrade<'_> {
         Ok(())
     }
 
-    /// Builds the index of names of this version beside the old one. Answers it, and the seal over it.
+    /// Builds the new index of names beside the old one. Returns it with the seal over it.
     fn rebuild_index(&self) -> Result<(sled::Tree, Seal), OpenError> {
         let broken = |error| from_sled(self.store, error);
         let damaged = |what: &str| OpenError::Damaged(self.store.into(), what.into());
         let db = &self.parts.db;
-        db.drop_tree(NAMES).map_err(broken)?; // of an upgrade that was cut short
+        db.drop_tree(NAMES).map_err(broken)?; // left by an interrupted upgrade
         let index = db.open_tree(NAMES).map_err(broken)?;
         let mut seal = self.parts.seal;
         let (mut done, mut said) = (0, Instant::now());
@@ -135,7 +134,7 @@ impl Upgrade<'_> {
         Ok((index, seal))
     }
 
-    /// What was written until now survives a power cut.
+    /// Makes everything written so far durable.
     fn sync(&self) -> Result<(), OpenError> {
         let io = |error| OpenError::Io(self.store.into(), error);
         if !self.space.has_room() {
@@ -163,7 +162,7 @@ mod tests {
 
     const NOON: Timestamp = Timestamp::from_unix_secs(1_764_000_000);
 
-    /// More than two batches, some of which have one fold.
+    /// More than two batches, with names that share a fold.
     const USERS: usize = 2500;
 
     fn options() -> StoreOptions {
@@ -192,8 +191,8 @@ mod tests {
         open_sled(&dir.join("store"), &options()).unwrap()
     }
 
-    #[allow(clippy::disallowed_methods)] // nobody asks for these changes
-    /// A store of layout 2 with many users, changed by `plant` in a way that an upgrade may leave.
+    #[allow(clippy::disallowed_methods)] // the changes bypass authority
+    /// A store of layout 2 with many users, modified by `plant` to a state that an upgrade may leave.
     fn of_layout_2(plant: impl FnOnce(&sled::Db)) -> (tempfile::TempDir, Vec<User>) {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path());
@@ -226,7 +225,7 @@ mod tests {
         (dir, users)
     }
 
-    /// All users are there, each under their own name and no other, and nothing is left of the old index.
+    /// All users are present under their own names only, and nothing of the old index is left.
     fn assert_whole(dir: &Path, users: &[User]) {
         for _ in 0..2 {
             let store = open(dir);
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    #[allow(clippy::disallowed_methods)] // no one asks for this change
+    #[allow(clippy::disallowed_methods)] // the change bypasses authority
     fn a_store_of_layout_3_learns_who_is_its_last_administrator_and_its_newest_user() {
         let dir = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -284,7 +283,7 @@ mod tests {
         assert!(create(&store, "bert", Role::User).id > newest.id);
         store.close().unwrap();
         drop(store);
-        // A store whose facts are not those of its users is refused.
+        // A store whose facts do not match its users is refused.
         let (_, db, trees) = sled_in(dir.path());
         trees.meta.insert(facts::ADMINS, &2_u64.to_be_bytes()).unwrap();
         db.flush().unwrap();
@@ -321,7 +320,7 @@ mod tests {
         let full = StoreOptions { min_free: u64::MAX / 2, ..options() };
         let refused = Store::open(dir.path(), &full, Arc::new(Clock::manual(NOON))).err().unwrap();
         assert!(matches!(&refused, OpenError::Io(_, error) if error.kind() == io::ErrorKind::StorageFull));
-        // A store that fails is left open until the process ends.
+        // A store that fails to open keeps its files open until the process ends.
         let copy = tempfile::tempdir().unwrap();
         copy_files(dir.path(), copy.path());
         assert_whole(copy.path(), &users);

@@ -18,15 +18,15 @@ use crate::store::error::StoreError;
 use crate::store::snapshot::Snapshot;
 use crate::store::table::Table;
 
-/// The store as its only writer sees it.
+/// The store's only writer.
 pub(super) struct Writer {
     trees: Trees,
     store_id: Uuid,
     clock: Arc<dyn Mark>,
     progress: Arc<Progress>,
-    /// Of the snapshots that are being read.
+    /// The overlays of open snapshots.
     snapshots: Vec<Weak<Overlay>>,
-    /// As it stands in the store.
+    /// The stored seal.
     seal: Seal,
     kept_mark: Timestamp,
     may_write: bool,
@@ -46,37 +46,37 @@ impl Writer {
         Self { trees, store_id, clock, progress, snapshots, seal, kept_mark, may_write, has_changed }
     }
 
-    /// Begins a batch, in which there is room to write or not.
+    /// Begins a batch; `may_write` says whether there is room to write.
     pub(super) fn begin(&mut self, may_write: bool) {
         self.may_write = may_write;
         self.has_changed = false;
     }
 
-    /// Whether anything was written in this batch.
+    /// Whether this batch has written anything.
     pub(super) fn has_changed(&self) -> bool {
         self.has_changed
     }
 
-    /// The mark of a clean stop now, when the files are as in `survey`.
+    /// The mark of a clean stop for files as in `survey`.
     pub(super) fn closed(&self, survey: &Survey) -> Closed {
         let counts = &self.progress.counts;
         Closed::of(self.store_id, self.seal, counts.users(), counts.revoked(), survey)
     }
 
-    /// How many changes there have been in the store's life.
+    /// The number of changes so far.
     pub(super) fn changes(&self) -> u64 {
         self.seal.changes
     }
 
-    /// All records as they are now. An answer that waits until this batch is synced rests on nothing that a power cut
-    /// could undo: what comes later in the batch is not part of it.
+    /// A snapshot of the current records. Answered after this batch's sync, it rests on nothing that a power
+    /// cut could undo; later changes of the batch are not part of it.
     pub(super) fn snapshot(&mut self) -> Snapshot {
         let snapshot = SledSnapshot::begin(self.trees.clone(), self.seal);
         self.snapshots.push(Arc::downgrade(snapshot.overlay()));
         Snapshot::new(self.store_id, self.seal.changes, self.progress.counts.users(), snapshot)
     }
 
-    /// Makes a change: reads, lets it decide, writes.
+    /// Runs a change: reads, lets it decide, writes.
     pub(super) fn run<C: Change>(&mut self, change: &C) -> Result<C::Outcome, Stop> {
         let trees = &self.trees;
         let seen = change.reads().read(
@@ -91,7 +91,7 @@ impl Writer {
         Ok(decision.outcome)
     }
 
-    /// Writes all of it or nothing.
+    /// Writes all edits or none.
     fn write(&mut self, edits: &[Replacement]) -> Result<(), Stop> {
         self.demand_room()?;
         for edit in edits.iter().filter(|edit| edit.table == Table::Users && edit.after.is_some()) {
@@ -102,7 +102,7 @@ impl Writer {
                 overlay.leave(edits);
                 true
             }
-            None => false, // read, or given up
+            None => false, // read or given up
         });
         self.seal = self.trees.apply(edits, self.seal).map_err(Stop::Storage)?;
         self.has_changed = true;
@@ -110,15 +110,15 @@ impl Writer {
         Ok(())
     }
 
-    /// Sees to it that this batch is synced and carries the mark of time, unless that was done within the second: many
-    /// callers share one write, so that none of them can wear out the disk.
+    /// Makes this batch sync and write the clock mark, unless that was done within the second: many callers
+    /// share one write, so that they cannot wear out the disk.
     pub(super) fn sync_once_a_second(&mut self) -> Result<(), Stop> {
         self.demand_room()?;
         self.has_changed |= self.clock.mark().unix_secs() > self.kept_mark.unix_secs();
         Ok(())
     }
 
-    /// A change met a page that cannot be read.
+    /// Reports a page that a change could not read.
     pub(super) fn unread(&self, error: &sled::Error) -> StoreError {
         self.progress.unread(error)
     }
@@ -127,7 +127,7 @@ impl Writer {
         if self.may_write { Ok(()) } else { Err(StoreError::DiskFull) }
     }
 
-    /// Every batch carries the mark of time along, once a second at the most.
+    /// Writes the clock mark with the batch, at most once a second.
     pub(super) fn keep_time(&mut self) -> Result<(), sled::Error> {
         let mark = self.clock.mark();
         if mark.unix_secs() > self.kept_mark.unix_secs() {
@@ -138,8 +138,8 @@ impl Writer {
     }
 }
 
-/// Why a change was not made: the record is at fault, a page cannot be read and nothing was written, or the whole store is
-/// at fault.
+/// Why a change was not made: a record is invalid, a page cannot be read and nothing was written, or the
+/// whole store has failed.
 pub(super) enum Stop {
     Record(StoreError),
     Page(sled::Error),
@@ -152,7 +152,8 @@ impl From<StoreError> for Stop {
     }
 }
 
-/// Changes read first. What fails while they write, [`Writer::write`] calls by its name.
+/// Changes read first, so an error is of a page. [`Writer::write`] marks errors while writing as
+/// [`Stop::Storage`].
 impl From<sled::Error> for Stop {
     fn from(error: sled::Error) -> Self {
         Self::Page(error)
