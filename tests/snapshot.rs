@@ -1,7 +1,7 @@
-//! A snapshot shows one moment, whatever is changed while it is read.
+//! A snapshot shows one moment, whatever changes while it is read.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a look that fails fails the test; nobody asks for changes
+#![allow(clippy::disallowed_methods)] // failed checks fail the test; changes bypass authority
 
 mod support;
 
@@ -50,7 +50,7 @@ async fn fill(store: &Store, random: &mut Random) -> Users {
     users
 }
 
-/// One change of any kind to anybody.
+/// A random change to a random user.
 async fn change(store: &Store, ids: &mut Vec<UserId>, random: &mut Random) {
     let place = random.below(ids.len());
     match random.below(7) {
@@ -86,7 +86,7 @@ fn read(snapshot: Snapshot) -> Result<Users, SnapshotError> {
 }
 
 #[test]
-fn what_is_changed_between_two_looks_does_not_show() {
+fn changes_between_two_reads_do_not_show() {
     let mut random = Random::begin("snapshot");
     let runtime = Runtime::new().unwrap();
     let dir = temporary();
@@ -120,7 +120,7 @@ fn what_is_changed_between_two_looks_does_not_show() {
     store.close().unwrap();
 }
 
-/// Every record counts into the sum that a snapshot is compared with, so one that is read to its end shows one moment.
+/// The sum that ends a snapshot covers every record, so one that is read to its end shows one moment.
 #[test]
 fn snapshots_add_up_while_several_clients_change_everything() {
     const WRITERS: usize = 4;

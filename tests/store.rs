@@ -1,7 +1,7 @@
-//! The store itself: against a plain map, and against damage.
+//! The store compared with a plain map, and damaged.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a look that fails fails the test; nobody asks for changes
+#![allow(clippy::disallowed_methods)] // failed checks fail the test; changes bypass authority
 
 mod support;
 
@@ -27,13 +27,13 @@ use tokio::runtime::Runtime;
 
 use support::{Random, log_file, start, temporary};
 
-/// How long a refresh token that was replaced still answers its successor.
+/// How long a replaced refresh token is still answered with its successor.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// The most replaced tokens of a session that do.
+/// The most replaced tokens of a session answered that way.
 const RETIRED_MAX: usize = 8;
 
-/// What the store should hold.
+/// The expected content of the store.
 #[derive(Clone, Default)]
 struct Model {
     users: BTreeMap<UserId, (User, PasswordHash)>,
@@ -42,27 +42,26 @@ struct Model {
     keys: BTreeMap<KeyId, KeyRecord>,
     /// Names of deleted users.
     kept: HashSet<Username>,
-    /// All that have ever been.
+    /// Every user id ever given.
     ids: Vec<UserId>,
     sessions: Vec<Begun>,
 }
 
-/// A session that was begun at some time.
+/// A session that has begun.
 #[derive(Clone)]
 struct Begun {
     id: SessionId,
     user: UserId,
-    /// Not ended along with all others of the user.
+    /// Not revoked together with all others of the user.
     spared: bool,
     /// All its refresh tokens, in order.
     tokens: Vec<TokenId>,
 }
 
-/// The refresh tokens of a session.
 #[derive(Clone)]
 struct Rotated {
     good: Successor,
-    /// All before, and when they were replaced.
+    /// The replaced ones, and when.
     replaced: Vec<(TokenId, Timestamp)>,
 }
 
@@ -81,12 +80,12 @@ impl Model {
         others.any(|(user, _)| user.role == Role::Admin && !user.disabled)
     }
 
-    /// Nobody would be left.
+    /// Whether removing this administrator would leave none.
     fn is_last_admin(&self, id: UserId) -> bool {
         self.has_admin_besides(None) && !self.has_admin_besides(Some(id))
     }
 
-    /// The first of a user's sessions that go on.
+    /// The first live session of a user.
     fn session_of(&self, id: UserId) -> Option<SessionId> {
         self.sessions.iter().find(|session| session.user == id && session.spared).map(|session| session.id)
     }
@@ -132,7 +131,7 @@ impl Model {
         }
     }
 
-    /// Whether the store holds this and nothing else, as far as it can be asked.
+    /// Checks that the store holds this and nothing else, as far as its calls can tell.
     async fn compare(&self, store: &Store, names: impl Iterator<Item = Username>) {
         for id in &self.ids {
             let expected = self.users.get(id).map(|(user, _)| user.clone());
@@ -165,7 +164,7 @@ impl Model {
         let rotated = self.rotations.get(&session.id);
         assert_eq!(store.has_rotated(&session.id).await, Ok(rotated.is_some()), "{:?}", session.id);
         if let Some(Rotated { good, replaced }) = rotated {
-            // Tells which token is good and changes nothing.
+            // Reveals the current token and changes nothing.
             let (last, at) = *replaced.last().unwrap();
             let next = TokenId::from_bytes([0; 16]);
             assert_eq!(
@@ -175,7 +174,7 @@ impl Model {
         }
     }
 
-    /// Lists from any user on, gone ones included, have any length.
+    /// Pages of any length, after any user, deleted ones included.
     async fn compare_lists(&self, store: &Store) {
         for after in std::iter::once(None).chain(self.ids.iter().copied().map(Some)) {
             let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -207,7 +206,7 @@ enum Operation {
     Crash,
 }
 
-/// Which sessions a change of password expects the user to have.
+/// The sessions that a password change expects the user to have.
 #[derive(Clone, Copy, Debug)]
 enum Since {
     Any,
@@ -215,11 +214,11 @@ enum Since {
     Others,
 }
 
-/// Which refresh token of a session is presented.
+/// The refresh token that is presented.
 #[derive(Clone, Copy, Debug)]
 enum Token {
     Newest,
-    /// One that was replaced, so many before the newest.
+    /// A replaced one, counted back from the newest.
     Before(usize),
     Unknown,
 }
@@ -257,16 +256,16 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// A store, the directory that it lies in, and what it should hold.
+/// A store, its directory, and its expected content.
 struct Bench {
     runtime: Runtime,
-    /// Nothing for a store in memory, which is never restarted.
+    /// `None` for a store in memory, which is never restarted.
     dir: Option<TempDir>,
     store: Option<Store>,
     model: Model,
-    /// Of the next rotation.
+    /// For the next rotation.
     now: Timestamp,
-    /// Hashes made so far, no two alike.
+    /// The number of hashes made so far; no two are equal.
     hashes: usize,
 }
 
@@ -336,7 +335,7 @@ impl Bench {
                 self.store = Some(open(dir.path()).unwrap());
             }
             Operation::Crash => {
-                // Nothing is under way: what lies on disk now is what a crash would leave.
+                // No change is under way, so the disk holds what a crash would leave.
                 let Some(dir) = &self.dir else { return };
                 let crashed = copy_of(dir.path());
                 self.store = None;
@@ -348,7 +347,7 @@ impl Bench {
 
     fn create(&mut self, name: usize, role: Role, after_millis: u64) {
         let name = name_of(name);
-        // Earlier than others now and then: a clock that stands still or a request that was overtaken.
+        // Sometimes earlier than others: the clock stands still, or a request was overtaken.
         let created_at = start().after(Duration::from_millis(after_millis));
         let hash = self.new_hash();
         let new = NewUser::new(name.as_str().parse().unwrap(), role, hash.clone(), created_at).unwrap();
@@ -440,7 +439,7 @@ impl Bench {
         let (since, matches) = match since {
             Since::Any => (None, true),
             Since::These => (Some(sessions), true),
-            // As they were at the beginning, or will be.
+            // As at the beginning, or at some later time.
             Since::Others if sessions == Sessions::default() => (Some(sessions.ended(spared)), false),
             Since::Others => (Some(Sessions::default()), false),
         };
@@ -466,7 +465,7 @@ impl Bench {
         assert_eq!(self.runtime.block_on(self.store().end_sessions(Authority::standing(), id)), Ok(there));
     }
 
-    /// Writes nothing: a session that has not ended needs no record.
+    /// Writes nothing: a live session needs no record.
     fn begin(&mut self, user: UserId, after_secs: u64) {
         let Some((User { sessions, .. }, _)) = self.model.users.get(&user) else {
             return;
@@ -520,12 +519,12 @@ impl Bench {
         PasswordHash::from_stored(format!("hash {}", self.hashes))
     }
 
-    /// Of a user who is there, was there, or never was.
+    /// The id of a present, deleted or unknown user.
     fn some_id(&self, n: usize) -> UserId {
         self.model.ids.get(n % (self.model.ids.len() + 1)).copied().unwrap_or(UserId::from_bytes([9; 16]))
     }
 
-    /// Of one of the newest sessions, so that one meets several operations.
+    /// One of the newest sessions, so that several operations meet in one.
     fn place_of_session(&self, n: usize) -> Option<usize> {
         let count = self.model.sessions.len();
         (count > 0).then(|| count - 1 - n % count.min(5))
@@ -548,7 +547,7 @@ proptest! {
     })]
 
     #[test]
-    fn the_store_answers_like_a_map_whatever_happens_between(
+    fn the_store_answers_like_a_map(
         operations in prop::collection::vec(operation(), 1..60),
     ) {
         for mut bench in [Bench::on_disk(), Bench::in_memory()] {
@@ -600,7 +599,7 @@ fn a_damaged_store_is_refused_or_whole() {
         match open(dir.path()) {
             Ok(store) => {
                 whole(&store);
-                // What it writes from now on must not lie behind the damage.
+                // Later writes must not land behind the damage.
                 runtime.block_on(store.keep_time()).unwrap();
                 store.close().unwrap();
                 drop(store);
@@ -616,7 +615,7 @@ fn a_damaged_store_is_refused_or_whole() {
     println!("{DAMAGES} damages: {harmless} harmless, refused as {refusals:?}");
 }
 
-/// Reads what lies in a folder, but for what a start has set aside there or left as a mark.
+/// The content of a folder, without the files set aside by a start and the mark of a clean stop.
 fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let files = entries.filter(|path| path.is_file());
@@ -661,10 +660,11 @@ fn a_refused_start_leaves_the_store_as_it_was() {
     assert!(refused >= 10, "{refused}");
 }
 
-/// Users of the store that is damaged; every tenth is deleted again.
+/// Users of the store to be damaged; every tenth is deleted again.
 const POPULATION: usize = 500;
 
-/// A store with some history, what it holds, and images of its directory: as a crash and as a clean end leave it.
+/// A store with a history, its expected content, and images of its directory after a crash and after a clean
+/// stop.
 fn populated() -> (TempDir, Model, [TempDir; 2]) {
     let mut bench = Bench::on_disk();
     bench.run(&Operation::KeepKeys { keys: (0..4).map(|n| (n, (900, None))).collect() });
@@ -702,7 +702,7 @@ fn populated() -> (TempDir, Model, [TempDir; 2]) {
     (dir, model, [crashed, ended])
 }
 
-/// Damages a file in one of several ways and says how.
+/// Damages a file in one of several ways, which it returns in words.
 fn damage(path: &Path, way: usize, random: &mut Random) -> String {
     const PAGE: usize = 4096;
     let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
@@ -735,7 +735,6 @@ fn damage(path: &Path, way: usize, random: &mut Random) -> String {
     }
 }
 
-/// The variant's name.
 fn variant(error: &OpenError) -> String {
     format!("{error:?}").split('(').next().unwrap().to_owned()
 }
@@ -765,7 +764,7 @@ fn copy_files(from: &Path, to: &Path) {
 }
 
 fn name_of(n: usize) -> Username {
-    // The first few are three names, each spelled in two ways.
+    // The first few are three names, each in two spellings.
     let name = match n {
         0..NAMES if n.is_multiple_of(2) => format!("name {}", n / 2),
         0..NAMES => format!("NAME {}", n / 2),
@@ -774,7 +773,7 @@ fn name_of(n: usize) -> Username {
     name.parse().unwrap()
 }
 
-/// What the fold of these names is: they have nothing but case.
+/// The fold of these names, which differ only in case.
 fn folded(name: &Username) -> String {
     name.as_str().to_ascii_lowercase()
 }

@@ -1,4 +1,4 @@
-//! Holds a server that was cut off and started again against the ledger.
+//! Compares a server that was cut off and restarted with the ledger.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -18,17 +18,17 @@ use crate::ledger::{Account, Change, End, GRACE, Keys, Session, Standing};
 use crate::support::{Client, Random, Reply, Tokens, credentials};
 use crate::trial::ADMIN;
 
-/// Clients that check at the same time.
+/// Clients that check in parallel.
 const AUDITORS: usize = 4;
 
-/// What has been found.
+/// The audit's results.
 #[derive(Default)]
 pub struct Findings {
     pub checked: usize,
     pub lost: Vec<String>,
 }
 
-/// Checks every account, finds out what became of those that were in doubt and settles them in the ledger.
+/// Checks every account, determines the outcome of changes in doubt, and records it in the ledger.
 pub fn audit(
     dir: &Path,
     address: SocketAddr,
@@ -69,9 +69,8 @@ struct Auditor<'a> {
     dir: &'a Path,
     client: Client,
     random: Random,
-    /// An access token.
     admin: &'a str,
-    /// Names and passwords that somebody was let in with while they were being set.
+    /// Names and passwords that logged a client in while they were being set.
     let_in: &'a HashSet<(String, String)>,
     findings: Findings,
 }
@@ -131,8 +130,8 @@ impl Auditor<'_> {
         }
     }
 
-    /// Finds out whether a change was made that got no answer. What goes with it is checked afterwards: the change is
-    /// there as a whole or not at all.
+    /// Determines whether an unanswered change was made. Its effects are checked afterwards: all of them are
+    /// there, or none.
     fn settle(&mut self, account: &mut Account) {
         let Some(change) = account.doubt.take() else {
             return;
@@ -167,7 +166,7 @@ impl Auditor<'_> {
         self.let_in.contains(&(account.name.clone(), password.to_owned()))
     }
 
-    /// What an administrator sees of a user: role, and whether disabled. Changes nothing.
+    /// A user as administrators see it: role, and whether disabled. Changes nothing.
     fn ask_admin(&mut self, account: &Account) -> Option<(Role, bool)> {
         let path = format!("/user/{}", account.id.as_deref().unwrap());
         let reply = self.client.call("PATCH", &path, Some(self.admin), Some(&json!({})));
@@ -175,7 +174,7 @@ impl Auditor<'_> {
         Some((serde_json::from_value(body["role"].clone()).ok()?, body["disabled"].as_bool()?))
     }
 
-    /// The name leads to a user who bears it.
+    /// The name leads to a user with that name.
     fn check_identity(&mut self, account: &mut Account, tokens: &Tokens) {
         let reply = self.client.call("GET", "/user/me", Some(&tokens.access), None);
         let id = match &account.id {
@@ -198,7 +197,7 @@ impl Auditor<'_> {
         self.expect(reply.status == 409, || format!("{}: registered twice: {reply:?}", account.name));
     }
 
-    /// The name of a user who is gone can be freed: it does not point at a user who is not there.
+    /// A deleted user's name can be freed: it does not point at a missing user.
     fn take_name_again(&mut self, account: &mut Account) {
         let password = format!("another password {}", self.random.number());
         account.former.push(std::mem::replace(&mut account.password, password));
@@ -227,8 +226,8 @@ impl Auditor<'_> {
             .iter()
             .map(|token| self.client.call("GET", "/user/me", Some(token), None))
             .collect();
-        // First, because the newest moves the session on: had the last step been lost, the one before would be good
-        // itself, and the newest unknown.
+        // First, because presenting the newest token settles the session: if the last step had been lost, the
+        // token before would be current, and the newest unknown.
         let replaced = session.replaced.as_ref().filter(|replaced| replaced.asked.elapsed() < GRACE / 2);
         if let Some(replaced) = replaced {
             replies.push(self.client.call("POST", "/refresh", Some(&replaced.token), None));
@@ -236,7 +235,7 @@ impl Auditor<'_> {
         let asked = Instant::now();
         let reply = self.client.call("POST", "/refresh", Some(&session.refresh), None);
         let successor = successor(&reply);
-        // The newest may have a successor that nobody heard of; on a machine that stalls, the grace may have passed.
+        // The newest may have an unreported successor; on a machine that stalls, the grace may have passed.
         let sent_before = [session.unanswered, replaced.map(|replaced| replaced.asked)];
         if is_revoked(&reply) && sent_before.into_iter().flatten().any(|sent| sent.elapsed() >= GRACE) {
             session.end = End::Final;
@@ -265,7 +264,7 @@ impl Auditor<'_> {
     }
 }
 
-/// Status and what is wrong.
+/// The status and the problem.
 fn brief(reply: &Reply) -> String {
     format!("{} {}", reply.status, reply.json()["error"].as_str().unwrap_or_default())
 }
@@ -277,7 +276,7 @@ fn successor(reply: &Reply) -> Option<String> {
     reply.json()["refresh_token"].as_str().map(str::to_owned)
 }
 
-/// Whether the keys that the console told of are there.
+/// Whether all keys that the console reported are there.
 pub fn audit_keys(dir: &Path, keys: &mut Keys) -> Vec<String> {
     let Some((200, body)) = console::ask(dir, "GET", "/keys", None) else {
         return vec!["the console does not answer".into()];
@@ -292,7 +291,7 @@ pub fn audit_keys(dir: &Path, keys: &mut Keys) -> Vec<String> {
     lost
 }
 
-/// Looks into a store that no server uses: exactly those of the ledger are there, each under their own name, and the
+/// Opens a store that no server uses: it holds exactly the ledger's users, each under their own name, and the
 /// administrator.
 pub fn audit_store(dir: &Path, ledger: &[Account], keys: &Keys) {
     let options = StoreOptions { cache: 16 << 20, min_free: 0, accept_clock: None };

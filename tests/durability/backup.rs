@@ -1,4 +1,4 @@
-//! The power goes while a backup is restored, or right after one was made.
+//! Power cuts during a restore, and right after a backup.
 
 use std::fs;
 use std::path::Path;
@@ -12,13 +12,13 @@ use crate::support::{Process, Random, gatelet, serve, temporary};
 
 const ROUNDS: usize = 20;
 
-/// Enough that a restore takes several times as long as a process needs to begin.
+/// Enough that a restore takes several times as long as a process needs to start.
 const USERS: usize = 4000;
 
-/// `EX_DATAERR`: what is in the directory is no store.
+/// `EX_DATAERR`: the directory holds no store.
 const NO_STORE: i32 = 65;
 
-/// Runs a command on a data directory. Answers its exit code and what it says.
+/// Runs a command on a data directory. Returns its exit code and output.
 fn run(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
     let output = gatelet().args(args).arg("--data-dir").arg(dir).output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
@@ -49,8 +49,8 @@ fn a_power_cut_in_a_restore_leaves_the_whole_store_or_one_that_no_start_takes_fo
         let mut command = gatelet();
         command.args(restore).arg("--data-dir").arg(&target).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
-        // In every other round the moment counts from when something is there: at the machine's slowest, too, some
-        // cuts then meet a half of a store.
+        // In every other round the delay starts once the first file exists: so some cuts hit a half-made
+        // store, even on a slow machine.
         while round % 2 == 0 && !target.join("restoring").exists() && child.try_wait().unwrap().is_none() {
             thread::yield_now();
         }
@@ -60,7 +60,8 @@ fn a_power_cut_in_a_restore_leaves_the_whole_store_or_one_that_no_start_takes_fo
         child.wait().unwrap();
         disk.power_on();
         let was_told = had_ended.is_some_and(|status| status.success());
-        // Whether a start takes what is there for a store: `serve` would make an empty one of an empty directory.
+        // Whether a start accepts the directory as a store: `serve` would make an empty one in an empty
+        // directory.
         let (code, said) = run(&target, &["export", "-"]);
         let is_whole = code == Some(0);
         assert!(is_whole || !was_told, "round {round}: a restore that had succeeded is gone: {said}");

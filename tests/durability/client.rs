@@ -1,5 +1,5 @@
-//! One client of many: registers, logs in, changes this and that, deletes and reads until the line goes dead, and
-//! writes down what it was told. A wrong answer is a panic.
+//! One of many clients: registers, logs in, changes, deletes and reads until the connection breaks, and
+//! records the answers. A wrong answer is a panic.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -14,13 +14,13 @@ use crate::console;
 use crate::ledger::{Account, Change, End, Figures, GRACE, Keys, Session, Standing};
 use crate::support::{Client, Random, Reply, Tokens, credentials};
 
-/// How long a load may go on at most: a server that survives its disk by this much is a failure.
+/// Time limit of a load: a server that survives its disk by this much is a failure.
 const WATCHDOG: Duration = Duration::from_secs(40);
 
-/// Keys are replaced so often in a round at most: each makes four files.
+/// The most key rotations in a round: each makes four files.
 const KEY_ROTATIONS: usize = 2;
 
-/// What clients change.
+/// The kinds of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Registration,
@@ -33,18 +33,18 @@ pub enum Kind {
     Keys,
 }
 
-/// What all clients of a round share.
+/// State that all clients of a round share.
 pub struct Gossip {
     data_dir: PathBuf,
-    /// What clients change in this round.
+    /// The kinds of change of this round.
     kinds: &'static [Kind],
-    /// A fresh access token of an administrator whom nothing happens to.
+    /// A fresh access token of an administrator who is never changed.
     pub admin: String,
-    /// The names and passwords that are being set right now, newest last.
+    /// Names and passwords being set at present, newest last.
     under_way: Mutex<Vec<(String, String)>>,
-    /// Those of them that somebody was let in with.
+    /// Those of them that logged a client in.
     pub let_in: Mutex<HashSet<(String, String)>>,
-    /// What the console said about keys.
+    /// The keys that the console reported.
     pub keys: Mutex<Keys>,
 }
 
@@ -64,14 +64,14 @@ impl Gossip {
 pub struct Worker<'a> {
     client: Client,
     random: Random,
-    /// Begins every name that this worker makes up.
+    /// Prefix of every name that this worker makes up.
     prefix: String,
     gossip: &'a Gossip,
     pub accounts: Vec<Account>,
     made_up: usize,
     key_rotations: usize,
     begun: Instant,
-    /// The line is dead.
+    /// The connection is broken.
     pub cut_off: bool,
     pub figures: Figures,
 }
@@ -98,11 +98,11 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Does one thing or another.
+    /// Does a random operation.
     pub fn work(&mut self) {
         assert!(self.begun.elapsed() < WATCHDOG, "the server goes on as if nothing had happened");
         if self.somebody().is_none() {
-            self.call("GET", "/healthz", None, None); // is the line dead?
+            self.call("GET", "/healthz", None, None); // is the connection broken?
         }
         let kind = match self.random.below(100) {
             0..18 => return self.log_in(),
@@ -126,11 +126,11 @@ impl<'a> Worker<'a> {
             Kind::Password => self.change_password(),
             Kind::AllSessions => self.end_all_sessions(),
             Kind::Update => self.update(),
-            Kind::Keys => self.read(), // one of the clients sees to them
+            Kind::Keys => self.read(), // one of the clients rotates keys
         }
     }
 
-    /// Tries to log in with what others are setting at this moment. Replaces the keys now and then.
+    /// Tries to log in with passwords that others are setting. Rotates keys now and then.
     pub fn eavesdrop(&mut self) {
         assert!(self.begun.elapsed() < WATCHDOG, "the server goes on as if nothing had happened");
         let may_rotate = self.gossip.kinds.contains(&Kind::Keys) && self.key_rotations < KEY_ROTATIONS;
@@ -140,7 +140,7 @@ impl<'a> Worker<'a> {
         }
         let newest = self.gossip.under_way.lock().unwrap().last().cloned();
         let Some((name, password)) = newest else {
-            self.call("GET", "/healthz", None, None); // is the line dead?
+            self.call("GET", "/healthz", None, None); // is the connection broken?
             return;
         };
         let reply = self.call("POST", "/login", None, Some(&credentials(&name, &password)));
@@ -153,7 +153,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// `None`: no answer, or none that says anything.
+    /// `None` if there is no answer, or an inconclusive one.
     fn call(&mut self, method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> Option<Reply> {
         match self.client.try_call(method, path, token, body) {
             Ok(reply) if reply.status == 503 => {
@@ -197,7 +197,7 @@ impl<'a> Worker<'a> {
         self.accounts.push(account);
     }
 
-    /// Sets a password while others try it already.
+    /// Sets a password while others try it.
     fn call_rumoured(
         &mut self,
         rumour: (String, String),
@@ -247,7 +247,7 @@ impl<'a> Worker<'a> {
         let Some((place, at)) = self.some_open_session() else {
             return;
         };
-        // An answer was lost, or another tab was faster: the one before does for a while.
+        // The answer was lost, or another tab was faster: the previous token works for a while.
         let again = self.random.once_in(6);
         let session = &mut self.accounts[place].sessions[at];
         let replaced =
@@ -304,7 +304,7 @@ impl<'a> Worker<'a> {
         };
     }
 
-    /// By the owner, whose session goes on, or by an administrator.
+    /// By the owner, whose session stays live, or by an administrator.
     fn change_password(&mut self) {
         let Some(place) = self.somebody() else {
             return;
@@ -345,7 +345,7 @@ impl<'a> Worker<'a> {
         self.conclude(place, Change::AllSessionsEnded, reply);
     }
 
-    /// An administrator disables or enables somebody, or gives them another role.
+    /// An administrator disables or enables a user, or changes the role.
     fn update(&mut self) {
         let Some(place) = self.random.place_of(&self.accounts, Account::is_known) else {
             return;
@@ -387,7 +387,7 @@ impl<'a> Worker<'a> {
                 keys.active = Some(active);
                 self.figures.keys += 1;
             }
-            // 500 where a key's file cannot be written, 503 where the store has failed.
+            // 500 if a key's file cannot be written, 503 if the store has failed.
             Some((500 | 503, _)) | None => {
                 keys.active = None;
                 self.figures.in_doubt += 1;
@@ -454,7 +454,7 @@ impl<'a> Worker<'a> {
         self.accounts[place].id.as_deref().unwrap()
     }
 
-    /// The place of a session that goes on, of a new one if there is none.
+    /// The index of a live session, a new one if there is none.
     fn open_session(&mut self, place: usize) -> Option<usize> {
         if self.accounts[place].open_session().is_none() {
             self.log_in_as(place);
@@ -470,7 +470,7 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// Whether this is the refusal of a token whose session or user has been ended.
+/// Whether this refuses a token of a revoked session or a deleted user.
 pub fn is_revoked(reply: &Reply) -> bool {
     reply.status == 401 && reply.json()["error"] == "token_revoked"
 }

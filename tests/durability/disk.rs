@@ -8,21 +8,20 @@ use tempfile::TempDir;
 
 use crate::support::{mounts, temporary};
 
-/// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`: from that moment on nothing reaches the disk any
-/// more, the journal that is still in memory included. An ioctl is `unsafe` in Rust, not in Perl.
+/// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`: nothing reaches the disk from then on, the journal
+/// in memory included. An ioctl is `unsafe` in Rust, not in Perl.
 const CUT: &str =
     r#"my $f = pack("L", 2); open(my $d, "<", $ARGV[0]) or die $!; ioctl($d, 0x8004587d, $f) or die $!"#;
 
 /// Written just before each cut and never synced.
 const UNSYNCED: &str = "unsynced";
 
-/// Unmounted when dropped, which frees the loop device too.
+/// Unmounted on drop, which frees the loop device too.
 pub struct Disk {
     dir: TempDir,
 }
 
 impl Disk {
-    /// A new disk, mounted.
     pub fn make() -> Self {
         mounts::make_private();
         let disk = Self { dir: temporary() };
@@ -37,7 +36,7 @@ impl Disk {
         self.dir.path().join("image")
     }
 
-    /// Where it is mounted.
+    /// The mount point.
     pub fn root(&self) -> PathBuf {
         self.dir.path().join("disk")
     }
@@ -46,13 +45,13 @@ impl Disk {
         run("mount", &["-o".as_ref(), "loop".as_ref(), self.image().as_ref(), self.root().as_ref()]);
     }
 
-    /// What was not synced is lost from here on, and every write fails.
+    /// Cuts the power: unsynced data is lost, and every write fails.
     pub fn cut(&self) {
         fs::write(self.root().join(UNSYNCED), "x".repeat(5000)).unwrap();
         run("perl", &["-e".as_ref(), CUT.as_ref(), self.root().as_ref()]);
     }
 
-    /// Brings it back as it would be after a boot: page cache gone, journal replayed.
+    /// Mounts the disk again as after a boot: page cache empty, journal replayed.
     pub fn power_on(&self) {
         run("umount", &[self.root().as_ref()]);
         self.mount();
@@ -65,7 +64,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Lazily: a server may still be about to die.
+        // Lazily, because a server may still be exiting.
         let _ = Command::new("umount").args(["--quiet", "--lazy"]).arg(self.root()).status();
     }
 }

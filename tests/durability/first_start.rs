@@ -1,4 +1,4 @@
-//! The first start is cut short: the next one makes a whole store.
+//! The first start is interrupted: the next one makes a whole store.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -68,7 +68,7 @@ fn the_power_may_go_at_any_moment_of_a_first_start() {
     }
 }
 
-/// Somewhere in a first start, which takes some twenty milliseconds.
+/// A random moment of a first start, which takes some twenty milliseconds.
 fn moment(random: &mut Random) -> Duration {
     Duration::from_micros(random.below(30_000) as u64)
 }

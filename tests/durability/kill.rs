@@ -1,4 +1,4 @@
-//! The process is killed: what the system has not written yet, it still writes.
+//! The process is killed: the system still writes its dirty pages.
 
 use std::collections::HashMap;
 use std::fs;
@@ -24,7 +24,7 @@ fn nothing_that_was_acknowledged_is_lost_by_kill_9() {
     trial.finish(process);
 }
 
-/// Without this the tests here could pass because nobody looks.
+/// Proves that the audit detects losses; otherwise the tests here could pass without checking anything.
 #[test]
 fn a_store_that_was_set_back_is_found_out() {
     let dir = temporary();
@@ -34,7 +34,7 @@ fn a_store_that_was_set_back_is_found_out() {
     let mut then = None;
     for n in 0.. {
         if n % 4 == 1 {
-            // Whom everything has happened to since is of no use here any more.
+            // Accounts with every kind of change since are of no use here any more.
             process.kill();
             let _ = fs::remove_dir_all(&before);
             assert!(Command::new("cp").arg("-a").args([&data, &before]).status().unwrap().success());
@@ -64,11 +64,11 @@ fn a_store_that_was_set_back_is_found_out() {
     }
 }
 
-/// What was true once of those who could log in.
+/// Facts from an earlier moment about users who could log in.
 struct Snapshot {
-    /// Names are used again, passwords are not.
+    /// Names are reused, passwords are not.
     roles: HashMap<String, Role>,
-    /// The refresh tokens of sessions that went on, and how many access tokens those had.
+    /// The refresh tokens of live sessions, and how many access tokens those had.
     sessions: HashMap<String, usize>,
     keys: usize,
 }
@@ -84,7 +84,7 @@ impl Snapshot {
         }
     }
 
-    /// Whether every kind of change has been made to somebody who would be as before if the store were set back.
+    /// Whether every kind of change was made to a user who would be unchanged if the store were set back.
     fn differs_in_everything_from(&self, trial: &Trial) -> bool {
         let any = |changed: &dyn Fn(&Account) -> bool| trial.ledger.iter().any(changed);
         let role = |account: &Account| self.roles.get(&account.password).copied();

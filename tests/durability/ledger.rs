@@ -1,89 +1,89 @@
-//! What the clients were told, to be held against what the server knows after it was cut off.
+//! The answers to the clients, to be compared with the server's state after it was cut off.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use gatelet::domain::user::Role;
 
-/// How long a refresh token that was replaced still answers its successor.
+/// How long a replaced refresh token is still answered with its successor.
 pub const GRACE: Duration = Duration::from_secs(30);
 
-/// Somebody who was registered, or may have been.
+/// A user who was registered, or may have been.
 pub struct Account {
     pub name: String,
     pub password: String,
-    /// The passwords before: none of them works any more.
+    /// Earlier passwords, all of which must be refused.
     pub former: Vec<String>,
-    /// As the server said; unknown while the registration has no answer.
+    /// As the server reported it; unknown while the registration has no answer.
     pub id: Option<String>,
     pub role: Role,
     pub disabled: bool,
     pub standing: Standing,
-    /// A change that got no answer. Nothing else is tried until it is known what became of it.
+    /// A change without an answer. No other change is made until its outcome is known.
     pub doubt: Option<Change>,
-    /// Those of deleted users of the same name included: their tokens must stay refused.
+    /// Sessions, including those of deleted users of the same name, whose tokens must stay refused.
     pub sessions: Vec<Session>,
 }
 
-/// What is known about an account.
+/// The state of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// The registration was acknowledged, or somebody else was let in as this user.
+    /// The registration was acknowledged, or another client logged in as this user.
     Exists,
-    /// The registration got no answer.
+    /// The registration has no answer.
     PerhapsCreated,
-    /// The deletion got no answer.
+    /// The deletion has no answer.
     PerhapsDeleted,
     /// The deletion was acknowledged.
     Gone,
 }
 
-/// What may change about a user who stays.
+/// A change of a user who stays.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// Ends all sessions but one, by its place.
+    /// Revokes all sessions but the one with this index.
     Password {
         new: String,
         spared: Option<usize>,
     },
     AllSessionsEnded,
     Role(Role),
-    /// Disabling ends all sessions; enabling brings none of them back.
+    /// Disabling revokes all sessions; enabling restores none.
     Disabled(bool),
 }
 
-/// All that stems from one login.
+/// A login and everything that follows from it.
 pub struct Session {
-    /// The first one is fresh.
+    /// Access tokens, of which the first is fresh.
     pub access: Vec<String>,
-    /// The newest that was acknowledged.
+    /// The newest acknowledged refresh token.
     pub refresh: String,
-    /// The one before, where they rotate.
+    /// The previous one, if they rotate.
     pub replaced: Option<Replaced>,
-    /// When a refresh was sent that got no answer: the newest may have been replaced since.
+    /// The time of a refresh without an answer: the newest token may have been replaced since.
     pub unanswered: Option<Instant>,
     pub end: End,
 }
 
-/// A refresh token that was acknowledged to have a successor.
+/// A refresh token whose replacement was acknowledged.
 pub struct Replaced {
     pub token: String,
-    /// When that was asked for, so not after it was done.
+    /// When the replacement was requested, so no later than it was made.
     pub asked: Instant,
 }
 
-/// What is known about a session.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Open,
-    /// The logout got no answer.
+    /// The logout has no answer.
     InDoubt,
-    /// The logout was acknowledged, or the user is gone.
+    /// The logout was acknowledged, or the user was deleted.
     Final,
 }
 
 impl Account {
-    /// Somebody who is registering. The sessions are those of earlier users of the name.
+    /// A user being registered. The sessions are those of earlier users of the name.
     pub fn new(name: String, password: String, former: Vec<String>, sessions: Vec<Session>) -> Self {
         Self {
             name,
@@ -98,17 +98,17 @@ impl Account {
         }
     }
 
-    /// Whether all is known that it takes to act as this user.
+    /// Whether everything is known that acting as this user takes.
     pub fn is_able(&self) -> bool {
         self.is_known() && !self.disabled
     }
 
-    /// Whether all is known that an administrator can change.
+    /// Whether everything is known that an administrator can change.
     pub fn is_known(&self) -> bool {
         self.standing == Standing::Exists && self.doubt.is_none()
     }
 
-    /// Writes down a change that was made.
+    /// Records an acknowledged change.
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Password { new, spared } => {
@@ -119,7 +119,7 @@ impl Account {
             Change::Role(role) => self.role = role,
             Change::Disabled(disabled) => {
                 self.disabled = disabled;
-                self.end_sessions(); // where it was enabled, all have ended already
+                self.end_sessions(); // when it was enabled, all had been revoked already
             }
         }
     }
@@ -136,14 +136,14 @@ impl Account {
         }
     }
 
-    /// The place of some session that is known to go on.
+    /// The index of a session known to be live.
     pub fn open_session(&self) -> Option<usize> {
         self.sessions.iter().rposition(|session| session.end == End::Open)
     }
 }
 
 impl Session {
-    /// Writes down that the newest refresh token was answered with `successor`.
+    /// Records that the newest refresh token was answered with `successor`.
     pub fn advance(&mut self, successor: &str, asked: Instant) {
         let token = std::mem::replace(&mut self.refresh, successor.to_owned());
         self.replaced = Some(Replaced { token, asked });
@@ -151,25 +151,25 @@ impl Session {
     }
 }
 
-/// The keys of tokens that the console has told of.
+/// The keys that the console reported.
 #[derive(Default)]
 pub struct Keys {
-    /// All of them must stay: their tokens live longer than any test.
+    /// None of them may be pruned: their tokens live longer than any test.
     pub ids: HashSet<String>,
-    /// The one that signs; unknown while a rotation has no answer.
+    /// The signing key; unknown while a rotation has no answer.
     pub active: Option<String>,
 }
 
-/// How much was promised and how much of it was looked at.
+/// The numbers of acknowledged changes and of checks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
     pub rounds: usize,
     pub registered: usize,
     pub logged_out: usize,
     pub deleted: usize,
-    /// New passwords, by their owner or an administrator.
+    /// New passwords, by the owner or an administrator.
     pub passwords: usize,
-    /// Ends of all sessions of a user at once.
+    /// Revocations of all sessions of a user.
     pub all_ended: usize,
     /// Users disabled or enabled.
     pub disabled: usize,
@@ -178,17 +178,17 @@ pub struct Figures {
     pub refreshed: usize,
     /// Keys replaced.
     pub keys: usize,
-    /// Requests that changed something, perhaps, and got no answer.
+    /// Requests without an answer that may have changed something.
     pub in_doubt: usize,
-    /// Answers of 503 while the store was failing.
+    /// 503 answers while the store was failing.
     pub unavailable: usize,
-    /// Accounts and sessions held against the ledger.
+    /// Accounts and sessions compared with the ledger.
     pub checked: usize,
     pub lost: usize,
 }
 
 impl Figures {
-    /// Counts a change that was acknowledged.
+    /// Counts an acknowledged change.
     pub fn count(&mut self, change: &Change) {
         *match change {
             Change::Password { .. } => &mut self.passwords,

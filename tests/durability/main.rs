@@ -1,7 +1,7 @@
-//! What was acknowledged stays, whatever happens: kill -9, a power cut, a start that is cut short.
+//! Acknowledged changes survive kill -9, power cuts and interrupted starts.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a look that fails fails the test
+#![allow(clippy::disallowed_methods)] // a failed check fails the test
 #![allow(unreachable_pub)]
 
 #[path = "../support/mod.rs"]

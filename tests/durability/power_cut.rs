@@ -1,4 +1,4 @@
-//! The power goes: only what was synced is there afterwards.
+//! The power fails: only synced data survives.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -11,7 +11,7 @@ use crate::trial::Trial;
 
 const ROUNDS: usize = 20;
 
-/// How long a server may take to notice that its disk is gone, finish what is under way and end.
+/// Time limit for a server to notice the lost disk, finish its requests and exit.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `EX_TEMPFAIL`: a supervisor should start it again.
@@ -43,18 +43,18 @@ fn nothing_that_was_acknowledged_is_lost_by_a_power_cut() {
     trial.finish(process);
 }
 
-/// Asks whether writes work until they do not, as a supervisor would: in some rounds nothing else writes any more.
+/// Tests writes until they fail, as a supervisor would: in some rounds there are no other writes.
 fn notice(process: &Process) {
     let begun = Instant::now();
     let Ok(mut client) = Client::connect(process.address) else {
-        return; // somebody else was faster
+        return; // another client was faster
     };
     while begun.elapsed() < PATIENCE && client.try_call("GET", "/readyz", None, None).is_ok() {
         thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// Without this the test above could pass on a disk that never loses anything.
+/// Proves that the disk loses data; otherwise the test above could pass on one that never does.
 #[test]
 #[ignore = "needs root: mounts a loop device"]
 fn a_power_cut_takes_what_was_not_synced_and_leaves_what_was() {

@@ -14,16 +14,16 @@ use crate::console;
 use crate::ledger::{Account, Figures, Keys};
 use crate::support::{Process, Random, Tokens, credentials};
 
-/// Clients that work, and one that eavesdrops.
+/// Workers, besides one eavesdropping client.
 const WORKERS: usize = 7;
 
-/// Accounts of earlier rounds that each worker goes on with.
+/// Accounts of earlier rounds that each worker continues with.
 const INHERITED: usize = 12;
 
-/// Accounts of earlier rounds that are checked although nobody has touched them.
+/// Untouched accounts of earlier rounds that are checked.
 const SAMPLE: usize = 60;
 
-/// Tokens outlive the slowest run; clients go as fast as they can; the log has no line for every request.
+/// Tokens outlive the slowest run; no client is throttled; requests are not logged.
 #[rustfmt::skip] // one line a setting
 const ARGS: [&str; 10] = [
     "--access-ttl", "12h",
@@ -33,8 +33,8 @@ const ARGS: [&str; 10] = [
     "--log", "info,gatelet::access=warn,gatelet::audit=warn",
 ];
 
-/// What clients change in a round: all of this, or, every other round, one kind of thing in turn. Where several kinds
-/// come together, what one forgets to sync is synced by the others, and nothing is lost.
+/// The kinds of change of a round: all of them, or in every other round one kind in turn. When several kinds
+/// mix, a missing sync of one is hidden by the syncs of others.
 #[rustfmt::skip] // one line a round
 const ALL: &[Kind] = &[
     Kind::Registration, Kind::Refresh, Kind::Logout, Kind::Deletion, Kind::Password, Kind::AllSessions, Kind::Update,
@@ -50,10 +50,10 @@ const IN_TURN: [&[Kind]; 7] = [
     &[Kind::Registration, Kind::Deletion],
 ];
 
-/// Refresh tokens rotate in one round of so many, and where nothing else changes.
+/// Refresh tokens rotate in one of this many rounds, and when nothing else changes.
 const ROTATING: usize = 3;
 
-/// The name of the administrator who disables others, and whom nothing happens to.
+/// The administrator who disables others and is never changed.
 pub const ADMIN: &str = "root";
 
 pub struct Trial {
@@ -61,13 +61,13 @@ pub struct Trial {
     pub random: Random,
     pub ledger: Vec<Account>,
     pub keys: Keys,
-    /// The administrator's access token. From the first start, so by the first key.
+    /// The administrator's access token from the first start, so signed by the first key.
     admin: Option<String>,
     pub figures: Figures,
 }
 
 impl Trial {
-    /// A trial on a data directory that is not there yet.
+    /// A trial on a new data directory.
     pub fn begin(test: &str, dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
@@ -86,7 +86,7 @@ impl Trial {
         Process::start(&self.dir, &[&ARGS[..], &["--refresh-rotation", rotation]].concat())
     }
 
-    /// What clients change in the next round.
+    /// The kinds of change of the next round.
     fn kinds(&self) -> &'static [Kind] {
         let round = self.figures.rounds;
         if round.is_multiple_of(2) { ALL } else { IN_TURN[round / 2 % IN_TURN.len()] }
@@ -110,9 +110,9 @@ impl Trial {
         Gossip::begin(self.dir.clone(), self.kinds(), admin, std::mem::take(&mut self.keys))
     }
 
-    /// Sets the clients to work; at some moment between 50 and 400 ms later `disaster` strikes, and they go on
-    /// until their lines are dead. Then `restart` brings the server back and everything that they touched, and
-    /// some of what they did not, is checked.
+    /// Runs the clients; between 50 and 400 ms later `disaster` strikes, and they continue until their
+    /// connections break. Then `restart` brings the server back, and everything they touched is checked, with
+    /// a sample of the rest.
     pub fn round(
         &mut self,
         process: Process,
@@ -168,7 +168,7 @@ impl Trial {
         })
     }
 
-    /// Checks everything once more, and looks into the store when the server has stopped.
+    /// Checks everything again, and opens the store when the server has stopped.
     pub fn finish(mut self, process: Process) {
         let lost = self.check_everything(&process);
         assert!(lost.is_empty(), "{}\n{}", self.figures, lost.join("\n"));
@@ -177,7 +177,7 @@ impl Trial {
         println!("{}", self.figures);
     }
 
-    /// Answers what has been lost.
+    /// Returns the losses.
     pub fn check_everything(&mut self, process: &Process) -> Vec<String> {
         let everything = std::mem::take(&mut self.ledger);
         let gossip = self.gossip(process);

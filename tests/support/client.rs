@@ -1,4 +1,4 @@
-//! An HTTP/1.1 client that hides nothing: what is sent and what comes back, header by header.
+//! An HTTP/1.1 client that shows requests and answers byte by byte and header by header.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,21 +8,20 @@ use serde_json::Value;
 
 use super::{conformance, secrets};
 
-/// Long enough for any answer on a busy machine; a test that waits for it fails.
+/// Long enough for any answer on a busy machine; a test that waits this long fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A connection that is kept open.
+/// A kept-alive connection.
 pub struct Client {
     stream: BufReader<TcpStream>,
-    /// Whether what comes back is compared with the document.
+    /// Whether answers are compared with the OpenAPI document.
     checked: bool,
 }
 
-/// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     pub status: u16,
-    /// In order, names in lower case.
+    /// In order, with lower-case names.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
@@ -40,7 +39,7 @@ impl Reply {
     }
 }
 
-/// A request as text: head and body, with `Content-Length` where there is a body.
+/// A request as text: head and body, with `Content-Length` if there is a body.
 pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Vec<u8> {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
     for (name, value) in headers {
@@ -64,7 +63,7 @@ impl Client {
         Ok(Self { stream: BufReader::new(stream), checked: true })
     }
 
-    /// For a server that answers otherwise than the document says.
+    /// For a server whose answers the document does not describe.
     pub fn unchecked(self) -> Self {
         Self { checked: false, ..self }
     }
@@ -73,13 +72,13 @@ impl Client {
         self.stream.get_ref()
     }
 
-    /// Sends bytes as they are.
+    /// Sends raw bytes.
     pub fn send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
         secrets::sent(bytes);
         self.stream.get_mut().write_all(bytes)
     }
 
-    /// Reads one answer; `head_only` for those to `HEAD`.
+    /// Reads one answer; `head_only` for answers to `HEAD`.
     pub fn receive(&mut self, head_only: bool) -> io::Result<Reply> {
         let line = self.line()?;
         let status = line
@@ -121,7 +120,7 @@ impl Client {
         Ok(reply)
     }
 
-    /// One request and its answer, errors included.
+    /// Sends a request and returns its answer or error.
     pub fn try_call(
         &mut self,
         method: &str,
@@ -142,12 +141,12 @@ impl Client {
         self.answer_to(method, path)
     }
 
-    /// One request and its answer.
+    /// Sends a request and returns its answer.
     pub fn call(&mut self, method: &str, path: &str, token: Option<&str>, body: Option<&Value>) -> Reply {
         self.try_call(method, path, token, body).unwrap()
     }
 
-    /// One request with exactly these headers, and its answer.
+    /// Sends a request with exactly these headers and returns its answer.
     pub fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Reply {
         self.send_raw(&request(method, path, headers, body)).unwrap();
         self.answer_to(method, path).unwrap()

@@ -1,6 +1,6 @@
-//! Every answer is as `/openapi.json` says: looked up in the document of the first server that a test process starts.
+//! Compares every answer with `/openapi.json`, taken from the first server that a test process starts.
 //!
-//! Left out: what the document says nothing about, such as paths that there are not, and answers to a head that is no
+//! Left out: requests that the document does not describe, such as unknown paths, and answers to malformed
 //! HTTP.
 
 use std::collections::HashMap;
@@ -15,16 +15,16 @@ static DOCUMENT: OnceLock<Document> = OnceLock::new();
 
 struct Document {
     text: Value,
-    /// By the schema's place in the document.
+    /// By the schema's JSON pointer.
     validators: Mutex<HashMap<String, Arc<Validator>>>,
 }
 
-/// Takes the document, unless there is one.
+/// Takes the document, unless one has been taken.
 pub fn learn(fetch: impl FnOnce() -> Value) {
     DOCUMENT.get_or_init(|| Document { text: fetch(), validators: Mutex::default() });
 }
 
-/// Fails where the answer is none of those that the document has for the request.
+/// Fails if the document does not describe the answer to the request.
 pub fn check(method: &str, target: &str, reply: &Reply) {
     let Some(document) = DOCUMENT.get() else {
         return;
@@ -35,7 +35,7 @@ pub fn check(method: &str, target: &str, reply: &Reply) {
         return;
     };
     let operations = &document.text["paths"][template];
-    // `/verify` answers every method as it answers GET.
+    // `/verify` answers all methods like GET.
     let name = if method == "HEAD" || path == "/verify" { "get" } else { &*method.to_ascii_lowercase() };
     if operations.get(name).is_none() {
         assert_eq!(reply.status, if method == "OPTIONS" { 204 } else { 405 }, "{}", case());
@@ -60,13 +60,13 @@ pub fn check(method: &str, target: &str, reply: &Reply) {
     }
 }
 
-/// A key as it stands in a JSON pointer.
+/// A key escaped for a JSON pointer.
 fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
 impl Document {
-    /// The path of the document that this one is an instance of: one without parameters before one with.
+    /// The document's path for this one: paths without parameters come before those with some.
     fn template(&self, path: &str) -> Option<&str> {
         let segments = |path: &str| {
             path.strip_suffix('/').unwrap_or(path).split('/').map(str::to_owned).collect::<Vec<_>>()
@@ -88,7 +88,7 @@ impl Document {
         let mut validators = self.validators.lock().unwrap();
         let validator = Arc::clone(validators.entry(schema.to_owned()).or_insert_with(|| {
             let mut root = self.text.pointer(schema).unwrap().clone();
-            root["components"] = self.text["components"].clone(); // what it refers to
+            root["components"] = self.text["components"].clone(); // the target of references
             Arc::new(jsonschema::options().should_validate_formats(true).build(&root).unwrap())
         }));
         drop(validators);

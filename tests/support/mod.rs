@@ -1,5 +1,5 @@
-//! What the tests share: a client on a raw socket, a server inside the test with a clock that is moved by
-//! hand, and the real executable.
+//! Shared test code: a client on a raw socket, a server inside the test with a manual clock, and the real
+//! executable.
 
 #![allow(dead_code, unused_imports)] // no test uses all of it
 #![allow(unreachable_pub)]
@@ -20,7 +20,7 @@ pub use server::{TestServer, settings, start};
 
 use serde_json::{Value, json};
 
-/// Cheap hashes: tests are about everything else.
+/// Cheap hashes.
 pub const CHEAP: &str = "ln=1,r=8,p=1";
 
 /// The body of `/register` and `/login`.
@@ -28,7 +28,7 @@ pub fn credentials(name: &str, password: &str) -> Value {
     json!({ "username": name, "password": password })
 }
 
-/// What a login answers.
+/// The body of a login's answer.
 #[derive(Clone, Debug)]
 pub struct Tokens {
     pub access: String,

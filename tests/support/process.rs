@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::{CHEAP, Client, secrets};
 
-/// A running `gatelet serve`. Killed when dropped.
+/// A running `gatelet serve`. Killed on drop.
 pub struct Process {
     pub address: SocketAddr,
     child: Child,
@@ -20,7 +20,7 @@ pub struct Process {
     data: Option<PathBuf>,
 }
 
-/// A `gatelet` that has ended.
+/// A `gatelet` that has exited.
 #[derive(Debug)]
 pub struct Ended {
     pub status: ExitStatus,
@@ -60,7 +60,7 @@ impl Process {
         Self::spawn(&mut serve(dir, args)).unwrap_or_else(|ended| panic!("{ended:?}"))
     }
 
-    /// Starts `command`; the error is a server that has ended without being ready.
+    /// Starts `command`; the error is a server that exited before it was ready.
     pub fn spawn(command: &mut Command) -> Result<Self, Ended> {
         let data = secrets::command(command);
         let mut child =
@@ -92,7 +92,7 @@ impl Process {
         Client::connect(self.address).unwrap()
     }
 
-    /// Ends the process with no chance to do anything.
+    /// Kills the process.
     pub fn kill(mut self) -> Ended {
         self.child.kill().unwrap();
         self.wait_for_end()
@@ -110,12 +110,12 @@ impl Process {
         self.wait_for_end()
     }
 
-    /// Waits for the process to end by itself.
+    /// Waits for the process to exit.
     pub fn wait(mut self) -> Ended {
         self.wait_for_end()
     }
 
-    /// Waits for the process to end by itself, but not for ever.
+    /// Waits for the process to exit, within a time limit.
     pub fn wait_within(mut self, patience: Duration) -> Ended {
         let begun = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
@@ -130,7 +130,7 @@ impl Process {
     fn wait_for_end(&mut self) -> Ended {
         let status = self.child.wait().unwrap();
         if status.success() {
-            self.data.iter().for_each(|data| secrets::keys(data)); // where it did not end well, the disk may hang
+            self.data.iter().for_each(|data| secrets::keys(data)); // without a clean exit the disk may hang
         }
         Ended { status, log: self.log.take().unwrap().join().unwrap() }
     }
@@ -141,7 +141,7 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if let Some(log) = self.log.take() {
-            let _ = log.join(); // it has been kept then
+            let _ = log.join(); // the log is saved then
         }
     }
 }
@@ -156,7 +156,7 @@ pub fn log_file(dir: &Path) -> PathBuf {
     dir.join("store/db")
 }
 
-/// Damages the pages on the disk in which these texts stand.
+/// Damages the pages on disk that hold these texts.
 pub fn spoil_pages(dir: &Path, texts: &[String]) {
     let path = log_file(dir);
     let bytes = fs::read(&path).unwrap();
@@ -168,7 +168,7 @@ pub fn spoil_pages(dir: &Path, texts: &[String]) {
     }
 }
 
-/// What a running process takes by the line of this name in its `status`: `VmRSS` now, `VmHWM` at most so far.
+/// The memory of a process by this field of its `status`: `VmRSS` is the present, `VmHWM` the peak.
 pub fn memory_kib(id: u32, line: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':'))?;

@@ -1,13 +1,13 @@
-//! Chance that can be repeated.
+//! Reproducible randomness.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-/// Marsaglia's xorshift64*: no good for secrets, good enough to surprise a server.
+/// Marsaglia's xorshift64*: not secure, but unpredictable enough for a server under test.
 pub struct Random(u64);
 
 impl Random {
-    /// Begins at the number in the variable `SEED`, or anywhere, and prints where: a failure can be repeated.
+    /// Seeded by the variable `SEED` or randomly; prints the seed, so that failures can be reproduced.
     pub fn begin(test: &str) -> Self {
         let seed = match std::env::var("SEED") {
             Ok(seed) => seed.parse().unwrap(),
@@ -43,12 +43,12 @@ impl Random {
         self.below(times) == 0
     }
 
-    /// A moment in the first so many thousandths of `whole`.
+    /// A random moment in the first `thousandths` of `whole`.
     pub fn moment_in(&mut self, whole: Duration, thousandths: usize) -> Duration {
         whole * u32::try_from(self.below(thousandths)).unwrap() / 1000
     }
 
-    /// The place of some element that fulfils `wanted`, if there is one.
+    /// The index of a random element that fulfils `wanted`, if there is one.
     pub fn place_of<T>(&mut self, list: &[T], wanted: impl Fn(&T) -> bool) -> Option<usize> {
         let places: Vec<_> = (0..list.len()).filter(|&i| wanted(&list[i])).collect();
         (!places.is_empty()).then(|| places[self.below(places.len())])

@@ -1,9 +1,9 @@
-//! What the tests made Gatelet write to its log, and the passwords, tokens and keys that they used: kept in files
-//! for `.ci/no-secrets`, which looks for the latter in the former.
+//! Saves Gatelet's log from the tests, and the passwords, tokens and keys that they used, to files for
+//! `.ci/no-secrets`, which searches the former for the latter.
 //!
-//! Each test process has three in `target/test-logs`: `.log`, `.secrets` (one a line) and `.names` (those of the
-//! passwords that are names of users as well, which a log may hold). Nothing here fails a test; `.ci/no-secrets`
-//! notices if too little arrives.
+//! Each test process has three in `target/test-logs`: `.log`, `.secrets` (one a line) and `.names` (passwords
+//! that are also usernames, which a log may hold). Nothing here fails a test; `.ci/no-secrets` notices if too
+//! little arrives.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -17,24 +17,25 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Shorter ones stand in any text by chance.
+/// Shorter ones occur in any text by chance.
 const SHORTEST: usize = 8;
 
-/// Of a password so many characters are looked for: more than the longest name has, which may be of the same letters.
+/// The prefix of a password to search for: longer than the longest name, which may consist of the same
+/// letters.
 const PASSWORD_PART: usize = 200;
 
-/// Of a token the end is looked for, which lies within its signature: what comes before may be cut off.
+/// The suffix of a token to search for, part of its signature: the beginning may be truncated in the log.
 const TOKEN_PART: usize = 43;
 
-/// Of a key the beginning is looked for: in a signing key the public half comes last.
+/// The prefix of a key to search for: in a signing key the public half comes last.
 const KEY_PART: usize = 40;
 
-/// A load makes secrets by the hundred thousand, of which some say as much as all: so many are kept in any case,
+/// A load makes secrets by the hundred thousand, of which a sample suffices: this many are kept in any case,
 const ALL_UP_TO: u64 = 10_000;
-/// and of those that follow one in so many.
+/// and then one in this many.
 const THEN_ONE_IN: u64 = 100;
 
-/// A password that tests send in order to be refused, and a word that every log holds: `password hashes: 2 at once`.
+/// A password that tests send in order to be refused, and a word in every log: `password hashes: 2 at once`.
 const WORD: &str = "password";
 
 /// Files of earlier runs are removed after this time.
@@ -44,11 +45,11 @@ struct Files {
     log: File,
     secrets: File,
     names: File,
-    /// What has been written, by hash.
+    /// Hashes of the secrets written so far.
     written: HashSet<u64>,
-    /// Names of users, by hash.
+    /// Hashes of usernames.
     users: HashSet<u64>,
-    /// How many different secrets there have been.
+    /// The number of distinct secrets so far.
     count: u64,
 }
 
@@ -75,8 +76,8 @@ fn open() -> io::Result<Files> {
     })
 }
 
-/// Written to at once: nothing is called when a test process ends that could write what waits in a buffer. Benches
-/// keep nothing, so that they measure nothing but what they are about.
+/// Unbuffered: nothing runs at the exit of a test process that could flush a buffer. Benches save nothing, so
+/// that their measurements are undisturbed.
 fn with_files(write: impl FnOnce(&mut Files) -> io::Result<()>) {
     static FILES: OnceLock<Option<Mutex<Files>>> = OnceLock::new();
     if !cfg!(test) {
@@ -87,7 +88,7 @@ fn with_files(write: impl FnOnce(&mut Files) -> io::Result<()>) {
     }
 }
 
-/// Keeps what a server, or a command, has logged.
+/// Saves the log of a server or command.
 pub fn logged(text: &str) {
     if !text.is_empty() {
         let end = if text.ends_with('\n') { "" } else { "\n" };
@@ -95,16 +96,16 @@ pub fn logged(text: &str) {
     }
 }
 
-/// Keeps a password that is used, typed or set.
+/// Saves a password.
 pub fn password(text: &str) {
-    // One a line: a password with line breaks is as many secrets.
+    // One a line: a password with line breaks counts as several secrets.
     for part in text.split(char::is_control).filter(|part| is_telling(part)) {
         let part: String = part.chars().take(PASSWORD_PART).collect();
         with_files(|files| files.keep(&part));
     }
 }
 
-/// Whether a log that holds this text must have it from the password.
+/// Whether a log with this text must have it from the password.
 fn is_telling(text: &str) -> bool {
     let first = text.chars().next();
     let one_letter = text.chars().all(|letter| Some(letter) == first); // as in the longest names
@@ -112,7 +113,7 @@ fn is_telling(text: &str) -> bool {
     text.chars().count() >= SHORTEST && !one_letter && !number && text != WORD
 }
 
-/// Keeps a token.
+/// Saves a token.
 pub fn token(text: &str) {
     let payload = text.split('.').nth(2).unwrap_or_default();
     if let Some(end) = payload.len().checked_sub(TOKEN_PART).and_then(|begin| payload.get(begin..)) {
@@ -120,7 +121,7 @@ pub fn token(text: &str) {
     }
 }
 
-/// Keeps the keys of a data directory.
+/// Saves the keys of a data directory.
 pub fn keys(data: &Path) {
     for entry in fs::read_dir(data.join("keys")).into_iter().flatten().flatten() {
         let text = fs::read_to_string(entry.path()).unwrap_or_default();
@@ -131,7 +132,7 @@ pub fn keys(data: &Path) {
     }
 }
 
-/// Keeps the token and the passwords of a request that is sent in one piece.
+/// Saves the token and the passwords of a request that is sent in one piece.
 pub fn sent(request: &[u8]) {
     let Some(end) = find(request, b"\r\n\r\n") else {
         return;
@@ -152,21 +153,21 @@ pub fn sent(request: &[u8]) {
     passwords(&body);
 }
 
-/// Keeps the passwords of a body.
+/// Saves the passwords of a body.
 pub fn passwords(body: &Value) {
     for field in ["password", "current_password", "new_password"] {
         password(body[field].as_str().unwrap_or_default());
     }
 }
 
-/// Notes that a user of the name in this body is about to be made.
+/// Records that a user with the name in this body is about to be created.
 pub fn user(body: &Value) {
     if let Some(name) = body["username"].as_str().filter(|name| name.chars().count() >= SHORTEST) {
         with_files(|files| files.user(name));
     }
 }
 
-/// Keeps the tokens of an answer.
+/// Saves the tokens of an answer.
 pub fn received(body: &[u8]) {
     if find(body, b"_token\"").is_some() {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -176,7 +177,7 @@ pub fn received(body: &[u8]) {
     }
 }
 
-/// Keeps the password that a command finds in its environment. Answers the data directory that it works on.
+/// Saves the password in a command's environment. Returns the command's data directory.
 pub fn command(command: &Command) -> Option<PathBuf> {
     let variable = |wanted: &str| {
         command.get_envs().find(|(name, _)| *name == wanted).and_then(|(_, value)| value).map(PathBuf::from)
@@ -228,7 +229,7 @@ fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
     bytes.windows(part.len()).position(|window| window == part)
 }
 
-/// Keeps what the servers inside this process log, at every level.
+/// Saves the log of servers inside this process, at every level.
 pub fn keep_log() {
     if cfg!(test) && log::set_logger(&Keep).is_ok() {
         log::set_max_level(log::LevelFilter::Trace);
@@ -237,7 +238,7 @@ pub fn keep_log() {
 
 struct Keep;
 
-/// Lets the same speak as the executable does: others from warnings up only.
+/// Filters as the executable does: other crates log from warnings up only.
 impl log::Log for Keep {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
         metadata.target().split("::").next() == Some("gatelet") || metadata.level() <= log::Level::Warn

@@ -1,5 +1,4 @@
-//! A server inside the test: the real store on a real disk behind a real socket, with a clock that is moved
-//! by hand.
+//! A server inside the test: the real store on a real disk behind a real socket, with a manual clock.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -23,14 +22,14 @@ use tokio::sync::oneshot;
 
 use super::{CHEAP, Client, Reply, Tokens, conformance, credentials, secrets};
 
-/// When tests begin: 2026-01-01T00:00:00Z.
+/// The time at which tests begin: 2026-01-01T00:00:00Z.
 pub fn start() -> Timestamp {
     Timestamp::from_unix_secs(1_767_225_600)
 }
 
 pub struct TestServer {
     pub address: SocketAddr,
-    /// Where metrics are, with `--metrics-listen`.
+    /// The address of metrics, with `--metrics-listen`.
     pub metrics: Option<SocketAddr>,
     pub clock: Arc<Clock>,
     dir: Arc<TempDir>,
@@ -40,7 +39,7 @@ pub struct TestServer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What runs while nobody asks for anything: housekeeping, and the watch over the store.
+/// Background tasks: housekeeping, and the watch over the store.
 const IDLE_TASKS: usize = 2;
 
 impl TestServer {
@@ -111,7 +110,7 @@ impl TestServer {
         Self::open(dir, args, clock)
     }
 
-    /// Stops the server, lets `change` at its store, and opens it again with the same clock.
+    /// Stops the server, lets `change` modify its store, and reopens it with the same clock.
     pub fn restart_after(mut self, change: impl AsyncFnOnce(&Store)) -> Self {
         self.end();
         let options = StoreOptions { cache: 1 << 20, min_free: 1 << 20, accept_clock: None };
@@ -140,8 +139,8 @@ impl TestServer {
         self.clock.set(self.clock.reading().after(span));
     }
 
-    /// Waits until no connection is open and no change is under way that has outlived its own. Not for servers with
-    /// `--backup-dir` or `--metrics-listen`, which have more to do.
+    /// Waits until no connection is open and no change outlives its connection. Not for servers with
+    /// `--backup-dir` or `--metrics-listen`, which have further tasks.
     pub fn settle(&self) {
         while self.runtime.metrics().num_alive_tasks() > IDLE_TASKS {
             thread::yield_now();
@@ -150,7 +149,7 @@ impl TestServer {
 
     pub fn client(&self) -> Client {
         let client = Client::connect(self.address).unwrap();
-        let is_dev = self.args.iter().any(|arg| arg == "--dev"); // the original's lists have less in them
+        let is_dev = self.args.iter().any(|arg| arg == "--dev"); // the original's lists are shorter
         if is_dev { client.unchecked() } else { client }
     }
 
@@ -159,14 +158,14 @@ impl TestServer {
         self.client().call(method, path, token, body)
     }
 
-    /// Registers a user and answers the id.
+    /// Registers a user and returns the id.
     pub fn register(&self, name: &str, password: &str) -> String {
         let reply = self.client().post("/register", &credentials(name, password));
         assert_eq!(reply.status, 201, "{reply:?}");
         reply.header("location").unwrap().strip_prefix("/user/").unwrap().to_owned()
     }
 
-    /// Asks the console, as the commands of the executable do. Answers status and body.
+    /// Asks the console, as the executable's commands do. Returns status and body.
     pub fn console(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
         for body in body.iter().filter(|_| path == "/user") {
             secrets::user(body);
@@ -182,7 +181,7 @@ impl TestServer {
         answer
     }
 
-    /// Creates an administrator from the console and answers the id.
+    /// Creates an administrator through the console and returns the id.
     pub fn add_admin(&self, name: &str, password: &str) -> String {
         let mut body = credentials(name, password);
         body["role"] = "admin".into();
@@ -197,7 +196,7 @@ impl TestServer {
         Tokens::from_reply(&self.client().post("/login", &credentials(name, password)))
     }
 
-    /// A further access token, not fresh.
+    /// Another access token, which is not fresh.
     pub fn refresh(&self, tokens: &Tokens) -> String {
         let reply = self.call("POST", "/refresh", Some(&tokens.refresh), None);
         assert_eq!(reply.status, 200, "{reply:?}");

@@ -1,4 +1,4 @@
-//! Faults at chosen places, where more is known about what must become of them than that nothing is lost.
+//! Faults at chosen calls, whose outcome is known more exactly than that nothing is lost.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,14 +13,13 @@ use super::template::{ADMIN, CROWD, Origin, PASSWORD, Template, command};
 use crate::console;
 use crate::support::{Process, Tokens, credentials, temporary};
 
-/// Far more calls than anything here makes.
+/// Far more calls than any test here makes.
 const ENOUGH: usize = 200;
 
 fn rule(class: &'static str, number: usize, fault: Fault) -> Rule {
     Rule { class, number, fault, on: false }
 }
 
-/// The ids of all keys.
 fn keys(data: &Path) -> BTreeSet<String> {
     let (status, body) = console::ask(data, "GET", "/keys", None).unwrap();
     assert_eq!(status, 200, "{body}");
@@ -43,8 +42,8 @@ fn a_rotation_whose_key_file_fails_is_undone_and_the_server_goes_on() {
     }
 }
 
-/// Rotates while the call of this number on the folder of keys fails. Answers whether that was undone; nothing if there is
-/// no such call.
+/// Rotates while this call on the key folder fails. Returns whether the rotation was undone; `None` if there
+/// is no such call.
 fn rotate_with_fault(template: &Template, revoke: bool, number: usize) -> Option<bool> {
     let root = temporary();
     let data = root.path().join("data");
@@ -72,7 +71,7 @@ fn rotate_with_fault(template: &Template, revoke: bool, number: usize) -> Option
         assert!(ended.log.contains("Input/output error") && !ended.log.contains("tell us"), "{case}");
         assert_eq!((&after, &left), (&before, &before), "{case}");
     } else {
-        // What is left to be done then is done by the next start.
+        // The next start completes the rest.
         assert_eq!(status, 200, "{case}");
         assert!(after.is_superset(
             &left.iter().map(|name| name.replace(".new", "")).filter(|id| !before.contains(id)).collect()

@@ -4,8 +4,8 @@
 //
 // Only calls on paths that begin with PREFIX count. RULES are separated by commas; a rule is used up before the next one
 // begins to count, so that two rules are a pair of faults. "read:3:EIO" lets the third call of the class `read` fail,
-// "any:2:EIO:on" the second and all that follow. Classes: any, read, write, sync, open, name (what changes names), look
-// (what only looks). Faults: EIO, ENOSPC, KILL (the whole program), SHORT (half of the bytes), NONE.
+// "any:2:EIO:on" the second and all that follow. Classes: any, read, write, sync, open, name (changes of names), look
+// (reads of metadata). Faults: EIO, ENOSPC, KILL (the whole program), SHORT (half of the bytes), NONE.
 // Nothing counts while the file LOG.hold exists. Each call that counted gets a line in LOG; those that failed end in " !".
 // SIGTERM is handed on. Exit code: the program's, or 128 and the signal.
 //

@@ -1,4 +1,4 @@
-//! Calls on files that fail: `inject.c`, built and run.
+//! Failing calls on files: builds and runs `inject.c`.
 
 use std::fmt;
 use std::fs;
@@ -16,12 +16,12 @@ pub fn program() -> &'static Path {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/durability/faults/inject.c");
         let built = Command::new("cc").args(["-O2", "-o"]).args([&new, &source]).status().unwrap();
         assert!(built.success(), "cc {}: {built}", source.display());
-        fs::rename(&new, &program).unwrap(); // other test processes may be running the one before
+        fs::rename(&new, &program).unwrap(); // other test processes may be running the previous one
         program
     })
 }
 
-/// What a call fails with.
+/// The result of a call that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     Eio,
@@ -42,10 +42,10 @@ const FAULTS: [(Fault, &str); 5] = [
     (Fault::None, "NONE"),
 ];
 
-/// The call of this number fails, counted from the beginning or from the fault before; or all from then on.
+/// A call that fails, numbered from the beginning or from the previous fault; optionally all later ones too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// What kind of calls count: see `inject.c`.
+    /// The class of calls that count: see `inject.c`.
     pub class: &'static str,
     pub number: usize,
     pub fault: Fault,
@@ -75,12 +75,11 @@ impl FromStr for Rule {
     }
 }
 
-/// One fault or two.
+/// One or two faults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan(pub Vec<Rule>);
 
 impl Plan {
-    /// Nothing fails.
     pub fn none() -> Self {
         Self::one(Rule { class: "any", number: 1, fault: Fault::None, on: true })
     }
@@ -116,9 +115,9 @@ pub struct Call {
     pub hit: bool,
 }
 
-/// Has a program's calls on files below `root` fail as planned.
+/// Makes a program's calls on files below `root` fail as planned.
 pub struct Injector<'a> {
-    /// What the paths of the files begin with.
+    /// Prefix of the files' paths.
     pub root: &'a Path,
     pub log: PathBuf,
 }
@@ -137,17 +136,17 @@ impl Injector<'_> {
         self.log.with_added_extension("hold")
     }
 
-    /// Nothing counts from here on,
+    /// Suspends counting until [`Injector::begin`].
     pub fn wait(&self) {
         fs::write(self.hold(), "").unwrap();
     }
 
-    /// until here.
+    /// Starts counting.
     pub fn begin(&self) {
         fs::remove_file(self.hold()).unwrap();
     }
 
-    /// The calls that counted, in their order.
+    /// The calls that counted, in order.
     pub fn calls(&self) -> Vec<Call> {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let root = self.root.to_str().unwrap();

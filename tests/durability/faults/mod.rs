@@ -1,6 +1,6 @@
-//! Every call on a file fails once, and from some call on all do: during the first start, the start, service, the stop,
-//! backups, restorations, imports, checks and key rotations. Whatever fails, nothing that was acknowledged is lost, a
-//! store that was whole is whole afterwards, and what is said is right.
+//! Every call on a file fails once, and from some call on all do: during the first start, the start, service,
+//! the stop, backups, restores, imports, checks and key rotations. In every case nothing acknowledged is
+//! lost, a whole store stays whole, and the messages are right.
 //!
 //! `.ci/run` takes a sample. All of it, some 20,000 points, takes about four hours:
 //!
@@ -36,8 +36,8 @@ const SAMPLE_PAIRS: usize = 90;
 /// Pairs of faults of a whole run.
 const ALL_PAIRS: usize = 3000;
 
-/// A second fault comes within so many calls after the first, in every other pair: where what the first has caused is
-/// being cleared up.
+/// In every other pair the second fault comes within this many calls of the first, during the recovery from
+/// it.
 const SOON: usize = 25;
 
 #[test]
@@ -61,7 +61,7 @@ fn no_fault_of_the_disk_loses_what_was_acknowledged_or_a_store_that_was_whole() 
 
 type Point = (Script, Plan);
 
-/// A point as a failure names it.
+/// A point by the name that a failure prints.
 fn named(text: &str) -> Point {
     let (script, plan) = text.rsplit_once(' ').unwrap();
     let script = SCRIPTS.into_iter().find(|(name, _)| *name == script);
@@ -72,14 +72,14 @@ struct Lab {
     template: Template,
 }
 
-/// What has become of one point.
+/// The outcome of a point.
 struct Outcome {
     wrong: Vec<String>,
     calls: Vec<Call>,
 }
 
 impl Lab {
-    /// All points, or so many of them drawn by lot, and so many pairs.
+    /// All points, or a random sample of this many and this many pairs.
     fn sample(&self, count: usize, pairs: usize) -> Vec<Point> {
         let mut random = Random::begin("faults");
         let mut all: Vec<Point> = Vec::new();
@@ -129,7 +129,7 @@ impl Lab {
             let hits = calls.iter().filter(|call| call.hit).count();
             let first = calls.iter().find(|call| call.hit);
             let Some(first) = first.filter(|_| hits >= plan.0.len()) else {
-                report.missed += 1; // threads do not always do the same, and after a first fault little may follow
+                report.missed += 1; // threads vary between runs, and little may follow a first fault
                 report.note(script.0, plan, first.map_or("", |_| ""), &wrong);
                 continue;
             };
@@ -163,7 +163,8 @@ impl Lab {
     }
 }
 
-/// What may happen to a call. Nothing is killed where nothing is changed: that is the same as just before the next change.
+/// The faults to try on a call. KILL only before changes: before a read it equals a kill before the next
+/// change.
 fn faults(call: &Call) -> Vec<(Fault, bool)> {
     let both = |fault| [(fault, false), (fault, true)];
     let mut faults = both(Fault::Eio).to_vec();
@@ -220,7 +221,7 @@ impl Report {
     }
 }
 
-/// Does `work` with each, on as many threads as there are cores. The answers come in the order of the `items`.
+/// Runs `work` on each item, with a thread for each core. Results come in the order of the `items`.
 fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());

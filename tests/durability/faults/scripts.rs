@@ -1,4 +1,4 @@
-//! What Gatelet is told to do while its disk fails.
+//! The operations that run while the disk fails.
 
 use std::fs;
 use std::thread;
@@ -9,7 +9,7 @@ use super::template::{ADMIN, NEWCOMERS, Origin, PASSWORD, Template, newcomer, us
 use super::trial::{Trial, is_told};
 use crate::support::{Client, Process, credentials};
 
-/// A name, and what is done.
+/// A name and its operation.
 pub type Script = (&'static str, fn(&mut Trial<'_>));
 
 pub const SCRIPTS: [Script; 18] = [
@@ -95,7 +95,7 @@ fn service(trial: &mut Trial<'_>, origin: Origin) {
     });
 }
 
-/// Lists everybody, page by page.
+/// Lists all users, page by page.
 fn list_all(trial: &mut Trial<'_>, process: &Process, admin: &str, limit: usize) {
     let mut after = String::new();
     loop {
@@ -107,7 +107,7 @@ fn list_all(trial: &mut Trial<'_>, process: &Process, admin: &str, limit: usize)
     }
 }
 
-/// Has the server make new keys, as the command does.
+/// Makes the server rotate its keys, as the command does.
 fn rotate_by(trial: &mut Trial<'_>, before: &[String]) {
     match crate::console::ask(&trial.data(), "POST", "/keys", Some(&json!({}))) {
         Some((200 | 201, _)) => trial.retired.extend(before.iter().cloned()),
@@ -193,7 +193,7 @@ fn automatic_backup(trial: &mut Trial<'_>) {
             .collect()
     };
     trial.serve(true, &env, |trial, process| {
-        // The state says when a copy has been made or has failed.
+        // The status says when a backup was made or has failed.
         for _ in 0..2000 {
             let Ok(mut client) = Client::connect(process.address) else { break };
             let Ok(reply) = client.try_call("GET", "/readyz", None, None) else { break };
@@ -211,7 +211,7 @@ fn automatic_backup(trial: &mut Trial<'_>) {
     }
     for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().ends_with(".new") {
-            let _ = fs::remove_file(entry.path()); // the next copy would, a day later
+            let _ = fs::remove_file(entry.path()); // the next backup would, a day later
         }
     }
 }
@@ -244,7 +244,7 @@ fn restore(trial: &mut Trial<'_>, over_half: bool) {
         });
     }
     let (code, text) = trial.tries(&args);
-    // Refused, because the store is there already: then it is whole, which is looked at below.
+    // Refused, because the store exists already: then it is whole, which is checked below.
     let whole = code == 73 && !marked && text.contains("is not empty");
     trial.must(code == 0 || whole, || format!("restored again: {code} {text}"));
 }
@@ -257,7 +257,7 @@ fn import(trial: &mut Trial<'_>, into_a_store: bool) {
     let args = ["import", "--apply", file.to_str().unwrap()];
     trial.faulty(&args);
     trial.users.extend((0..NEWCOMERS).map(newcomer));
-    trial.works(&args); // adds those that are not there
+    trial.works(&args); // adds the missing ones
 }
 
 fn import_by_a_server(trial: &mut Trial<'_>) {

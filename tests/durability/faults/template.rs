@@ -1,4 +1,4 @@
-//! The store that most scripts begin with, and files made of it.
+//! The store that most scripts start from, and files made of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,27 +15,26 @@ pub const PASSWORD: &str = "correct horse";
 /// Users of the template besides the administrator.
 pub const USERS: usize = 40;
 
-/// Users of the large store besides, of whom most have no page in a cache of a mebibyte.
+/// Further users of the large store, most of whom are not in a cache of a mebibyte.
 pub const CROWD: u64 = 6000;
 
 /// Users that imports add.
 pub const NEWCOMERS: usize = 60;
 
-/// Which store a script begins with.
+/// The store that a script starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Its server has stopped.
+    /// Cleanly stopped.
     Stopped,
-    /// Its server was killed: the last changes stand in sled's log alone.
+    /// Killed: the last changes are only in sled's log.
     Killed,
     /// With many more users.
     Large,
 }
 
-/// The stores.
 pub struct Template {
     dir: TempDir,
-    /// An access token from before all faults.
+    /// An access token from before any fault.
     pub token: String,
 }
 
@@ -91,7 +90,7 @@ impl Template {
         let token =
             Tokens::from_reply(&server.client().post("/login", &credentials(&user(5), PASSWORD))).access;
         server.stop();
-        // One that was killed: its last changes stand in the log alone.
+        // Killed: its last changes are only in the log.
         let killed = template.path("killed");
         copy(&data, &killed);
         let server = Process::spawn(&mut command(&["serve"], &killed)).unwrap();
@@ -142,7 +141,7 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {output:?}");
 }
 
-/// Copies a data directory. The ballast is never written to in place, so it is shared.
+/// Copies a data directory. The ballast is never modified in place, so it is hard-linked.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -154,7 +153,7 @@ fn copy(from: &Path, to: &Path) {
         } else if entry.file_name() == "ballast" {
             fs::hard_link(entry.path(), target).unwrap();
         } else if kind.is_file() {
-            fs::copy(entry.path(), target).unwrap(); // with its mode
+            fs::copy(entry.path(), target).unwrap(); // keeps the mode
         }
     }
     fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();

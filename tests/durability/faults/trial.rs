@@ -1,4 +1,5 @@
-//! One script under one plan of faults: what is run, what it must answer, and what must be there afterwards.
+//! One script under one plan of faults: the commands, the answers that are right, and the state required
+//! afterwards.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +14,7 @@ use super::template::{ADMIN, Origin, PASSWORD, Template, command};
 use crate::console;
 use crate::support::{Client, Ended, Process, credentials, secrets, temporary};
 
-/// Far longer than anything here takes, retries and last requests included.
+/// Time limit, far longer than any script takes, retries and last requests included.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Stopped, damaged, cannot be used, try again.
@@ -22,10 +23,10 @@ const DAMAGED: i32 = 65;
 const UNUSABLE: i32 = 73;
 const FAILED: i32 = 75;
 
-/// What a process that KILL has hit ends with under the injector.
+/// The exit code of a process hit by KILL, under the injector.
 const KILLED: i32 = 128 + 9;
 
-/// Texts of Rust, not of ours, and advice that would harm a store that is whole.
+/// Rust's own error texts, and advice that would harm a whole store.
 const UNWANTED: [&str; 13] = [
     "panicked",
     "Some(",
@@ -46,21 +47,21 @@ pub struct Trial<'a> {
     pub template: &'a Template,
     pub injector: &'a Injector<'a>,
     pub plan: &'a Plan,
-    /// All that the program under test may touch.
+    /// The directory of all files that the program under test may touch.
     pub root: &'a Path,
-    /// What has been found wrong.
+    /// The errors found.
     pub wrong: Vec<String>,
-    /// Who must be there afterwards, and who may.
+    /// Users that must exist afterwards, and users that may.
     pub users: BTreeSet<String>,
     pub perhaps: BTreeSet<String>,
-    /// Access tokens that must be good afterwards, and that must not.
+    /// Access tokens that must be valid afterwards, and those that must not.
     pub good: Vec<String>,
     pub ended: Vec<String>,
-    /// Passwords: who, what was and what may be by now; whether that was acknowledged.
+    /// Passwords: the user, the old one, the one being set, and whether that was acknowledged.
     pub password: Option<(String, String, Option<bool>)>,
-    /// Who is disabled, and whether that was acknowledged.
+    /// Disabled users, and whether that was acknowledged.
     pub disabled: Option<(String, Option<bool>)>,
-    /// Keys that must be retired or gone.
+    /// Keys that must be retired or deleted.
     pub retired: Vec<String>,
 }
 
@@ -103,7 +104,7 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// A command with the faults of the plan. Answers whether it succeeded.
+    /// Runs a command with the faults of the plan. Returns whether it succeeded.
     pub fn faulty(&mut self, args: &[&str]) -> bool {
         let command = self.injector.wrap(&command(args, &self.data()), self.plan);
         let (code, out, err) = run(&command);
@@ -113,14 +114,14 @@ impl<'a> Trial<'a> {
         code == STOPPED
     }
 
-    /// The same command without any: it must do what it is told.
+    /// Runs the same command without faults: it must succeed.
     pub fn works(&mut self, args: &[&str]) -> String {
         let (code, out, err) = run(&command(args, &self.data()));
         self.must(code == STOPPED, || format!("{args:?} afterwards: {code} {out} {err}"));
         out
     }
 
-    /// How a command ends afterwards.
+    /// Checks how a command ended.
     pub fn tries(&self, args: &[&str]) -> (i32, String) {
         let (code, out, err) = run(&command(args, &self.data()));
         (code, out + &err)
@@ -143,7 +144,8 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// A server with the faults of the plan: from its start, or once it is ready. `act` is what clients do.
+    /// Runs a server with the faults of the plan, from its start or once it is ready. `act` plays the
+    /// clients.
     pub fn serve(&mut self, from_start: bool, env: &[(&str, &str)], act: impl FnOnce(&mut Self, &Process)) {
         let mut serve = command(&["serve"], &self.data());
         serve.envs(env.iter().copied());
@@ -170,7 +172,7 @@ impl<'a> Trial<'a> {
         self.must(!failed || code(&ended) != STOPPED, || "the store failed, and the exit code is 0".into());
     }
 
-    /// A request to a server with faults. `None`: no answer, or a 503.
+    /// Sends a request to a server with faults. `None` if there is no answer, or a 503.
     pub fn ask(
         &mut self,
         process: &Process,
@@ -197,7 +199,7 @@ impl<'a> Trial<'a> {
         set.insert(name.to_owned());
     }
 
-    /// Starts a server without faults and looks whether everything is there; stops it and looks for what is left over.
+    /// Starts a server without faults and checks that everything is there; stops it and checks for leftovers.
     pub fn audit(&mut self) {
         let data = self.data();
         match Process::spawn(&mut command(&["serve"], &data)) {
@@ -297,7 +299,7 @@ impl<'a> Trial<'a> {
         self.must(left.is_empty(), || format!("left over: {left:?}"));
     }
 
-    /// The ids of the keys that make tokens, of a store that no server uses.
+    /// The ids of the active keys of a store that no server uses.
     pub fn active_keys(&mut self) -> Vec<String> {
         let out = self.works(&["key", "list", "--json"]);
         let body: Value = serde_json::from_str(&out).unwrap_or_default();
@@ -312,7 +314,7 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// Whether `verify` says of everything that it finds wrong that it could not be read. That store may be whole.
+/// Whether all problems that `verify` reports are read errors. Such a store may be whole.
 pub fn is_told(out: &str) -> bool {
     let wrong: Vec<_> = out.lines().filter(|line| line.contains("  wrong  ")).collect();
     let is_read_error = |line: &&str| line.contains("(os error ") || line.contains("the disk is full");
@@ -334,7 +336,7 @@ fn run(command: &Command) -> (i32, String, String) {
     (output.status.code().unwrap_or(124), out.into_owned(), err.into_owned())
 }
 
-/// Lines that say that something is wrong.
+/// The lines that report a problem.
 fn complaints(text: &str) -> Vec<&str> {
     let complains = |line: &&str| ["gatelet: ", " ERROR ", " WARN "].iter().any(|mark| line.contains(mark));
     text.lines().filter(complains).filter(|line| !line.contains("is weaker than")).collect()
@@ -349,7 +351,7 @@ fn names(dir: &Path) -> Vec<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// All files below `dir`, by their paths.
+/// The paths of all files below `dir`.
 fn files(root: &Path, dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
