@@ -115,7 +115,7 @@ impl fmt::Display for ClockBehind {
     }
 }
 
-enum Source {
+enum TimeSource {
     System,
     /// Milliseconds since 1970, set by tests.
     Manual(AtomicU64),
@@ -123,7 +123,7 @@ enum Source {
 
 /// The system's clock, or one that tests set.
 pub struct Clock {
-    source: Source,
+    source: TimeSource,
     mark: AtomicU64,
     behind: AtomicBool,
 }
@@ -131,21 +131,21 @@ pub struct Clock {
 impl Clock {
     /// The system's clock.
     pub fn system() -> Self {
-        Self::new(Source::System)
+        Self::new(TimeSource::System)
     }
 
     /// A clock that moves only by [`Clock::set`], for tests.
     pub fn manual(start: Timestamp) -> Self {
-        Self::new(Source::Manual(AtomicU64::new(start.0)))
+        Self::new(TimeSource::Manual(AtomicU64::new(start.0)))
     }
 
-    fn new(source: Source) -> Self {
+    fn new(source: TimeSource) -> Self {
         Self { source, mark: AtomicU64::new(0), behind: AtomicBool::new(false) }
     }
 
     /// Moves a manual clock; the system's clock stays as it is.
     pub fn set(&self, to: Timestamp) {
-        if let Source::Manual(now) = &self.source {
+        if let TimeSource::Manual(now) = &self.source {
             now.store(to.0, Ordering::SeqCst);
         }
     }
@@ -154,8 +154,8 @@ impl Clock {
     #[allow(clippy::disallowed_methods)] // this is the place
     pub fn reading(&self) -> Timestamp {
         match &self.source {
-            Source::System => Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)),
-            Source::Manual(now) => Timestamp(now.load(Ordering::SeqCst)),
+            TimeSource::System => Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)),
+            TimeSource::Manual(now) => Timestamp(now.load(Ordering::SeqCst)),
         }
     }
 

@@ -21,7 +21,7 @@ use tokio::task::spawn_blocking;
 
 use crate::metrics::Histogram;
 
-use super::queue::{Outcome, Queue, Requester, Ticket};
+use super::queue::{JobOutcome, Queue, Requester, Ticket};
 use super::speed::Speed;
 use super::{
     Checked, Cost, HashFailure, Password, PasswordHash, check, decoy, hash, memory_of, time_of, work_of,
@@ -129,14 +129,14 @@ pub enum Fit {
 }
 
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     wake: Condvar,
     slots: u32,
     durations: Histogram,
     began: Instant,
 }
 
-struct State {
+struct PoolState {
     queue: Queue<Job>,
     running: usize,
     free_slots: u32,
@@ -155,15 +155,15 @@ enum Turn {
 /// The outcome of a job and its work: zero if the requester was gone, more than planned if a hash was
 /// renewed.
 struct Done {
-    outcome: Outcome,
+    outcome: JobOutcome,
     work: u64,
 }
 
 impl Done {
-    const NOTHING: Self = Self { outcome: Outcome::Nothing, work: 0 };
+    const NOTHING: Self = Self { outcome: JobOutcome::Nothing, work: 0 };
 }
 
-impl State {
+impl PoolState {
     /// The next job, if its slots are free.
     fn take(&mut self, now: Duration) -> Option<Ticket<Job>> {
         let ticket = self.queue.take(self.free_slots, now)?;
@@ -195,7 +195,7 @@ impl HashPool {
     fn without_threads(slots: u32, cost: Cost, memory: u64) -> Result<Self, PoolStartError> {
         let decoy = decoy(cost).map_err(PoolStartError::Decoy)?;
         let shared = Arc::new(Shared {
-            state: Mutex::new(State {
+            state: Mutex::new(PoolState {
                 queue: Queue::new(),
                 running: 0,
                 free_slots: slots,
@@ -241,7 +241,7 @@ impl HashPool {
     pub async fn hash(&self, requester: Requester, password: Password) -> Result<PasswordHash, PoolError> {
         let cost = self.cost;
         self.run(requester, cost.work(), cost.memory(), move || {
-            (hash(&password, cost), Done { outcome: Outcome::Authorised, work: cost.work() })
+            (hash(&password, cost), Done { outcome: JobOutcome::Authorised, work: cost.work() })
         })
         .await
     }
@@ -270,9 +270,9 @@ impl HashPool {
                 checked = checked.map(|_| Checked::Wrong); // even the decoy's own password is wrong
             }
             let (outcome, renewal) = match &checked {
-                Ok(Checked::Wrong) | Err(_) => (Outcome::Done, 0),
-                Ok(Checked::Right) => (Outcome::Authorised, 0),
-                Ok(Checked::RightRenewed(_)) => (Outcome::Authorised, today.work()),
+                Ok(Checked::Wrong) | Err(_) => (JobOutcome::Done, 0),
+                Ok(Checked::Right) => (JobOutcome::Authorised, 0),
+                Ok(Checked::RightRenewed(_)) => (JobOutcome::Authorised, today.work()),
             };
             (checked, Done { outcome, work: work + renewal })
         })
@@ -330,7 +330,7 @@ impl Drop for HashPool {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

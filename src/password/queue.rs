@@ -50,7 +50,7 @@ pub(super) struct Ticket<J> {
 
 /// The result of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum JobOutcome {
     /// The requester was gone.
     Nothing,
     /// Computed.
@@ -137,13 +137,13 @@ impl<J> Queue<J> {
     }
 
     /// Records the outcome of a job from [`Queue::take`].
-    pub(super) fn finished(&mut self, requester: Requester, claim: u64, outcome: Outcome, now: Duration) {
+    pub(super) fn finished(&mut self, requester: Requester, claim: u64, outcome: JobOutcome, now: Duration) {
         match (outcome, requester) {
-            (Outcome::Nothing, _) => self.charge(requester, -as_work(claim), now),
-            (Outcome::Authorised, Requester::Client { account: Some(account), .. }) => {
+            (JobOutcome::Nothing, _) => self.charge(requester, -as_work(claim), now),
+            (JobOutcome::Authorised, Requester::Client { account: Some(account), .. }) => {
                 self.accounts.add(account, as_work(claim), now);
             }
-            (Outcome::Done | Outcome::Authorised, _) => {}
+            (JobOutcome::Done | JobOutcome::Authorised, _) => {}
         }
     }
 
@@ -224,7 +224,7 @@ mod tests {
     }
 
     /// Takes and finishes all jobs. Returns their order.
-    fn order(queue: &mut Queue<&'static str>, outcome: Outcome) -> Vec<&'static str> {
+    fn order(queue: &mut Queue<&'static str>, outcome: JobOutcome) -> Vec<&'static str> {
         let mut order = Vec::new();
         while let Some(ticket) = queue.take(1, NOW) {
             queue.finished(ticket.requester, ticket.claim, outcome, NOW);
@@ -247,7 +247,7 @@ mod tests {
         wait(&mut queue, stranger(2), "b2");
         wait(&mut queue, stranger(3), "c1");
         wait(&mut queue, Requester::Local, "command");
-        assert_eq!(order(&mut queue, Outcome::Done), ["command", "a1", "b1", "c1", "a2", "b2", "a3"]);
+        assert_eq!(order(&mut queue, JobOutcome::Done), ["command", "a1", "b1", "c1", "a2", "b2", "a3"]);
     }
 
     #[test]
@@ -259,8 +259,8 @@ mod tests {
         }
         let first = queue.take(1, NOW).unwrap();
         wait(&mut queue, client(1, anna), "anna");
-        queue.finished(first.requester, first.claim, Outcome::Authorised, NOW);
-        assert_eq!(order(&mut queue, Outcome::Authorised), ["anna", "m2", "m3"]);
+        queue.finished(first.requester, first.claim, JobOutcome::Authorised, NOW);
+        assert_eq!(order(&mut queue, JobOutcome::Authorised), ["anna", "m2", "m3"]);
     }
 
     #[test]
@@ -276,13 +276,13 @@ mod tests {
         }
         for _ in 0..40 {
             let ticket = queue.take(1, NOW).unwrap();
-            queue.finished(ticket.requester, ticket.claim, Outcome::Done, NOW);
+            queue.finished(ticket.requester, ticket.claim, JobOutcome::Done, NOW);
         }
         // The owner goes first; other clients of the guesser's network wait for lighter networks.
         wait(&mut queue, stranger(1), "other");
         wait(&mut queue, client(100, anna), "owner");
         wait(&mut queue, stranger(0), "another");
-        let order = order(&mut queue, Outcome::Done);
+        let order = order(&mut queue, JobOutcome::Done);
         assert_eq!((order[0], &order[11..]), ("owner", &["other", "another"][..]));
     }
 
@@ -294,10 +294,10 @@ mod tests {
             wait(&mut queue, client(1, mallory), job);
         }
         let first = queue.take(1, NOW).unwrap();
-        queue.finished(first.requester, first.claim, Outcome::Authorised, NOW);
+        queue.finished(first.requester, first.claim, JobOutcome::Authorised, NOW);
         wait(&mut queue, stranger(1), "guess");
         wait(&mut queue, client(1, anna), "anna");
-        assert_eq!(order(&mut queue, Outcome::Done), ["anna", "m2", "guess"]);
+        assert_eq!(order(&mut queue, JobOutcome::Done), ["anna", "m2", "guess"]);
     }
 
     #[test]
@@ -314,7 +314,7 @@ mod tests {
             ["a1"],
             "it has been refused most"
         );
-        assert_eq!(order(&mut queue, Outcome::Done), ["command", "b1", "c1"]);
+        assert_eq!(order(&mut queue, JobOutcome::Done), ["command", "b1", "c1"]);
     }
 
     #[test]
@@ -325,8 +325,8 @@ mod tests {
         }
         wait(&mut queue, stranger(2), "b1");
         let gone = queue.take(1, NOW).unwrap();
-        queue.finished(gone.requester, gone.claim, Outcome::Nothing, NOW);
-        assert_eq!(order(&mut queue, Outcome::Done), ["a2", "b1"]);
+        queue.finished(gone.requester, gone.claim, JobOutcome::Nothing, NOW);
+        assert_eq!(order(&mut queue, JobOutcome::Done), ["a2", "b1"]);
     }
 
     #[test]
@@ -359,7 +359,7 @@ mod tests {
                 if *end > millis {
                     return true;
                 }
-                queue.finished(ticket.requester, ticket.claim, Outcome::Authorised, now);
+                queue.finished(ticket.requester, ticket.claim, JobOutcome::Authorised, now);
                 let (who, since) = ticket.job;
                 if who == victim {
                     longest = longest.max(millis - since);
@@ -422,7 +422,7 @@ mod tests {
                 prop_assert!(queue.claim() <= 60 + 49 || refused.is_empty());
                 if turn && let Some(ticket) = queue.take(4, now) {
                     inside -= 1;
-                    queue.finished(ticket.requester, ticket.claim, Outcome::Done, now);
+                    queue.finished(ticket.requester, ticket.claim, JobOutcome::Done, now);
                 }
                 prop_assert_eq!(queue.len(), inside);
             }

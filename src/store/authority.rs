@@ -6,7 +6,7 @@
 //!
 //! The check is a pure function of what was read.
 
-use super::change::{Change, Decision, ReadSet, Seen as Read};
+use super::change::{Change, Decision, ReadSet, Seen};
 use super::changes::pruned_until;
 use super::error::StoreError;
 use super::record;
@@ -76,7 +76,7 @@ pub(super) enum Need {
 }
 
 /// The facts for a check, read in the step that writes.
-struct Seen {
+struct Facts {
     /// The session's user.
     user: Option<User>,
     /// Whether the session itself is revoked.
@@ -86,10 +86,10 @@ struct Seen {
 }
 
 /// Whether the session has the needed authority.
-fn decide(session: &SessionId, need: Need, seen: &Seen) -> Result<(), Denied> {
-    let is_forgotten = session.ends_at() < seen.pruned_until; // and has ended
+fn decide(session: &SessionId, need: Need, seen: &Facts) -> Result<(), Denied> {
+    let is_pruned = session.ends_at() < seen.pruned_until; // and has ended
     let live = seen.user.as_ref().filter(|user| !user.disabled && user.sessions.include(session));
-    let Some(user) = live.filter(|_| !seen.is_revoked && !is_forgotten) else {
+    let Some(user) = live.filter(|_| !seen.is_revoked && !is_pruned) else {
         return Err(Denied::SessionOver);
     };
     let is_allowed = match need {
@@ -101,13 +101,13 @@ fn decide(session: &SessionId, need: Need, seen: &Seen) -> Result<(), Denied> {
 }
 
 /// A change that is decided only if its authority holds in the step that writes.
-pub(super) struct By<C> {
+pub(super) struct Authorised<C> {
     pub(super) authority: Authority,
     pub(super) need: Need,
     pub(super) change: C,
 }
 
-impl<C: Change> Change for By<C> {
+impl<C: Change> Change for Authorised<C> {
     type Outcome = Result<C::Outcome, Denied>;
 
     fn reads(&self) -> ReadSet {
@@ -121,10 +121,10 @@ impl<C: Change> Change for By<C> {
             .key(Table::Facts, facts::PRUNED_UNTIL)
     }
 
-    fn decide(&self, read: &Read) -> Result<Decision<Self::Outcome>, StoreError> {
+    fn decide(&self, read: &Seen) -> Result<Decision<Self::Outcome>, StoreError> {
         if let Right::Session { user, session } = self.authority.0 {
             let record = read.get(Table::Users, user.as_bytes());
-            let seen = Seen {
+            let seen = Facts {
                 user: record.map(|bytes| record::decode_user(user, bytes)).transpose()?,
                 is_revoked: read.get(Table::Revoked, session.as_bytes()).is_some(),
                 pruned_until: pruned_until(read)?,
@@ -175,7 +175,7 @@ mod tests {
                                 (true, false) => Err(Denied::NotAllowed),
                                 (false, _) => Err(Denied::SessionOver),
                             };
-                            let seen = Seen { user: Some(anna.clone()), is_revoked, pruned_until };
+                            let seen = Facts { user: Some(anna.clone()), is_revoked, pruned_until };
                             let found = decide(&session, need, &seen);
                             assert_eq!(found, expected, "{need:?} of {seen_user:?}", seen_user = seen.user);
                             allowed += usize::from(found.is_ok());
@@ -194,7 +194,7 @@ mod tests {
         let session = SessionId::generate(END, Era::default(), Sessions::default().generation()).unwrap();
         let id = UserId::next(None, END, [7; 8]);
         for need in [Need::Session, Need::Over(id), Need::Admin] {
-            let seen = Seen { user: None, is_revoked: false, pruned_until: END };
+            let seen = Facts { user: None, is_revoked: false, pruned_until: END };
             assert_eq!(decide(&session, need, &seen), Err(Denied::SessionOver));
         }
     }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::changes::user_id;
-use super::digest::digest;
+use super::checksum::checksum;
 use super::error::StoreError;
 use super::exposure::Exposed;
-use super::names::{self, Entry};
+use super::names::{self, NameEntry};
 use super::odd_names::OddNames;
 use super::record;
 use super::snapshot::{Snapshot, SnapshotError};
@@ -168,13 +168,13 @@ impl Inspection {
                         }
                         Err(_) => false,
                     },
-                    Table::Usernames => match (Entry::decode(value), names::parts(key)) {
-                        (Ok(Entry::User(_)), Some((fold, name))) => {
-                            by_name = by_name.wrapping_add(digest(Table::Usernames, key, value));
+                    Table::Usernames => match (NameEntry::decode(value), names::parts(key)) {
+                        (Ok(NameEntry::User(_)), Some((fold, name))) => {
+                            by_name = by_name.wrapping_add(checksum(Table::Usernames, key, value));
                             found.odd_names.look_at(fold, name);
                             true
                         }
-                        (Ok(Entry::Deleted(_)), Some(_)) => {
+                        (Ok(NameEntry::Deleted(_)), Some(_)) => {
                             found.kept_names += 1;
                             continue; // no user's name
                         }
@@ -215,7 +215,7 @@ impl Inspection {
 /// The checksum of the user's entry in the index of names, and the user's hash.
 fn user(key: &[u8], value: &[u8]) -> Result<(u64, PasswordHash), StoreError> {
     let (user, hash) = record::decode_user_with_hash(user_id(key)?, value)?;
-    Ok((digest(Table::Usernames, &names::key(&user.name), key), hash))
+    Ok((checksum(Table::Usernames, &names::key(&user.name), key), hash))
 }
 
 fn session(key: &[u8]) -> Option<SessionId> {

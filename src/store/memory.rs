@@ -10,18 +10,18 @@ use uuid::Uuid;
 use super::change::{Change, Range, Replacement};
 use super::counts::Counts;
 use super::error::StoreError;
-use super::snapshot::{Abandon, Records, Snapshot, SnapshotError};
+use super::snapshot::{Abandon, Snapshot, SnapshotError, SnapshotRecords};
 use super::table::{Entry, Table};
 
 pub(super) struct Memory {
-    state: Mutex<State>,
+    state: Mutex<MemoryState>,
     counts: Counts,
     id: Uuid,
     is_closed: AtomicBool,
 }
 
 #[derive(Default)]
-struct State {
+struct MemoryState {
     /// By table and key.
     records: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
     changes: u64,
@@ -33,7 +33,7 @@ impl Memory {
         Self { state, counts, id, is_closed: AtomicBool::new(false) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, MemoryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -88,7 +88,7 @@ impl Memory {
     }
 }
 
-impl State {
+impl MemoryState {
     fn get(&self, table: Table, key: &[u8]) -> Option<Vec<u8>> {
         self.records.get(&(table, key.to_vec())).cloned()
     }
@@ -120,7 +120,7 @@ fn copied((key, value): (&Vec<u8>, &Vec<u8>)) -> Entry {
 /// A copy of all records: the unread tables, the next one last.
 struct Copied(Vec<(Table, Vec<Entry>)>);
 
-impl Records for Copied {
+impl SnapshotRecords for Copied {
     fn next(&mut self) -> Result<Option<(Table, Vec<Entry>)>, SnapshotError> {
         Ok(self.0.pop())
     }

@@ -11,17 +11,17 @@
 mod authority;
 mod change;
 mod changes;
+mod checksum;
 mod counts;
-mod digest;
 mod engine;
 mod error;
 mod exposure;
-mod forgotten;
 mod inspect;
 mod memory;
 mod names;
 mod odd_names;
 mod open_error;
+mod pruned_early;
 mod record;
 mod sled;
 mod snapshot;
@@ -45,21 +45,21 @@ use crate::random;
 use self::sled::Sled;
 pub(crate) use self::sled::{BALLAST, demand_ours};
 pub use self::sled::{Filling, Restoration, time_to_inspect};
+use authority::{Authorised, Need};
 pub use authority::{Authority, ChangeError, Denied};
-use authority::{By, Need};
 use change::{Change, Range};
 use changes::{
-    CreateUser, DeleteUser, EndAllSessions, EndSession, ForgetNames, FreeNames, HasAdmin, KeepKeys, Prune,
-    RenewHash, Rotate, SetPassword, UpdateUser,
+    CreateUser, DeleteUser, FreeNames, HasAdmin, KeepKeys, Prune, PruneNames, RenewHash, RevokeAllSessions,
+    RevokeSession, Rotate, SetPassword, UpdateUser,
 };
 use engine::Engine;
 pub use error::StoreError;
 pub use exposure::Exposed;
-use forgotten::Forgotten;
 pub use inspect::{Beside, Findings, Inspection, Look, Records};
 use memory::Memory;
 pub use odd_names::{Listed, OddNames};
 pub use open_error::OpenError;
+use pruned_early::PrunedEarly;
 pub use snapshot::{Abandon, Shown, Snapshot, SnapshotError};
 use table::Table;
 pub use terms::{Extent, NewUser, Outcome, Replaced, Rotation, StoreOptions, Successor, UserChange};
@@ -67,7 +67,7 @@ pub use terms::{Extent, NewUser, Outcome, Replaced, Rotation, StoreOptions, Succ
 /// An open store.
 pub struct Store {
     engine: Engine,
-    forgotten: Forgotten,
+    pruned_early: PrunedEarly,
     /// The key after which to continue pruning names.
     names_seen: Mutex<Option<Vec<u8>>>,
     /// A valid record of no user.
@@ -89,8 +89,8 @@ impl Store {
     /// # Errors
     /// [`OpenError`], whose text tells the operator what to do.
     pub fn open(dir: &Path, options: &StoreOptions, clock: Arc<dyn Mark>) -> Result<Self, OpenError> {
-        let sled::Resumed { sled, forgotten } = Sled::open(dir, options, clock)?;
-        Self::on(Engine::Sled(Box::new(sled)), forgotten, dir)
+        let sled::Resumed { sled, pruned_early } = Sled::open(dir, options, clock)?;
+        Self::on(Engine::Sled(Box::new(sled)), pruned_early, dir)
     }
 
     /// Opens a copy of the store in `dir`, which stays unchanged. Changes of the copy are lost when the
@@ -100,8 +100,8 @@ impl Store {
     /// [`OpenError`].
     /// [`OpenError`].
     pub fn look(dir: &Path, options: &StoreOptions, clock: Arc<dyn Mark>) -> Result<Self, OpenError> {
-        let sled::Resumed { sled, forgotten } = Sled::look(dir, options, clock)?;
-        Self::on(Engine::Sled(Box::new(sled)), forgotten, dir)
+        let sled::Resumed { sled, pruned_early } = Sled::look(dir, options, clock)?;
+        Self::on(Engine::Sled(Box::new(sled)), pruned_early, dir)
     }
 
     /// A new store in memory, for tests. Nothing survives the process.
@@ -112,11 +112,11 @@ impl Store {
         let dir = Path::new("memory");
         let id = random::bytes()
             .map_err(|error| OpenError::Io(dir.into(), std::io::Error::other(error.to_string())))?;
-        Self::on(Engine::Memory(Memory::new(Uuid::from_bytes(id))), Forgotten::default(), dir)
+        Self::on(Engine::Memory(Memory::new(Uuid::from_bytes(id))), PrunedEarly::default(), dir)
     }
 
-    fn on(engine: Engine, forgotten: Forgotten, dir: &Path) -> Result<Self, OpenError> {
-        Ok(Self { engine, forgotten, names_seen: Mutex::default(), nobody: nobody(dir)? })
+    fn on(engine: Engine, pruned_early: PrunedEarly, dir: &Path) -> Result<Self, OpenError> {
+        Ok(Self { engine, pruned_early, names_seen: Mutex::default(), nobody: nobody(dir)? })
     }
 
     /// Creates a user. `None` if the name is taken by the rule that it carries.
@@ -190,7 +190,7 @@ impl Store {
     /// # Errors
     /// [`ChangeError`].
     pub async fn end_sessions(&self, authority: Authority, id: UserId) -> Result<bool, ChangeError> {
-        self.run_by(authority, Need::Over(id), EndAllSessions(id)).await
+        self.run_by(authority, Need::Over(id), RevokeAllSessions(id)).await
     }
 
     /// Revokes a session. `false` if it was revoked already.
@@ -198,7 +198,7 @@ impl Store {
     /// # Errors
     /// [`ChangeError`].
     pub async fn end_session(&self, authority: Authority, session: SessionId) -> Result<bool, ChangeError> {
-        self.run_by(authority, Need::Session, EndSession(session)).await
+        self.run_by(authority, Need::Session, RevokeSession(session)).await
     }
 
     /// Replaces the refresh token `presented` by `next`, if it is the session's current one; see
@@ -355,7 +355,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn forget_names(&self, moment: Timestamp) -> Result<(), StoreError> {
         let after = self.names_seen().take();
-        let next = self.engine.run(ForgetNames { after, moment }).await?;
+        let next = self.engine.run(PruneNames { after, moment }).await?;
         *self.names_seen() = next;
         Ok(())
     }
@@ -396,7 +396,7 @@ impl Store {
 
     /// The current era, in which sessions begin.
     pub fn era(&self) -> Era {
-        self.forgotten.begun_before
+        self.pruned_early.begun_before
     }
 
     /// Whether the session was revoked.
@@ -404,7 +404,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn session_ended(&self, session: &SessionId) -> Result<bool, StoreError> {
-        if self.forgotten.holds(session) {
+        if self.pruned_early.includes(session) {
             return Ok(true);
         }
         self.engine.has(Table::Revoked, session.as_bytes())
@@ -455,7 +455,7 @@ impl Store {
         need: Need,
         change: C,
     ) -> Result<C::Outcome, ChangeError> {
-        self.engine.run(By { authority, need, change }).await?.map_err(ChangeError::Denied)
+        self.engine.run(Authorised { authority, need, change }).await?.map_err(ChangeError::Denied)
     }
 
     fn names_seen(&self) -> MutexGuard<'_, Option<Vec<u8>>> {

@@ -21,14 +21,14 @@ const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The entry of one spelling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(super) enum NameEntry {
     /// This user has the name.
     User(UserId),
     /// A deleted user had the name; it stays taken until this moment.
     Deleted(Timestamp),
 }
 
-impl Entry {
+impl NameEntry {
     /// The entry for a user deleted at `now`.
     pub(super) fn deleted_at(now: Timestamp) -> Self {
         Self::Deleted(now.after(KEPT))
@@ -90,16 +90,16 @@ pub(super) fn find<'a>(
     own: Option<&[u8]>,
     entries: impl Iterator<Item = &'a [u8]>,
 ) -> Result<Option<UserId>, StoreError> {
-    let own = own.map(Entry::decode).transpose()?;
+    let own = own.map(NameEntry::decode).transpose()?;
     let mut alike = Vec::with_capacity(2);
     for value in entries {
-        alike.extend(Entry::decode(value)?.user());
+        alike.extend(NameEntry::decode(value)?.user());
         if alike.len() == 2 {
             break;
         }
     }
     let only = if let [id] = alike[..] { Some(id) } else { None };
-    Ok(own.and_then(Entry::user).or(only))
+    Ok(own.and_then(NameEntry::user).or(only))
 }
 
 /// Whether a name with these entries is taken at `now`: a user has it, or had it not long ago.
@@ -108,10 +108,10 @@ pub(super) fn is_taken<'a>(
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     for (_, value) in entries {
-        match Entry::decode(value)? {
-            Entry::User(_) => return Ok(true),
-            Entry::Deleted(until) if until > now => return Ok(true),
-            Entry::Deleted(_) => {}
+        match NameEntry::decode(value)? {
+            NameEntry::User(_) => return Ok(true),
+            NameEntry::Deleted(until) if until > now => return Ok(true),
+            NameEntry::Deleted(_) => {}
         }
     }
     Ok(false)
@@ -123,8 +123,8 @@ mod tests {
 
     use super::*;
 
-    fn user(n: u8) -> Entry {
-        Entry::User(UserId::from_bytes([n; 16]))
+    fn user(n: u8) -> NameEntry {
+        NameEntry::User(UserId::from_bytes([n; 16]))
     }
 
     fn name(text: &str) -> Username {
@@ -133,7 +133,7 @@ mod tests {
 
     type Index = BTreeMap<Vec<u8>, Vec<u8>>;
 
-    fn index(entries: &[(&str, Entry)]) -> Index {
+    fn index(entries: &[(&str, NameEntry)]) -> Index {
         entries.iter().map(|(text, entry)| (key(&name(text)), entry.encode())).collect()
     }
 
@@ -146,10 +146,10 @@ mod tests {
         index.range((from, to)).map(|(key, value)| (key.as_slice(), value.as_slice()))
     }
 
-    fn found(index: &Index, text: &str, rule: Usernames) -> Option<Entry> {
+    fn found(index: &Index, text: &str, rule: Usernames) -> Option<NameEntry> {
         let name = name(text);
         let own = index.get(&key(&name)).map(Vec::as_slice);
-        find(own, of_name(index, &name, rule).map(|(_, value)| value)).unwrap().map(Entry::User)
+        find(own, of_name(index, &name, rule).map(|(_, value)| value)).unwrap().map(NameEntry::User)
     }
 
     #[test]
@@ -161,7 +161,7 @@ mod tests {
             ("admin", user(2)),
             ("Zoë", user(3)),
             ("zoe", user(4)),
-            ("ZOË", Entry::deleted_at(moment)),
+            ("ZOË", NameEntry::deleted_at(moment)),
             ("administrator", user(5)),
         ]);
         for (text, folded, exact) in [
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn the_name_of_a_deleted_user_is_taken_for_thirty_days() {
         let moment = Timestamp::from_unix_secs(1_764_000_000);
-        let index = index(&[("Anna", Entry::deleted_at(moment))]);
+        let index = index(&[("Anna", NameEntry::deleted_at(moment))]);
         let taken = |rule: Usernames, text: &str, days: u64| {
             let now = moment.after(Duration::from_secs(days * 24 * 3600));
             is_taken(of_name(&index, &name(text), rule), now).unwrap()
@@ -197,11 +197,11 @@ mod tests {
 
     #[test]
     fn entries_come_back_as_written_and_others_are_refused() {
-        for entry in [user(7), Entry::Deleted(Timestamp::from_unix_millis(5))] {
-            assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
+        for entry in [user(7), NameEntry::Deleted(Timestamp::from_unix_millis(5))] {
+            assert_eq!(NameEntry::decode(&entry.encode()), Ok(entry));
         }
         for bytes in [&b""[..], b"1234567", b"123456789", &[0; 17]] {
-            assert_eq!(Entry::decode(bytes), Err(StoreError::Unreadable));
+            assert_eq!(NameEntry::decode(bytes), Err(StoreError::Unreadable));
         }
     }
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::changes::user_id;
 use super::error::StoreError;
-use super::names::{self, Entry as Name};
+use super::names::{self, NameEntry};
 use super::record;
 use super::table::{Entry, Table};
 use crate::domain::clock::Timestamp;
@@ -74,7 +74,7 @@ pub enum Shown<'a> {
 }
 
 /// The records of an engine at one moment.
-pub(super) trait Records: Send {
+pub(super) trait SnapshotRecords: Send {
     /// The next records, in the order of tables and keys. After the last one it fails unless the checksums
     /// add up.
     fn next(&mut self) -> Result<Option<(Table, Vec<Entry>)>, SnapshotError>;
@@ -87,11 +87,16 @@ pub struct Snapshot {
     store_id: Uuid,
     changes: u64,
     users: u64,
-    records: Box<dyn Records>,
+    records: Box<dyn SnapshotRecords>,
 }
 
 impl Snapshot {
-    pub(super) fn new(store_id: Uuid, changes: u64, users: u64, records: impl Records + 'static) -> Self {
+    pub(super) fn new(
+        store_id: Uuid,
+        changes: u64,
+        users: u64,
+        records: impl SnapshotRecords + 'static,
+    ) -> Self {
         Self { store_id, changes, users, records: Box::new(records) }
     }
 
@@ -132,10 +137,10 @@ impl Snapshot {
                         visit(Shown::User(&user, &hash))?;
                     }
                     Table::Usernames => {
-                        let entry = Name::decode(value).map_err(SnapshotError::Store)?;
+                        let entry = NameEntry::decode(value).map_err(SnapshotError::Store)?;
                         let (_, name) =
                             names::parts(key).ok_or(SnapshotError::Store(StoreError::Unreadable))?;
-                        if let Name::Deleted(until) = entry {
+                        if let NameEntry::Deleted(until) = entry {
                             visit(Shown::KeptName(&Username::from_stored(name), until))?;
                         }
                     }

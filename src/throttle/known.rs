@@ -51,7 +51,7 @@ type Set = [Place; PLACES];
 /// Account and network as tags in the table. Two accounts collide in 1 of 2^49 pairs, two networks of an
 /// account in 1 of 2^32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Acquaintance {
+pub(super) struct Pair {
     set: u32,
     account: u32,
     network: u32,
@@ -78,7 +78,7 @@ impl KnownNetworks {
         Self { key, sets: BTreeMap::new(), changed: false }
     }
 
-    pub(super) fn acquaintance(&self, name: &str, network: Network) -> Acquaintance {
+    pub(super) fn pair(&self, name: &str, network: Network) -> Pair {
         let (set, account) = self.account(name);
         let mut hash = self.hasher();
         hash.write(&set.to_be_bytes());
@@ -87,7 +87,7 @@ impl KnownNetworks {
             Network::V4(octets) => hash.write(&octets),
             Network::V6(segments) => segments.iter().for_each(|segment| hash.write(&segment.to_be_bytes())),
         }
-        Acquaintance { set, account, network: halves(hash.finish()).0 }
+        Pair { set, account, network: halves(hash.finish()).0 }
     }
 
     /// The account's set and tag.
@@ -104,29 +104,29 @@ impl KnownNetworks {
         SipHasher::new_with_keys(a, b)
     }
 
-    pub(super) fn knows(&self, acquaintance: Acquaintance, now: Timestamp) -> bool {
-        let mut places = self.sets.get(&acquaintance.set).into_iter().flatten();
-        places.any(|place| place.is(acquaintance) && place.until > now.unix_millis())
+    pub(super) fn knows(&self, pair: Pair, now: Timestamp) -> bool {
+        let mut places = self.sets.get(&pair.set).into_iter().flatten();
+        places.any(|place| place.is(pair) && place.until > now.unix_millis())
     }
 
     /// All entries of this account, expired ones included.
-    pub(super) fn of(&self, name: &str) -> Vec<Acquaintance> {
+    pub(super) fn of(&self, name: &str) -> Vec<Pair> {
         let (set, account) = self.account(name);
         let places = self.sets.get(&set).into_iter().flatten().filter(|place| place.account == account);
-        places.map(|place| Acquaintance { set, account, network: place.network }).collect()
+        places.map(|place| Pair { set, account, network: place.network }).collect()
     }
 
     /// Makes the network known after a login. In a full set, the account with the most places gives up the
     /// one that expires first: of up to eight accounts that share a set, none loses its last place to
     /// another.
-    pub(super) fn acquaint(&mut self, acquaintance: Acquaintance, now: Timestamp) {
-        let set = self.sets.entry(acquaintance.set).or_default();
+    pub(super) fn learn(&mut self, pair: Pair, now: Timestamp) {
+        let set = self.sets.entry(pair.set).or_default();
         let (millis, until) = (now.unix_millis(), now.after(KNOWN_FOR).unix_millis());
         let count = |account: u32| {
             let taken = set.iter().filter(|place| place.until > millis && place.account == account).count();
-            taken + usize::from(account == acquaintance.account) // the new one would count too
+            taken + usize::from(account == pair.account) // the new one would count too
         };
-        let found = set.iter().position(|place| place.is(acquaintance));
+        let found = set.iter().position(|place| place.is(pair));
         let free = || set.iter().position(|place| place.until <= millis);
         let of_the_greediest = || {
             let places = set.iter().enumerate();
@@ -135,9 +135,9 @@ impl KnownNetworks {
         let Some(at) = found.or_else(free).or_else(of_the_greediest) else {
             return;
         };
-        let place = Place { account: acquaintance.account, network: acquaintance.network, until };
+        let place = Place { account: pair.account, network: pair.network, until };
         let worth = u64::try_from(WORTH_A_WRITE.as_millis()).unwrap_or(u64::MAX);
-        self.changed |= !set[at].is(acquaintance) || set[at].until.abs_diff(until) >= worth;
+        self.changed |= !set[at].is(pair) || set[at].until.abs_diff(until) >= worth;
         set[at] = place;
     }
 
@@ -203,8 +203,8 @@ impl KnownNetworks {
 }
 
 impl Place {
-    fn is(&self, acquaintance: Acquaintance) -> bool {
-        (self.account, self.network) == (acquaintance.account, acquaintance.network)
+    fn is(&self, pair: Pair) -> bool {
+        (self.account, self.network) == (pair.account, pair.network)
     }
 }
 
@@ -228,11 +228,11 @@ mod tests {
     }
 
     fn meet(table: &mut KnownNetworks, name: &str, number: u8, now: Timestamp) {
-        table.acquaint(table.acquaintance(name, network(number)), now);
+        table.learn(table.pair(name, network(number)), now);
     }
 
     fn known(table: &KnownNetworks, name: &str, numbers: impl Iterator<Item = u8>, now: Timestamp) -> usize {
-        numbers.filter(|number| table.knows(table.acquaintance(name, network(*number)), now)).count()
+        numbers.filter(|number| table.knows(table.pair(name, network(*number)), now)).count()
     }
 
     /// `count` names that share a set.

@@ -78,7 +78,7 @@ impl KnownFile {
     /// Writes the file if networks have changed. Returns the time of the next permitted write.
     fn write(&self, throttle: &Throttle, now: Timestamp) -> Timestamp {
         let bytes = {
-            let known = &mut lock(&throttle.books).known;
+            let known = &mut lock(&throttle.ledger).known;
             if !known.has_changed() {
                 return now;
             }

@@ -14,10 +14,10 @@
 //! kept only as hashes under secret keys, so that clients cannot choose names that displace others from the
 //! tables, which have a fixed size.
 
+mod debts;
 mod known;
 mod known_file;
 mod limit;
-mod table;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -30,10 +30,10 @@ use crate::domain::clock::Timestamp;
 use crate::domain::network::Network;
 use crate::domain::session::SessionId;
 use crate::random::NoRandomness;
-use known::{Acquaintance, KnownNetworks};
+use debts::Debts;
+use known::{KnownNetworks, Pair};
 pub use known_file::KnownFile;
 pub use limit::{Allowance, Limit, LimitError};
-use table::Table;
 
 /// Rough duration of a login: two seconds in the hash queue, and the hash itself.
 const LOGIN: Duration = Duration::from_secs(3);
@@ -86,17 +86,17 @@ pub struct Throttle {
     limits: Limits,
     /// SipHash, keyed with the operating system's randomness.
     hasher: RandomState,
-    books: Arc<Mutex<Books>>,
+    ledger: Arc<Mutex<Ledger>>,
 }
 
 /// The keys of the table of debts.
 #[derive(Hash)]
-enum Key<'a> {
+enum DebtKey<'a> {
     Account(&'a str),
     /// Failed logins to an account from one known network, reserve included.
-    Pair(Acquaintance),
+    Pair(Pair),
     /// Failed logins charged to a known network's reserve.
-    Reserve(Acquaintance),
+    Reserve(Pair),
     /// Failed password changes charged to a session's reserve.
     Session(SessionId),
     Network(Network),
@@ -113,8 +113,8 @@ impl Throttle {
     }
 
     fn knowing(limits: Limits, known: KnownNetworks) -> Self {
-        let books = Books { debts: Table::new(), known, under_way: HashMap::new() };
-        Self { limits, hasher: RandomState::new(), books: Arc::new(Mutex::new(books)) }
+        let ledger = Ledger { debts: Debts::new(), known, under_way: HashMap::new() };
+        Self { limits, hasher: RandomState::new(), ledger: Arc::new(Mutex::new(ledger)) }
     }
 
     /// A login from `peer` to the account `name`, normalised as for lookup. Stays charged unless it succeeds
@@ -148,55 +148,57 @@ impl Throttle {
         now: Timestamp,
     ) -> Result<Attempt, Throttled> {
         let network = Network::from(peer);
-        let shared = self.bucket(self.limits.account, Key::Account(name));
-        let of_network = self.bucket(self.limits.network, Key::Network(network));
-        let reserve =
-            |key: Key<'_>| shared.map(|shared| Bucket { key: self.hash(key), limit: shared.limit.quarter() });
+        let shared = self.bucket(self.limits.account, DebtKey::Account(name));
+        let of_network = self.bucket(self.limits.network, DebtKey::Network(network));
+        let reserve = |key: DebtKey<'_>| {
+            shared.map(|shared| Bucket { key: self.hash(key), limit: shared.limit.quarter() })
+        };
 
-        let mut books = lock(&self.books);
-        let acquaintance = books.known.acquaintance(name, network);
-        let is_known = books.known.knows(acquaintance, now);
-        let of_session = session.and_then(|session| reserve(Key::Session(session)));
-        let of_known = if is_known { reserve(Key::Reserve(acquaintance)) } else { None };
+        let mut ledger = lock(&self.ledger);
+        let pair = ledger.known.pair(name, network);
+        let is_known = ledger.known.knows(pair, now);
+        let of_session = session.and_then(|session| reserve(DebtKey::Session(session)));
+        let of_known = if is_known { reserve(DebtKey::Reserve(pair)) } else { None };
         // The first with room: the allowance that strangers share comes before the reserves.
         let candidates = shared.into_iter().chain(of_session).chain(of_known);
-        let of_account = candidates.min_by_key(|&bucket| books.wait(bucket, now));
+        let of_account = candidates.min_by_key(|&bucket| ledger.wait(bucket, now));
         // The pair's limit hides whether the account exists. A session's user knows that anyway.
         let of_pair = shared
             .filter(|_| is_known && session.is_none())
-            .map(|shared| Bucket { key: self.hash(Key::Pair(acquaintance)), ..shared });
+            .map(|shared| Bucket { key: self.hash(DebtKey::Pair(pair)), ..shared });
         let charged = [of_pair, of_account, of_network];
         let [of_pair, of_account, of_network] = charged;
-        books.admit(&[(By::Account, of_pair), (By::Account, of_account), (By::Network, of_network)], now)?;
-        books.begin(charged);
-        drop(books);
+        ledger.admit(&[(By::Account, of_pair), (By::Account, of_account), (By::Network, of_network)], now)?;
+        ledger.begin(charged);
+        drop(ledger);
         Ok(Attempt {
-            books: Arc::clone(&self.books),
+            ledger: Arc::clone(&self.ledger),
             charged,
-            acquaintance,
+            pair,
             is_known: is_known || session.is_some(),
         })
     }
 
     /// Extends a known network when a session of the account `name` is used from there.
     pub fn seen(&self, peer: IpAddr, name: &str, now: Timestamp) {
-        let mut books = lock(&self.books);
-        let acquaintance = books.known.acquaintance(name, peer.into());
-        if books.known.knows(acquaintance, now) {
-            books.known.acquaint(acquaintance, now);
+        let mut ledger = lock(&self.ledger);
+        let pair = ledger.known.pair(name, peer.into());
+        if ledger.known.knows(pair, now) {
+            ledger.known.learn(pair, now);
         }
     }
 
     /// Clears the failed logins of the account `name`, normalised as for lookup: its user may log in again at
     /// once. Failures of their networks at other accounts stay. Returns whether any counted.
     pub fn forgive(&self, name: &str, now: Timestamp) -> bool {
-        let mut books = lock(&self.books);
-        let known = books.known.of(name);
-        let pairs = known.iter().flat_map(|&it| [self.hash(Key::Pair(it)), self.hash(Key::Reserve(it))]);
+        let mut ledger = lock(&self.ledger);
+        let known = ledger.known.of(name);
+        let pairs =
+            known.iter().flat_map(|&it| [self.hash(DebtKey::Pair(it)), self.hash(DebtKey::Reserve(it))]);
         let mut had_failed = false;
-        for key in [self.hash(Key::Account(name))].into_iter().chain(pairs) {
-            if books.debts.moment(key, key).is_some_and(|debt| debt > now) {
-                books.debts.set(key, key, Timestamp::default());
+        for key in [self.hash(DebtKey::Account(name))].into_iter().chain(pairs) {
+            if ledger.debts.moment(key, key).is_some_and(|debt| debt > now) {
+                ledger.debts.set(key, key, Timestamp::default());
                 had_failed = true;
             }
         }
@@ -208,16 +210,16 @@ impl Throttle {
     /// # Errors
     /// [`Throttled`], with nothing charged.
     pub fn registration(&self, peer: IpAddr, now: Timestamp) -> Result<Registration, Throttled> {
-        let bucket = self.bucket(self.limits.registrations, Key::Registrations(peer.into()));
-        lock(&self.books).admit(&[(By::Registrations, bucket)], now)?;
-        Ok(Registration { books: Arc::clone(&self.books), charged: bucket })
+        let bucket = self.bucket(self.limits.registrations, DebtKey::Registrations(peer.into()));
+        lock(&self.ledger).admit(&[(By::Registrations, bucket)], now)?;
+        Ok(Registration { ledger: Arc::clone(&self.ledger), charged: bucket })
     }
 
-    fn bucket(&self, allowance: Allowance, key: Key<'_>) -> Option<Bucket> {
+    fn bucket(&self, allowance: Allowance, key: DebtKey<'_>) -> Option<Bucket> {
         allowance.limit().map(|limit| Bucket { key: self.hash(key), limit })
     }
 
-    fn hash(&self, key: Key<'_>) -> u64 {
+    fn hash(&self, key: DebtKey<'_>) -> u64 {
         self.hasher.hash_one(key)
     }
 }
@@ -225,9 +227,9 @@ impl Throttle {
 /// A login under way. Counts as failed if it is dropped.
 #[must_use = "dropped, it counts as failed"]
 pub struct Attempt {
-    books: Arc<Mutex<Books>>,
+    ledger: Arc<Mutex<Ledger>>,
     charged: [Option<Bucket>; 3],
-    acquaintance: Acquaintance,
+    pair: Pair,
     is_known: bool,
 }
 
@@ -241,9 +243,9 @@ impl Attempt {
     /// The password was right: gives the charge back and makes the network known. Failures of others stay
     /// charged.
     pub fn succeeded(self, now: Timestamp) {
-        let mut books = lock(&self.books);
-        books.give_back(self.charged);
-        books.known.acquaint(self.acquaintance, now);
+        let mut ledger = lock(&self.ledger);
+        ledger.give_back(self.charged);
+        ledger.known.learn(self.pair, now);
     }
 
     /// The password was wrong: stays charged.
@@ -251,13 +253,13 @@ impl Attempt {
 
     /// The password was not checked: gives the charge back.
     pub fn withdrawn(self) {
-        lock(&self.books).give_back(self.charged);
+        lock(&self.ledger).give_back(self.charged);
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        lock(&self.books).end(self.charged);
+        lock(&self.ledger).end(self.charged);
     }
 }
 
@@ -265,14 +267,14 @@ impl Drop for Attempt {
 /// taken.
 #[must_use = "dropped, it counts as made"]
 pub struct Registration {
-    books: Arc<Mutex<Books>>,
+    ledger: Arc<Mutex<Ledger>>,
     charged: Option<Bucket>,
 }
 
 impl Registration {
     /// No user was created and nothing was revealed: gives the charge back.
     pub fn withdrawn(self) {
-        lock(&self.books).give_back([self.charged]);
+        lock(&self.ledger).give_back([self.charged]);
     }
 }
 
@@ -284,9 +286,9 @@ struct Bucket {
 }
 
 /// The throttle's state, at most 32 MiB.
-struct Books {
+struct Ledger {
     /// By bucket: when all charges are worked off.
-    debts: Table,
+    debts: Debts,
     /// Separate from the debts, because its entries live longer: logins to an attacker's own account from
     /// ever new networks must not displace debts of others.
     known: KnownNetworks,
@@ -295,7 +297,7 @@ struct Books {
     under_way: HashMap<u64, u32>,
 }
 
-impl Books {
+impl Ledger {
     /// Charges all buckets, or none if one of them is full. A bucket that is `None` is never full.
     fn admit(&mut self, buckets: &[(By, Option<Bucket>)], now: Timestamp) -> Result<(), Throttled> {
         let waits = buckets.iter().filter_map(|&(by, bucket)| Some((self.wait(bucket?, now), by)));
@@ -353,8 +355,8 @@ impl Books {
 }
 
 /// Each change leaves consistent state, so a poisoned lock is safe to use.
-fn lock(books: &Mutex<Books>) -> MutexGuard<'_, Books> {
-    books.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -628,8 +630,8 @@ mod tests {
     fn a_million_other_keys_do_not_free_an_account_at_its_limit_nor_take_more_memory() {
         let throttle = with_defaults();
         let bytes = || {
-            let books = lock(&throttle.books);
-            books.debts.bytes() + books.known.bytes()
+            let ledger = lock(&throttle.ledger);
+            ledger.debts.bytes() + ledger.known.bytes()
         };
         let before = bytes();
         assert!(before <= 64 << 20);

@@ -164,28 +164,28 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     };
     let file = fs::File::open(path).map_err(io)?;
     match access(&file).map_err(io)? {
-        Access::Everybody => return Err(KeyError::Exposed(path.into())),
-        Access::Group => log::warn!("the key file {} can be read by its group", path.display()),
-        Access::Owner => {}
+        FileAccess::Everybody => return Err(KeyError::Exposed(path.into())),
+        FileAccess::Group => log::warn!("the key file {} can be read by its group", path.display()),
+        FileAccess::Owner => {}
     }
     let mut text = Zeroizing::new(String::with_capacity(256));
     file.take(KEY_FILE_MAX).read_to_string(&mut text).map_err(io)?;
     Ok(text)
 }
 
-/// Access to a key file, by the same test for new and existing files.
-enum Access {
+/// FileAccess to a key file, by the same test for new and existing files.
+enum FileAccess {
     Owner,
     Group,
     Everybody,
 }
 
-fn access(file: &File) -> io::Result<Access> {
+fn access(file: &File) -> io::Result<FileAccess> {
     let mode = file.metadata()?.permissions().mode();
     Ok(match mode {
-        _ if mode & 0o007 != 0 => Access::Everybody,
-        _ if mode & 0o070 != 0 => Access::Group,
-        _ => Access::Owner,
+        _ if mode & 0o007 != 0 => FileAccess::Everybody,
+        _ if mode & 0o070 != 0 => FileAccess::Group,
+        _ => FileAccess::Owner,
     })
 }
 
@@ -196,7 +196,7 @@ pub(super) fn generate<K: Key>(dir: &Path) -> Result<K, KeyError> {
     let text = key.to_paserk().map_err(|_| KeyError::NotGenerated)?;
     let io = |error| KeyError::Io(path.clone(), error);
     let mut draft = Draft::begin(&path).map_err(io)?;
-    if matches!(access(&draft.file).map_err(io)?, Access::Everybody) {
+    if matches!(access(&draft.file).map_err(io)?, FileAccess::Everybody) {
         return Err(KeyError::NotPrivate(dir.into()));
     }
     draft.file.write_all(text.as_bytes()).map_err(io)?;

@@ -55,8 +55,8 @@ pub struct PublishedKey {
 
 /// All keys that make or check tokens.
 pub struct KeyRing {
-    signing: Keys<SigningKey>,
-    encrypting: Keys<EncryptingKey>,
+    signing: KindKeys<SigningKey>,
+    encrypting: KindKeys<EncryptingKey>,
     lifetimes: Lifetimes,
 }
 
@@ -89,8 +89,8 @@ impl KeyRing {
             log::warn!("{} is no key in use; it is left alone", dir.join(name).display());
         }
         Ok(Self {
-            signing: Keys::open(dir, remembered, lost, lifetimes.access, now)?,
-            encrypting: Keys::open(dir, remembered, lost, lifetimes.refresh, now)?,
+            signing: KindKeys::open(dir, remembered, lost, lifetimes.access, now)?,
+            encrypting: KindKeys::open(dir, remembered, lost, lifetimes.refresh, now)?,
             lifetimes,
         })
     }
@@ -117,12 +117,12 @@ impl KeyRing {
 
     /// The records of all keys: of each kind the active one first, then the retiring ones, latest first.
     pub fn records(&self) -> Vec<KeyRecord> {
-        self.signing.all().map(Held::record).chain(self.encrypting.all().map(Held::record)).collect()
+        self.signing.all().map(HeldKey::record).chain(self.encrypting.all().map(HeldKey::record)).collect()
     }
 
     /// The public keys that check tokens, the active one first.
     pub fn published(&self) -> Vec<PublishedKey> {
-        self.signing.all().map(Held::published).collect()
+        self.signing.all().map(HeldKey::published).collect()
     }
 
     /// The public half of the signing key.
@@ -190,19 +190,19 @@ impl KeyRing {
 }
 
 /// A key with the contents of its record.
-struct Held<K> {
+struct HeldKey<K> {
     key: Arc<K>,
     longest: Duration,
     not_after: Option<Timestamp>,
 }
 
-impl<K> Clone for Held<K> {
+impl<K> Clone for HeldKey<K> {
     fn clone(&self) -> Self {
         Self { key: Arc::clone(&self.key), ..*self }
     }
 }
 
-impl<K: Key> Held<K> {
+impl<K: Key> HeldKey<K> {
     fn record(&self) -> KeyRecord {
         KeyRecord { id: self.key.id().clone(), longest: self.longest, not_after: self.not_after }
     }
@@ -214,7 +214,7 @@ impl<K: Key> Held<K> {
     }
 }
 
-impl Held<SigningKey> {
+impl HeldKey<SigningKey> {
     fn published(&self) -> PublishedKey {
         let record = self.record();
         PublishedKey {
@@ -227,12 +227,12 @@ impl Held<SigningKey> {
 }
 
 /// The keys of one kind.
-struct Keys<K> {
-    active: Held<K>,
-    retiring: Vec<Held<K>>,
+struct KindKeys<K> {
+    active: HeldKey<K>,
+    retiring: Vec<HeldKey<K>>,
 }
 
-impl<K: Key> Keys<K> {
+impl<K: Key> KindKeys<K> {
     fn open(
         dir: &Path,
         records: &[KeyRecord],
@@ -256,26 +256,26 @@ impl<K: Key> Keys<K> {
                 }
                 Err(error) => return Err(error),
             };
-            all.push(Held { key, longest: record.longest, not_after: record.not_after });
+            all.push(HeldKey { key, longest: record.longest, not_after: record.not_after });
         }
         let mut active = match all.iter().position(|held| held.not_after.is_none()) {
             Some(place) => all.remove(place),
-            None if lost == LostKeys::Replace => Held::new(key_files::generate(dir)?, lifetime),
+            None if lost == LostKeys::Replace => HeldKey::new(key_files::generate(dir)?, lifetime),
             None => return Err(KeyError::Missing(dir.join(format!("{}*", K::KIND.prefix())))),
         };
         active.longest = active.longest.max(lifetime);
         // An interrupted start can leave further active keys; they retire now.
-        let retired = |held: Held<K>| Held { longest: held.longest.max(lifetime), ..held }.retired(now);
+        let retired = |held: HeldKey<K>| HeldKey { longest: held.longest.max(lifetime), ..held }.retired(now);
         Ok(Self { active, retiring: latest_first(all.into_iter().map(retired).collect()) })
     }
 
-    fn all(&self) -> impl Iterator<Item = &Held<K>> {
+    fn all(&self) -> impl Iterator<Item = &HeldKey<K>> {
         std::iter::once(&self.active).chain(&self.retiring)
     }
 
     fn rotated(&self, new: K, lifetime: Duration, now: Timestamp) -> Self {
         Self {
-            active: Held::new(new, lifetime),
+            active: HeldKey::new(new, lifetime),
             retiring: latest_first(self.all().map(|held| held.retired(now)).collect()),
         }
     }
@@ -296,12 +296,12 @@ impl<K: Key> Keys<K> {
 }
 
 /// A fixed order: the published keys must not look changed after a restart.
-fn latest_first<K: Key>(mut retiring: Vec<Held<K>>) -> Vec<Held<K>> {
+fn latest_first<K: Key>(mut retiring: Vec<HeldKey<K>>) -> Vec<HeldKey<K>> {
     retiring.sort_by(|a, b| b.not_after.cmp(&a.not_after).then_with(|| a.key.id().cmp(b.key.id())));
     retiring
 }
 
-impl<K> Held<K> {
+impl<K> HeldKey<K> {
     fn new(key: K, longest: Duration) -> Self {
         Self { key: Arc::new(key), longest, not_after: None }
     }
@@ -313,12 +313,12 @@ impl KeyRing {
         let lifetimes =
             Lifetimes { access: Duration::from_secs(900), refresh: Duration::from_secs(30 * 24 * 3600) };
         Self {
-            signing: Keys {
-                active: Held::new(SigningKey::generate().unwrap(), lifetimes.access),
+            signing: KindKeys {
+                active: HeldKey::new(SigningKey::generate().unwrap(), lifetimes.access),
                 retiring: Vec::new(),
             },
-            encrypting: Keys {
-                active: Held::new(EncryptingKey::generate().unwrap(), lifetimes.refresh),
+            encrypting: KindKeys {
+                active: HeldKey::new(EncryptingKey::generate().unwrap(), lifetimes.refresh),
                 retiring: Vec::new(),
             },
             lifetimes,
@@ -326,11 +326,11 @@ impl KeyRing {
     }
 
     pub(super) fn add_signing(&mut self, key: SigningKey) {
-        self.signing.retiring.push(Held::new(key, Duration::ZERO));
+        self.signing.retiring.push(HeldKey::new(key, Duration::ZERO));
     }
 
     pub(super) fn add_encrypting(&mut self, key: EncryptingKey) {
-        self.encrypting.retiring.push(Held::new(key, Duration::ZERO));
+        self.encrypting.retiring.push(HeldKey::new(key, Duration::ZERO));
     }
 }
 

@@ -208,10 +208,10 @@ pub struct Tokens {
 /// reaches a later cache.
 struct InUse {
     ring: Arc<KeyRing>,
-    memory: Arc<Memory>,
+    cache: Arc<TokenCache>,
 }
 
-struct Memory {
+struct TokenCache {
     /// Verified access tokens by their exact text. Holds only immutable facts; an entry is not used beyond
     /// the token's expiry, and unused ones are evicted.
     verified: Cache<Box<str>, Access>,
@@ -219,7 +219,7 @@ struct Memory {
     successors: Cache<TokenId, String>,
 }
 
-impl Memory {
+impl TokenCache {
     fn new() -> Arc<Self> {
         Arc::new(Self { verified: Cache::new(REMEMBERED), successors: Cache::new(SUCCESSORS) })
     }
@@ -228,7 +228,7 @@ impl Memory {
 impl Tokens {
     /// Tokens of `issuer`, made and checked with `keys`.
     pub fn new(keys: KeyRing, issuer: String, lifetimes: Lifetimes) -> Self {
-        let in_use = RwLock::new(Arc::new(InUse { ring: Arc::new(keys), memory: Memory::new() }));
+        let in_use = RwLock::new(Arc::new(InUse { ring: Arc::new(keys), cache: TokenCache::new() }));
         Self { in_use, issuer, lifetimes }
     }
 
@@ -246,8 +246,9 @@ impl Tokens {
     /// refused from now on.
     pub fn use_ring(&self, ring: KeyRing) {
         let mut in_use = self.in_use.write().unwrap_or_else(PoisonError::into_inner);
-        let memory = if ring.lacks_any_of(&in_use.ring) { Memory::new() } else { Arc::clone(&in_use.memory) };
-        *in_use = Arc::new(InUse { ring: Arc::new(ring), memory });
+        let cache =
+            if ring.lacks_any_of(&in_use.ring) { TokenCache::new() } else { Arc::clone(&in_use.cache) };
+        *in_use = Arc::new(InUse { ring: Arc::new(ring), cache });
     }
 
     fn in_use(&self) -> Arc<InUse> {
@@ -304,8 +305,8 @@ impl Tokens {
         let issued_at = issued_at.whole_seconds();
         let expires_at = from.expires_at.min(issued_at.after(self.lifetimes.refresh));
         let next = Refresh { id, issued_at, expires_at, ..from.token };
-        let InUse { ring, memory } = &*from.in_use;
-        memory.successors.get_or_insert_with(&id, || self.refresh(ring, &next)).map(Token)
+        let InUse { ring, cache } = &*from.in_use;
+        cache.successors.get_or_insert_with(&id, || self.refresh(ring, &next)).map(Token)
     }
 
     fn access(
@@ -360,7 +361,7 @@ impl Tokens {
 
     fn access_of_any_age(&self, text: &str, now: Timestamp) -> Result<(Access, Age), TokenRefusal> {
         let in_use = self.in_use();
-        let verified = &in_use.memory.verified;
+        let verified = &in_use.cache.verified;
         let access = match verified.get(text) {
             Some(access) => access,
             None => {

@@ -11,10 +11,10 @@ use super::table::{Table, facts};
 use crate::domain::user::UserId;
 
 pub(super) use keys::KeepKeys;
-pub(super) use names::{ForgetNames, FreeNames};
+pub(super) use names::{FreeNames, PruneNames};
 #[cfg(test)]
 pub(super) use sessions::RETIRED_MAX;
-pub(super) use sessions::{EndAllSessions, EndSession, Prune, Rotate, pruned_until};
+pub(super) use sessions::{Prune, RevokeAllSessions, RevokeSession, Rotate, pruned_until};
 pub(super) use users::{CreateUser, DeleteUser, RenewHash, SetPassword, UpdateUser};
 
 /// Whether there is an enabled administrator. A change, so that the answer is durable.

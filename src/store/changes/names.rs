@@ -7,7 +7,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::user::{Username, Usernames};
 use crate::store::change::{Change, Decision, Edits, Range, ReadSet, Seen};
 use crate::store::error::StoreError;
-use crate::store::names::{self, Entry};
+use crate::store::names::{self, NameEntry};
 use crate::store::table::Table;
 
 /// The most names freed in one change. With the default rule there is at most one.
@@ -33,7 +33,7 @@ impl Change for FreeNames {
     fn decide(&self, seen: &Seen) -> Result<Decision<Vec<Username>>, StoreError> {
         let (mut edits, mut freed) = (Edits::default(), Vec::new());
         for (key, value) in seen.entries(Table::Usernames) {
-            if let (Entry::Deleted(_), Some((_, name))) = (Entry::decode(value)?, names::parts(key)) {
+            if let (NameEntry::Deleted(_), Some((_, name))) = (NameEntry::decode(value)?, names::parts(key)) {
                 freed.push(Username::from_stored(name));
                 edits.remove(Table::Usernames, key);
             }
@@ -47,12 +47,12 @@ impl Change for FreeNames {
 
 /// Removes names of deleted users that are free since `moment`, from the names after a key. Returns the key
 /// after which to continue; `None` at the end.
-pub(in crate::store) struct ForgetNames {
+pub(in crate::store) struct PruneNames {
     pub(in crate::store) after: Option<Vec<u8>>,
     pub(in crate::store) moment: Timestamp,
 }
 
-impl Change for ForgetNames {
+impl Change for PruneNames {
     type Outcome = Option<Vec<u8>>;
 
     fn reads(&self) -> ReadSet {
@@ -68,7 +68,7 @@ impl Change for ForgetNames {
         let mut edits = Edits::default();
         let (mut last, mut looked_at) = (None, 0);
         for (key, value) in seen.entries(Table::Usernames) {
-            if let Entry::Deleted(until) = Entry::decode(value)?
+            if let NameEntry::Deleted(until) = NameEntry::decode(value)?
                 && until <= self.moment
             {
                 edits.remove(Table::Usernames, key);

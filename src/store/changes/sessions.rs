@@ -26,9 +26,9 @@ const ROTATION_GRACE: Duration = Duration::from_secs(30);
 pub(in crate::store) const RETIRED_MAX: usize = 8;
 
 /// Revokes all sessions of a user. Returns `false` for an unknown user.
-pub(in crate::store) struct EndAllSessions(pub(in crate::store) UserId);
+pub(in crate::store) struct RevokeAllSessions(pub(in crate::store) UserId);
 
-impl Change for EndAllSessions {
+impl Change for RevokeAllSessions {
     type Outcome = bool;
 
     fn reads(&self) -> ReadSet {
@@ -45,9 +45,9 @@ impl Change for EndAllSessions {
 }
 
 /// Revokes a session. Returns `false` if it was revoked already.
-pub(in crate::store) struct EndSession(pub(in crate::store) SessionId);
+pub(in crate::store) struct RevokeSession(pub(in crate::store) SessionId);
 
-impl Change for EndSession {
+impl Change for RevokeSession {
     type Outcome = bool;
 
     fn reads(&self) -> ReadSet {

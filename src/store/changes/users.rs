@@ -7,7 +7,7 @@ use crate::domain::user::{User, UserId, Username};
 use crate::password::PasswordHash;
 use crate::store::change::{Change, Decision, Edits, ReadSet, Seen};
 use crate::store::error::StoreError;
-use crate::store::names::{self, Entry};
+use crate::store::names::{self, NameEntry};
 use crate::store::record;
 use crate::store::table::{Table, facts};
 use crate::store::terms::{NewUser, Outcome, Replaced, UserChange};
@@ -43,7 +43,7 @@ impl Change for CreateUser {
         };
         let mut edits = Edits::default();
         edits.create(Table::Users, user.id.as_bytes(), record::encode_user(&user, &new.hash)?);
-        edits.put(Table::Usernames, &names::key(&user.name), Entry::User(user.id).encode());
+        edits.put(Table::Usernames, &names::key(&user.name), NameEntry::User(user.id).encode());
         edits.put(Table::Facts, facts::LAST_ID, user.id.as_bytes().to_vec());
         count_admins(&mut edits, seen, false, user.is_enabled_admin())?;
         Ok(Decision::of(Some(user), edits))
@@ -113,7 +113,7 @@ impl Change for DeleteUser {
         }
         let mut edits = Edits::default();
         edits.remove(Table::Users, user.id.as_bytes());
-        edits.put(Table::Usernames, &names::key(name), Entry::deleted_at(self.now).encode());
+        edits.put(Table::Usernames, &names::key(name), NameEntry::deleted_at(self.now).encode());
         count_admins(&mut edits, seen, user.is_enabled_admin(), false)?;
         Ok(Decision::of(Outcome::Done(()), edits))
     }

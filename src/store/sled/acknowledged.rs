@@ -12,12 +12,12 @@ use std::path::Path;
 /// weakens the check, but never ahead. The number never decreases, because it reveals missing changes.
 pub(super) struct Acknowledged {
     file: File,
-    held: Held,
+    held: Highest,
 }
 
 /// The highest number, and its slot.
 #[derive(Clone, Copy, Default)]
-struct Held {
+struct Highest {
     changes: u64,
     slot: u64,
 }
@@ -45,12 +45,12 @@ impl Acknowledged {
 
     /// Reads both slots. Only the end of the file means that a slot is missing: after any other error the
     /// higher number may be unread.
-    fn held(file: &File) -> io::Result<Option<Held>> {
-        let mut held: Option<Held> = None;
+    fn held(file: &File) -> io::Result<Option<Highest>> {
+        let mut held: Option<Highest> = None;
         for slot in 0..2 {
             let highest = held.map_or(0, |held| held.changes);
             if let Some(changes) = Self::slot(file, slot)?.filter(|changes| *changes >= highest) {
-                held = Some(Held { changes, slot });
+                held = Some(Highest { changes, slot });
             }
         }
         Ok(held)
@@ -77,7 +77,7 @@ impl Acknowledged {
         bytes[8..].copy_from_slice(&(!changes).to_be_bytes());
         let slot = 1 - self.held.slot;
         self.file.write_all_at(&bytes, slot * Self::SLOT as u64)?;
-        self.held = Held { changes, slot };
+        self.held = Highest { changes, slot };
         Ok(())
     }
 }

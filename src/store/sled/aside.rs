@@ -132,12 +132,12 @@ pub(super) fn put_back(store: &Path, changes: u64) -> io::Result<bool> {
         return Ok(false);
     }
     list.put_back(&aside, store)?;
-    forget(store)?;
+    discard(store)?;
     Ok(true)
 }
 
 /// Discards the copies: the store is whole and keeps sled's repairs. Durable on return.
-pub(super) fn forget(store: &Path) -> io::Result<()> {
+pub(super) fn discard(store: &Path) -> io::Result<()> {
     let aside = store.join(FOLDER);
     match fs::remove_file(aside.join("list")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -241,7 +241,7 @@ fn snapshots(store: &Path) -> io::Result<Vec<PathBuf>> {
 mod tests {
     use tempfile::TempDir;
 
-    use super::super::files::Extent;
+    use super::super::files::ReadScope;
     use super::*;
 
     /// Files shaped like a store's: a log of three segments and a bit, a snapshot, a blob.
@@ -273,7 +273,7 @@ mod tests {
     }
 
     fn survey(store: &Path) -> Survey {
-        Survey::take(store, Extent::All).unwrap()
+        Survey::take(store, ReadScope::All).unwrap()
     }
 
     /// The effect of sled taking everything for torn.
@@ -319,7 +319,7 @@ mod tests {
     fn an_outdated_copy_is_not_put_back() {
         let dir = store();
         set_aside(dir.path(), &survey(dir.path()), Scope::All, 7).unwrap();
-        forget(dir.path()).unwrap();
+        discard(dir.path()).unwrap();
         destroy(dir.path());
         let after = content(dir.path());
         assert!(!put_back(dir.path(), 7).unwrap());

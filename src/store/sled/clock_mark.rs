@@ -6,13 +6,13 @@ use crate::domain::session::Era;
 use super::database::{Opened, flush};
 use super::error::from_sled;
 use super::layout;
-use crate::store::forgotten::Forgotten;
 use crate::store::open_error::OpenError;
+use crate::store::pruned_early::PrunedEarly;
 use crate::store::table::facts;
 
 /// State taken over from the last run.
-pub(super) struct Kept {
-    pub(super) forgotten: Forgotten,
+pub(super) struct ResumedClock {
+    pub(super) pruned_early: PrunedEarly,
     /// The stored clock mark.
     pub(super) mark: Timestamp,
 }
@@ -24,17 +24,17 @@ impl Opened {
         &self,
         clock: &dyn Mark,
         accept: Option<Timestamp>,
-    ) -> Result<Kept, OpenError> {
+    ) -> Result<ResumedClock, OpenError> {
         let mut kept_mark = self.moment(layout::CLOCK_MARK)?.unwrap_or_default();
         let pruned = self.moment(facts::PRUNED_UNTIL)?.unwrap_or_default();
-        let mut forgotten = self.forgotten()?;
+        let mut pruned_early = self.pruned_early()?;
         let accepted = accept.filter(|reading| kept_mark > *reading);
         if let Some(reading) = accepted {
             log::warn!("the clock's mark {kept_mark} is taken back to {reading}, as --accept-clock says");
             if pruned > reading {
-                forgotten = Forgotten {
-                    ended_before: forgotten.ended_before.max(pruned),
-                    begun_before: forgotten.begun_before.next(),
+                pruned_early = PrunedEarly {
+                    ended_before: pruned_early.ended_before.max(pruned),
+                    begun_before: pruned_early.begun_before.next(),
                 };
             }
             kept_mark = reading;
@@ -43,14 +43,14 @@ impl Opened {
         // the mark back.
         let is_ahead = pruned.unix_secs() > kept_mark.unix_secs();
         if accepted.is_some() || is_ahead {
-            self.set_back(forgotten, kept_mark, pruned.min(kept_mark))?;
+            self.set_back(pruned_early, kept_mark, pruned.min(kept_mark))?;
         }
         clock.resume(kept_mark);
-        Ok(Kept { forgotten, mark: kept_mark })
+        Ok(ResumedClock { pruned_early, mark: kept_mark })
     }
 
     fn moment(&self, key: &[u8]) -> Result<Option<Timestamp>, OpenError> {
-        match self.parts.trees.meta.get(key).map_err(|error| from_sled(&self.dir, error))? {
+        match self.database.trees.meta.get(key).map_err(|error| from_sled(&self.dir, error))? {
             None => Ok(None),
             Some(bytes) => match moment(&bytes) {
                 Some(moment) => Ok(Some(moment)),
@@ -59,25 +59,34 @@ impl Opened {
         }
     }
 
-    fn forgotten(&self) -> Result<Forgotten, OpenError> {
-        let bytes =
-            self.parts.trees.meta.get(layout::FORGOTTEN).map_err(|error| from_sled(&self.dir, error))?;
+    fn pruned_early(&self) -> Result<PrunedEarly, OpenError> {
+        let bytes = self
+            .database
+            .trees
+            .meta
+            .get(layout::PRUNED_EARLY)
+            .map_err(|error| from_sled(&self.dir, error))?;
         let read = |bytes: sled::IVec| {
             let (ended, begun) = bytes.split_at_checked(8)?;
             let begun_before = Era::from_bytes(begun.try_into().ok()?);
-            Some(Forgotten { ended_before: moment(ended)?, begun_before })
+            Some(PrunedEarly { ended_before: moment(ended)?, begun_before })
         };
         Ok(bytes.and_then(read).unwrap_or_default())
     }
 
-    fn set_back(&self, forgotten: Forgotten, mark: Timestamp, pruned: Timestamp) -> Result<(), OpenError> {
+    fn set_back(
+        &self,
+        pruned_early: PrunedEarly,
+        mark: Timestamp,
+        pruned: Timestamp,
+    ) -> Result<(), OpenError> {
         let write = || -> Result<(), sled::Error> {
-            let ended = forgotten.ended_before.unix_millis().to_be_bytes();
-            let begun = forgotten.begun_before.to_bytes();
-            self.parts.trees.meta.insert(layout::FORGOTTEN, [&ended[..], &begun].concat())?;
-            self.parts.trees.meta.insert(layout::CLOCK_MARK, &mark.unix_millis().to_be_bytes())?;
-            self.parts.trees.meta.insert(facts::PRUNED_UNTIL, &pruned.unix_millis().to_be_bytes())?;
-            flush(&self.parts.db, &self.parts.config)?;
+            let ended = pruned_early.ended_before.unix_millis().to_be_bytes();
+            let begun = pruned_early.begun_before.to_bytes();
+            self.database.trees.meta.insert(layout::PRUNED_EARLY, [&ended[..], &begun].concat())?;
+            self.database.trees.meta.insert(layout::CLOCK_MARK, &mark.unix_millis().to_be_bytes())?;
+            self.database.trees.meta.insert(facts::PRUNED_UNTIL, &pruned.unix_millis().to_be_bytes())?;
+            flush(&self.database.db, &self.database.config)?;
             Ok(self.log.sync_data()?)
         };
         write().map_err(|error| from_sled(&self.dir, error))

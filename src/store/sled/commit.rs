@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::acknowledged::Acknowledged;
 use super::error::reason;
-use super::files::{Extent, Survey};
+use super::files::{ReadScope, Survey};
 use super::progress::Progress;
 use super::space::Space;
 use super::writer::Writer;
@@ -29,9 +29,9 @@ const MARKING: Duration = Duration::from_millis(400);
 
 /// A change: decides, writes, and returns the answer to send once that is durable. An error fails the whole
 /// store.
-pub(super) type Work = Box<dyn FnOnce(&mut Writer) -> Result<Answer, sled::Error> + Send>;
+pub(super) type Work = Box<dyn FnOnce(&mut Writer) -> Result<Reply, sled::Error> + Send>;
 
-pub(super) type Answer = Box<dyn FnOnce() + Send>;
+pub(super) type Reply = Box<dyn FnOnce() + Send>;
 
 pub(super) enum Order {
     Commit(Work),
@@ -94,7 +94,7 @@ impl Committer {
             return;
         };
         let until = Instant::now() + MARKING;
-        let marked = Survey::take(store, Extent::Replayed(until)).and_then(|survey| {
+        let marked = Survey::take(store, ReadScope::Replayed(until)).and_then(|survey| {
             let written = self.writer.closed(&survey).write(store);
             written.map_err(|error| OpenError::Io(store.clone(), error))
         });

@@ -17,7 +17,7 @@ use super::error::{from_panic, from_sled};
 use super::files::{LOG, Survey};
 use super::layout::{self, VERSION};
 use super::seal::Seal;
-use super::trees::{Found, Trees};
+use super::trees::{Totals, Trees};
 use crate::domain::clock::cpu_time;
 use crate::durable_file;
 use crate::store::changes::user_id;
@@ -41,21 +41,21 @@ const BYTES_PER_SECOND: u64 = 16 << 20;
 const PATIENCE: u32 = 15;
 
 /// A verified sled database.
-pub(super) struct Parts {
+pub(super) struct Database {
     /// Reports errors of sled's background threads.
     pub(super) config: sled::Config,
     pub(super) db: sled::Db,
     pub(super) trees: Trees,
     pub(super) id: Uuid,
     pub(super) seal: Seal,
-    pub(super) found: Found,
+    pub(super) found: Totals,
     /// The layout's number at opening.
     pub(super) layout: sled::IVec,
 }
 
 /// An open store, before any thread runs on it.
 pub(super) struct Opened {
-    pub(super) parts: Parts,
+    pub(super) database: Database,
     pub(super) acknowledged: Acknowledged,
     /// A second handle to sled's log file, to sync it.
     pub(super) log: File,
@@ -108,7 +108,7 @@ pub(super) fn open_whole(
     options: &StoreOptions,
     expected: Expected,
     closed: Option<(Closed, Survey)>,
-) -> Result<Parts, OpenError> {
+) -> Result<Database, OpenError> {
     let broken = |error| from_sled(store, error);
     let damaged = |what: &str| OpenError::Damaged(store.into(), what.into());
     // A snapshot may rest on writes of a killed process that were never synced.
@@ -132,7 +132,7 @@ pub(super) fn open_whole(
     if seal.changes < expected.changes {
         return Err(OpenError::Behind(store.into(), expected.changes - seal.changes));
     }
-    let mut found = Found::default();
+    let mut found = Totals::default();
     let mut unreadable = 0_u64;
     let visit = |tree, key: &[u8], value: &[u8]| {
         if tree == Table::Revoked {
@@ -165,7 +165,7 @@ pub(super) fn open_whole(
     if !layout::is_outdated(&layout) && !found.fit(&trees).map_err(broken)? {
         return Err(damaged("its users are not those that it counts"));
     }
-    Ok(Parts { config, db, trees, id, seal, found, layout })
+    Ok(Database { config, db, trees, id, seal, found, layout })
 }
 
 fn store_id(trees: &Trees) -> Result<Option<Uuid>, sled::Error> {

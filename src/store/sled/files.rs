@@ -51,7 +51,7 @@ pub(super) struct Segment {
 
 /// How much is read.
 #[derive(Clone, Copy)]
-pub(super) enum Extent {
+pub(super) enum ReadScope {
     All,
     /// Only the segments that sled replays, and only until this moment.
     Replayed(Instant),
@@ -59,7 +59,7 @@ pub(super) enum Extent {
 
 impl Survey {
     /// Reads the files of the store at `store`. Errors name the file.
-    pub(super) fn take(store: &Path, extent: Extent) -> Result<Self, OpenError> {
+    pub(super) fn take(store: &Path, extent: ReadScope) -> Result<Self, OpenError> {
         let mut files = BTreeMap::new();
         for name in names(store)? {
             let path = store.join(&name);
@@ -122,7 +122,7 @@ fn replayed_from(files: &BTreeMap<String, Sum>) -> i64 {
 }
 
 /// The log's segments and its length.
-fn segments(log: &Path, replayed_from: i64, extent: Extent) -> io::Result<(Vec<Segment>, u64)> {
+fn segments(log: &Path, replayed_from: i64, extent: ReadScope) -> io::Result<(Vec<Segment>, u64)> {
     let file = open(log)?;
     let log_length = file.metadata()?.len();
     let mut segments = Vec::new();
@@ -131,7 +131,7 @@ fn segments(log: &Path, replayed_from: i64, extent: Extent) -> io::Result<(Vec<S
     while at < log_length {
         let length = (log_length - at).min(SEGMENT as u64);
         let mut is_wanted = true;
-        if let Extent::Replayed(until) = extent {
+        if let ReadScope::Replayed(until) = extent {
             if Instant::now() > until {
                 return Err(io::ErrorKind::TimedOut.into());
             }

@@ -38,8 +38,8 @@ pub(super) const FORMAT: &[u8] = b"format";
 pub(super) const STORE_ID: &[u8] = b"store_id";
 /// The highest time seen, in milliseconds.
 pub(super) const CLOCK_MARK: &[u8] = b"clock_mark";
-/// [`crate::store::forgotten::Forgotten`]: a moment in milliseconds, an era.
-pub(super) const FORGOTTEN: &[u8] = b"forgotten";
+/// [`crate::store::pruned_early::PrunedEarly`]: a moment in milliseconds, an era.
+pub(super) const PRUNED_EARLY: &[u8] = b"forgotten";
 /// See [`super::seal`].
 pub(super) const SEAL: &[u8] = b"seal";
 /// The ids of the required keys in layout 1; unused since.

@@ -14,7 +14,7 @@ use super::data_dir::{RESTORING, demand_dir, demand_ours, exists, lock, read_mar
 use super::database::{
     DEADLINE, Expected, Opened, open_whole, time_to_read, wait_until_released, within_deadline,
 };
-use super::files::{self, Extent, LOG, Survey};
+use super::files::{self, LOG, ReadScope, Survey};
 use super::space::{self, Space};
 use super::{aside, upgrade};
 use crate::random;
@@ -60,7 +60,7 @@ fn look_once(dir: &Path, options: &StoreOptions) -> Result<(Opened, Space), Open
     let changes = Acknowledged::read(&commits).map_err(|error| OpenError::Io(commits, error))?.unwrap_or(0);
 
     let (path, read) = (store.clone(), time_to_read(&store));
-    let survey = within_deadline(&store, DEADLINE + read, move || Survey::take(&path, Extent::All))?;
+    let survey = within_deadline(&store, DEADLINE + read, move || Survey::take(&path, ReadScope::All))?;
     let bytes = survey.log_length + survey.files.values().map(|sum| sum.length).sum::<u64>();
     let scratch = scratch(dir, bytes.saturating_mul(2), options.min_free)?;
     let copy = scratch.0.join("store");
@@ -75,16 +75,16 @@ fn look_once(dir: &Path, options: &StoreOptions) -> Result<(Opened, Space), Open
     let expected = Expected { marker, changes };
     let opened =
         within_deadline(&store, DEADLINE + read, move || open_whole(&path, &of, &options, expected, None));
-    let mut parts = opened?;
-    if marker.is_none() && parts.found.users > 0 {
-        return Err(OpenError::Unmarked(store, Some(parts.id)));
+    let mut database = opened?;
+    if marker.is_none() && database.found.users > 0 {
+        return Err(OpenError::Unmarked(store, Some(database.id)));
     }
     let io = |error| OpenError::Io(scratch.0.clone(), error);
     let acknowledged = Acknowledged::open(&scratch.0.join("commits")).map_err(io)?;
     let log = File::options().write(true).open(copy.join(LOG)).map_err(io)?;
     let space = Space::without_ballast(scratch.0.parent().unwrap_or(dir));
-    upgrade::bring_up(&store, &mut parts, &log, &space)?;
-    Ok((Opened { parts, acknowledged, log, lock, dir: dir.into(), log_path }, space))
+    upgrade::bring_up(&store, &mut database, &log, &space)?;
+    Ok((Opened { database, acknowledged, log, lock, dir: dir.into(), log_path }, space))
 }
 
 /// Copying a store may take this many times as long as reading it.

@@ -42,16 +42,16 @@ use crate::metrics::{Commits, Counter};
 use crate::store::change::{Change, Range};
 use crate::store::counts::Counts;
 use crate::store::error::StoreError;
-use crate::store::forgotten::Forgotten;
 use crate::store::inspect::LookBeside;
 use crate::store::open_error::OpenError;
+use crate::store::pruned_early::PrunedEarly;
 use crate::store::snapshot::Snapshot;
 use crate::store::table::{Entry, Table};
 use crate::store::terms::{Extent, StoreOptions};
 
 use commit::{Committer, Order};
 pub(crate) use data_dir::demand_ours;
-use database::{LOOK_FOR_ERRORS, Opened, Parts};
+use database::{Database, LOOK_FOR_ERRORS, Opened};
 use progress::Progress;
 pub use restore::{Filling, Restoration};
 pub(crate) use space::BALLAST;
@@ -86,7 +86,7 @@ pub(super) struct Sled {
 /// An open store, and its state from earlier runs.
 pub(super) struct Resumed {
     pub(super) sled: Sled,
-    pub(super) forgotten: Forgotten,
+    pub(super) pruned_early: PrunedEarly,
 }
 
 impl Sled {
@@ -127,7 +127,7 @@ impl Sled {
         let log =
             fs::metadata(&opened.log_path).map_err(|error| OpenError::Io(opened.log_path.clone(), error))?;
         let (queue, orders) = mpsc::channel();
-        let Parts { config, db, trees, id, seal, found, layout: _ } = opened.parts;
+        let Database { config, db, trees, id, seal, found, layout: _ } = opened.database;
         let counts = Counts::new(found.users, found.revoked);
         let progress = Arc::new(Progress::new(config.clone(), counts));
         let writer = Writer::new(trees.clone(), id, seal, kept.mark, clock, Arc::clone(&progress));
@@ -156,7 +156,7 @@ impl Sled {
             min_free: options.min_free,
             _lock: opened.lock,
         };
-        Ok(Resumed { sled, forgotten: kept.forgotten })
+        Ok(Resumed { sled, pruned_early: kept.pruned_early })
     }
 
     pub(super) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -248,7 +248,7 @@ impl Sled {
             return Err(StoreError::Failed);
         }
         let (answer, wait) = oneshot::channel();
-        let work = move |writer: &mut Writer| -> Result<commit::Answer, sled::Error> {
+        let work = move |writer: &mut Writer| -> Result<commit::Reply, sled::Error> {
             let outcome = match work(writer) {
                 Ok(outcome) => Ok(outcome),
                 Err(Stop::Record(error)) => Err(error),

@@ -13,9 +13,9 @@ use super::data_dir::{
     write_marker,
 };
 use super::database::{
-    DEADLINE, Expected, Opened, Parts, open_whole, time_to_read, wait_until_released, within_deadline,
+    DEADLINE, Database, Expected, Opened, open_whole, time_to_read, wait_until_released, within_deadline,
 };
-use super::files::{Extent, LOG, Survey};
+use super::files::{LOG, ReadScope, Survey};
 use super::look;
 use super::make::make;
 use super::seal::Seal;
@@ -81,7 +81,7 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
         log::warn!("put back the files of {}: the start before this one was cut short", store.display());
     }
     let expected = Expected { marker, changes };
-    let mut parts = match open_undoably(&store, options, space, expected, !complete) {
+    let mut database = match open_undoably(&store, options, space, expected, !complete) {
         // A transient error inside sled looks like damage. Real damage is refused again.
         Err((error, true)) if error.is_damage() => {
             log::warn!("{} did not open as it should: it is opened once more", store.display());
@@ -89,16 +89,18 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
         }
         opened => opened.map_err(|(error, _)| error)?,
     };
-    let taken_over = take_over(dir, &store, &parts).and_then(|(acknowledged, log)| {
-        if upgrade::bring_up(&store, &mut parts, &log, space)? {
+    let taken_over = take_over(dir, &store, &database).and_then(|(acknowledged, log)| {
+        if upgrade::bring_up(&store, &mut database, &log, space)? {
             log::info!("the store in {} was brought to the layout of this version", store.display());
         }
         Ok((acknowledged, log))
     });
     match taken_over {
-        Ok((acknowledged, log)) => Ok(Opened { parts, acknowledged, log, lock, dir: dir.into(), log_path }),
+        Ok((acknowledged, log)) => {
+            Ok(Opened { database, acknowledged, log, lock, dir: dir.into(), log_path })
+        }
         Err(error) => {
-            std::mem::forget(parts); // its destructors would write, and panic if the disk fails
+            std::mem::forget(database); // its destructors would write, and panic if the disk fails
             Err(error)
         }
     }
@@ -106,14 +108,14 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
 
 /// The steps beside a whole store before its first change. Returns the file of the number of changes, and a
 /// second handle to sled's log.
-fn take_over(dir: &Path, store: &Path, parts: &Parts) -> Result<(Acknowledged, File), OpenError> {
+fn take_over(dir: &Path, store: &Path, database: &Database) -> Result<(Acknowledged, File), OpenError> {
     // State older than the first change must never return.
-    let forgotten = aside::forget(store).and_then(|()| Closed::remove(store));
-    forgotten.map_err(|error| OpenError::Io(store.into(), error))?;
+    let discarded = aside::discard(store).and_then(|()| Closed::remove(store));
+    discarded.map_err(|error| OpenError::Io(store.into(), error))?;
     let (commits, log) = (dir.join("commits"), store.join(LOG));
     let acknowledged = Acknowledged::open(&commits).map_err(|error| OpenError::Io(commits, error))?;
     if read_marker(dir)?.is_none() {
-        complete_first_start(dir, store, parts)?;
+        complete_first_start(dir, store, database)?;
     }
     let log = OpenOptions::new().write(true).open(&log).map_err(|error| OpenError::Io(log, error))?;
     Ok((acknowledged, log))
@@ -128,7 +130,7 @@ fn open_undoably(
     space: &Space,
     expected: Expected,
     just_been_made: bool,
-) -> Result<Parts, (OpenError, bool)> {
+) -> Result<Database, (OpenError, bool)> {
     let changes = expected.changes;
     let before = look_before(store, space, changes, just_been_made);
     let closed = before.and_then(|closed| heal(store).map(|()| closed)).map_err(|error| (error, false))?;
@@ -155,7 +157,7 @@ fn look_before(
     let io = |error| OpenError::Io(store.into(), error);
     let path = store.to_owned();
     let read = time_to_read(store);
-    let survey = within_deadline(store, DEADLINE + read, move || Survey::take(&path, Extent::All))?;
+    let survey = within_deadline(store, DEADLINE + read, move || Survey::take(&path, ReadScope::All))?;
     let closed = Closed::read(store).map_err(io)?.filter(|closed| closed.fits(&survey));
     let scope = Scope::of(&survey, closed.is_some(), space.free().map_err(io)?);
     if scope == Scope::None {
@@ -229,10 +231,10 @@ fn heal(store: &Path) -> Result<(), OpenError> {
 
 /// Writes the marker of an interrupted first start. Such a store has no users; if there are some, the marker
 /// was removed or the store comes from elsewhere.
-fn complete_first_start(dir: &Path, store: &Path, parts: &Parts) -> Result<(), OpenError> {
-    if parts.found.users == 0 {
-        write_marker(dir, parts.id)
+fn complete_first_start(dir: &Path, store: &Path, database: &Database) -> Result<(), OpenError> {
+    if database.found.users == 0 {
+        write_marker(dir, database.id)
     } else {
-        Err(OpenError::Unmarked(store.into(), Some(parts.id)))
+        Err(OpenError::Unmarked(store.into(), Some(database.id)))
     }
 }

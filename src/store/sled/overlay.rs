@@ -25,10 +25,10 @@ use super::error::reason;
 use super::seal::Seal;
 use super::trees::Trees;
 use crate::store::change::{Range, Replacement};
-use crate::store::snapshot::{Abandon, Records, SnapshotError};
+use crate::store::snapshot::{Abandon, SnapshotError, SnapshotRecords};
 use crate::store::table::{Entry, Table};
 
-/// Records read at once: some hundred kilobytes, about a millisecond.
+/// SnapshotRecords read at once: some hundred kilobytes, about a millisecond.
 const CHUNK: usize = 512;
 
 /// The most bytes of saved values for one reader: some 200,000 changes. A slower reader is given up.
@@ -38,9 +38,9 @@ const OVERLAY_MAX: usize = 64 << 20;
 const ENTRY: usize = 96;
 
 /// The values of one moment that have changed since.
-pub(super) struct Overlay(Mutex<State>);
+pub(super) struct Overlay(Mutex<ReaderState>);
 
-struct State {
+struct ReaderState {
     /// The table being read; earlier ones are done.
     tree: Table,
     /// The last key read in it.
@@ -52,7 +52,7 @@ struct State {
     given_up: Option<SnapshotError>,
 }
 
-impl State {
+impl ReaderState {
     fn has_passed(&self, tree: Table, key: &[u8]) -> bool {
         tree < self.tree || (tree == self.tree && self.after.as_deref().is_some_and(|after| key <= after))
     }
@@ -67,10 +67,10 @@ impl Overlay {
     /// For a reader that begins with the table `first`.
     fn new(first: Table) -> Self {
         let before = BTreeMap::new();
-        Self(Mutex::new(State { tree: first, after: None, before, bytes: 0, given_up: None }))
+        Self(Mutex::new(ReaderState { tree: first, after: None, before, bytes: 0, given_up: None }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ReaderState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -168,7 +168,7 @@ impl SledSnapshot {
     }
 }
 
-impl Records for SledSnapshot {
+impl SnapshotRecords for SledSnapshot {
     fn abandoner(&self) -> Abandon {
         let overlay = Arc::downgrade(&self.overlay);
         Abandon::new(move || {

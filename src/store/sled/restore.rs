@@ -16,14 +16,14 @@ use super::error::from_sled;
 use super::make::make;
 use super::seal::Seal;
 use super::space::Space;
-use super::trees::{Found, Trees};
+use super::trees::{Totals, Trees};
 use crate::domain::clock::Timestamp;
 use crate::domain::key::KeyRecord;
 use crate::domain::user::{User, Username};
 use crate::durable_file;
 use crate::password::PasswordHash;
 use crate::store::error::StoreError;
-use crate::store::names::{self, Entry};
+use crate::store::names::{self, NameEntry};
 use crate::store::open_error::OpenError;
 use crate::store::record;
 use crate::store::table::Table;
@@ -96,7 +96,7 @@ impl Restoration {
         let io = |error| OpenError::Io(dir.clone(), error);
         let filled = |trees: &Trees| -> Result<Seal, E> {
             let space = Space::new(dir, self.options.min_free);
-            let mut filling = Filling { trees, seal: Seal::default(), found: Found::default(), dir, space };
+            let mut filling = Filling { trees, seal: Seal::default(), found: Totals::default(), dir, space };
             filling.remember(keys)?;
             fill(&mut filling)?;
             filling.state_facts()?;
@@ -166,7 +166,7 @@ fn demand_empty(dir: &Path) -> Result<(), OpenError> {
 pub struct Filling<'a> {
     trees: &'a Trees,
     seal: Seal,
-    found: Found,
+    found: Totals,
     dir: &'a Path,
     space: Space,
 }
@@ -194,7 +194,7 @@ impl Filling<'_> {
     /// # Errors
     /// [`OpenError`].
     pub fn keep_name(&mut self, name: &Username, until: Timestamp) -> Result<(), OpenError> {
-        self.put(Table::Usernames, &names::key(name), &Entry::Deleted(until).encode())
+        self.put(Table::Usernames, &names::key(name), &NameEntry::Deleted(until).encode())
     }
 
     fn remember(&mut self, keys: &[KeyRecord]) -> Result<(), OpenError> {

@@ -10,7 +10,7 @@
 //! * After each sync the number goes to a small file beside the store. A store whose seal has a lower number
 //! has lost its end.
 
-use crate::store::digest::digest;
+use crate::store::checksum::checksum;
 use crate::store::table::Table;
 
 /// The store's own account of its content.
@@ -43,12 +43,12 @@ impl Seal {
 
     #[must_use]
     pub(super) fn with(self, tree: Table, key: &[u8], value: &[u8]) -> Self {
-        Self { sum: self.sum.wrapping_add(digest(tree, key, value)), ..self }
+        Self { sum: self.sum.wrapping_add(checksum(tree, key, value)), ..self }
     }
 
     #[must_use]
     pub(super) fn without(self, tree: Table, key: &[u8], value: &[u8]) -> Self {
-        Self { sum: self.sum.wrapping_sub(digest(tree, key, value)), ..self }
+        Self { sum: self.sum.wrapping_sub(checksum(tree, key, value)), ..self }
     }
 
     pub(super) fn to_bytes(self) -> [u8; Self::LENGTH] {

@@ -102,7 +102,7 @@ impl Trees {
 
 /// Totals over the records, gathered while opening.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct Totals {
     /// Enabled administrators.
     pub(super) admins: u64,
     /// The newest user.
@@ -112,7 +112,7 @@ pub(super) struct Found {
     pub(super) revoked: u64,
 }
 
-impl Found {
+impl Totals {
     /// Whether the stored facts match the records.
     pub(super) fn fit(&self, trees: &Trees) -> Result<bool, sled::Error> {
         let (admins, last_id) = (trees.meta.get(facts::ADMINS)?, trees.meta.get(facts::LAST_ID)?);

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::database::{Parts, flush};
+use super::database::{Database, flush};
 use super::error::from_sled;
 use super::layout::{self, NAMES, NAMES_UNTIL_2, VERSION, has_old_index, is_outdated};
 use super::seal::Seal;
@@ -29,22 +29,22 @@ const BATCH: u64 = 1000;
 /// Interval of progress lines in the log.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
-/// Upgrades `parts`, which was found whole, or finishes an upgrade interrupted after its transaction. `log`
+/// Upgrades `database`, which was found whole, or finishes an upgrade interrupted after its transaction. `log`
 /// is sled's log, to be synced. Returns whether the layout was older. Takes about twenty seconds for a
 /// million users.
 pub(super) fn bring_up(
     store: &Path,
-    parts: &mut Parts,
+    database: &mut Database,
     log: &File,
     space: &Space,
 ) -> Result<bool, OpenError> {
-    if !is_outdated(&parts.layout) {
-        clear_up(&parts.db).map_err(|error| from_sled(store, error))?;
+    if !is_outdated(&database.layout) {
+        clear_up(&database.db).map_err(|error| from_sled(store, error))?;
         return Ok(false);
     }
     let full = || OpenError::Io(store.into(), io::ErrorKind::StorageFull.into());
     // sled panics if it cannot write.
-    let upgraded = catch_unwind(AssertUnwindSafe(|| Upgrade { store, parts, log, space }.run()));
+    let upgraded = catch_unwind(AssertUnwindSafe(|| Upgrade { store, database, log, space }.run()));
     upgraded.unwrap_or_else(|_| Err(full()))?;
     Ok(true)
 }
@@ -59,7 +59,7 @@ fn clear_up(db: &sled::Db) -> Result<(), sled::Error> {
 
 struct Upgrade<'a> {
     store: &'a Path,
-    parts: &'a mut Parts,
+    database: &'a mut Database,
     log: &'a File,
     space: &'a Space,
 }
@@ -74,13 +74,13 @@ impl Upgrade<'_> {
             before: None,
             after: Some(after),
         };
-        let db = self.parts.db.clone();
-        let has_old_index = has_old_index(&self.parts.layout);
+        let db = self.database.db.clone();
+        let has_old_index = has_old_index(&self.database.layout);
         let index = if has_old_index { Some(self.rebuild_index()?) } else { None };
 
         let mut edits = vec![written(Table::Facts, layout::FORMAT, VERSION.to_vec())];
-        if let Some(ids) = self.parts.trees.meta.get(layout::KEY_IDS_V1).map_err(broken)?
-            && self.parts.layout == [1]
+        if let Some(ids) = self.database.trees.meta.get(layout::KEY_IDS_V1).map_err(broken)?
+            && self.database.layout == [1]
         {
             let unreadable = || damaged("the list of its keys cannot be read");
             for id in record::decode_key_ids_v1(&ids).map_err(|_| unreadable())? {
@@ -90,14 +90,14 @@ impl Upgrade<'_> {
                 edits.push(written(Table::Keys, key.id.as_str().as_bytes(), after));
             }
         }
-        let facts = self.parts.found.facts().into_iter();
+        let facts = self.database.found.facts().into_iter();
         edits.extend(facts.map(|(key, value)| written(Table::Facts, key, value)));
-        let mut seal = self.parts.seal;
+        let mut seal = self.database.seal;
         if let Some((index, with_index)) = index {
-            self.parts.trees.usernames = index;
+            self.database.trees.usernames = index;
             seal = with_index;
         }
-        self.parts.seal = self.parts.trees.apply(&edits, seal).map_err(broken)?;
+        self.database.seal = self.database.trees.apply(&edits, seal).map_err(broken)?;
         self.sync()?;
         if has_old_index {
             db.drop_tree(NAMES_UNTIL_2).map_err(broken)?;
@@ -110,12 +110,12 @@ impl Upgrade<'_> {
     fn rebuild_index(&self) -> Result<(sled::Tree, Seal), OpenError> {
         let broken = |error| from_sled(self.store, error);
         let damaged = |what: &str| OpenError::Damaged(self.store.into(), what.into());
-        let db = &self.parts.db;
+        let db = &self.database.db;
         db.drop_tree(NAMES).map_err(broken)?; // left by an interrupted upgrade
         let index = db.open_tree(NAMES).map_err(broken)?;
-        let mut seal = self.parts.seal;
+        let mut seal = self.database.seal;
         let (mut done, mut said) = (0, Instant::now());
-        for entry in &self.parts.trees.usernames {
+        for entry in &self.database.trees.usernames {
             let (name, id) = entry.map_err(broken)?;
             let text = std::str::from_utf8(&name).map_err(|_| damaged("one of its names cannot be read"))?;
             let key = names::key(&Username::from_stored(text));
@@ -140,7 +140,7 @@ impl Upgrade<'_> {
         if !self.space.has_room() {
             return Err(io(io::ErrorKind::StorageFull.into()));
         }
-        let flushed = flush(&self.parts.db, &self.parts.config);
+        let flushed = flush(&self.database.db, &self.database.config);
         flushed.map_err(|error| from_sled(self.store, error))?;
         self.log.sync_data().map_err(io)
     }

@@ -10,17 +10,17 @@ const SETS: usize = 1 << 17;
 type Slot = [u64; 2];
 
 /// The slots in which a key may be. Two cache lines.
-type Set = [Slot; 8];
+type Slots = [Slot; 8];
 
 /// At most 16 MiB. In a full set the key with the earliest moment gives way: an expired one if there is any,
 /// else the one that matters least.
-pub(super) struct Table {
-    sets: Box<[Set]>,
+pub(super) struct Debts {
+    sets: Box<[Slots]>,
 }
 
-impl Table {
+impl Debts {
     pub(super) fn new() -> Self {
-        Self { sets: vec![Set::default(); SETS].into_boxed_slice() }
+        Self { sets: vec![Slots::default(); SETS].into_boxed_slice() }
     }
 
     /// The moment of `key`. `home` picks the set: keys of one home share eight slots.
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn in_a_full_set_the_nearest_moment_gives_way() {
-        let mut table = Table::new();
+        let mut table = Debts::new();
         for key in 1..=8 {
             table.set(5, key, at(100 + key));
         }
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_key_is_set_in_its_place() {
-        let mut table = Table::new();
+        let mut table = Debts::new();
         for moment in [10, 30, 20] {
             table.set(7, 7, at(moment));
             assert_eq!(table.moment(7, 7), Some(at(moment)));
