@@ -122,7 +122,7 @@ pub enum Event<'a> {
     /// Nobody has that name.
     UnknownUser,
     /// Too many logins have failed.
-    LoginThrottled(throttle::By),
+    LoginThrottled(throttle::ThrottledBy),
     /// Too many users have been registered.
     RegistrationThrottled,
     /// A registration was refused because the name is taken: by this user, if they are still there.

@@ -70,7 +70,7 @@ async fn change(store: &Store, ids: &mut Vec<UserId>, random: &mut Random) {
             let session = SessionId::generate(start(), Era::default(), Default::default()).unwrap();
             let token = || TokenId::generate().unwrap();
             store.rotate(Authority::standing(), session, token(), token(), start()).await.unwrap();
-            store.end_session(Authority::standing(), session).await.unwrap();
+            store.revoke_session(Authority::standing(), session).await.unwrap();
         }
     }
 }

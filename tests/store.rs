@@ -95,7 +95,7 @@ impl Model {
             session.spared &= Some(session.id) == spared;
         }
         let (user, _) = self.users.get_mut(&id).unwrap();
-        user.sessions = user.sessions.ended(spared);
+        user.sessions = user.sessions.revoked_except(spared);
     }
 
     fn end(&mut self, session: SessionId) -> bool {
@@ -105,7 +105,7 @@ impl Model {
 
     fn rotate(&mut self, session: SessionId, presented: TokenId, next: TokenId, now: Timestamp) -> Rotation {
         if self.ended.contains(&session) {
-            return Rotation::Ended;
+            return Rotation::Revoked;
         }
         let good = Successor { id: next, issued_at: now };
         match self.rotations.get_mut(&session) {
@@ -156,7 +156,7 @@ impl Model {
 
     async fn compare_session(&self, store: &Store, session: &Begun) {
         let ended = self.ended.contains(&session.id);
-        assert_eq!(store.session_ended(&session.id).await, Ok(ended), "{:?}", session.id);
+        assert_eq!(store.is_revoked(&session.id).await, Ok(ended), "{:?}", session.id);
         if let Some((user, _)) = self.users.get(&session.user) {
             let user = store.user(user.id).await.unwrap().unwrap();
             assert_eq!(user.sessions.include(&session.id), session.spared, "{:?} of {user:?}", session.id);
@@ -440,7 +440,9 @@ impl Bench {
             Since::Any => (None, true),
             Since::These => (Some(sessions), true),
             // As at the beginning, or at some later time.
-            Since::Others if sessions == Sessions::default() => (Some(sessions.ended(spared)), false),
+            Since::Others if sessions == Sessions::default() => {
+                (Some(sessions.revoked_except(spared)), false)
+            }
             Since::Others => (Some(Sessions::default()), false),
         };
         let expected = match self.model.users.get_mut(&id) {
@@ -462,7 +464,7 @@ impl Bench {
         if there {
             self.model.end_sessions(id, None);
         }
-        assert_eq!(self.runtime.block_on(self.store().end_sessions(Authority::standing(), id)), Ok(there));
+        assert_eq!(self.runtime.block_on(self.store().revoke_sessions(Authority::standing(), id)), Ok(there));
     }
 
     /// Writes nothing: a live session needs no record.
@@ -479,7 +481,7 @@ impl Bench {
     fn end(&mut self, session: SessionId) {
         let ended = self.model.end(session);
         assert_eq!(
-            self.runtime.block_on(self.store().end_session(Authority::standing(), session)),
+            self.runtime.block_on(self.store().revoke_session(Authority::standing(), session)),
             Ok(ended)
         );
     }

@@ -128,7 +128,7 @@ impl Sessions {
 
     /// Revokes all sessions but `spared`.
     #[must_use]
-    pub fn ended(self, spared: Option<SessionId>) -> Self {
+    pub fn revoked_except(self, spared: Option<SessionId>) -> Self {
         Self { generation: Generation(self.generation.0.saturating_add(1)), spared }
     }
 }
@@ -268,13 +268,13 @@ mod tests {
         let (mine, other) = (begin(sessions), begin(sessions));
         assert!(sessions.include(&mine) && sessions.include(&other));
 
-        let sessions = sessions.ended(Some(mine));
+        let sessions = sessions.revoked_except(Some(mine));
         let next = begin(sessions);
         assert!(sessions.include(&mine) && sessions.include(&next) && !sessions.include(&other));
 
-        let sessions = sessions.ended(Some(next));
+        let sessions = sessions.revoked_except(Some(next));
         assert!(sessions.include(&next) && !sessions.include(&mine));
-        let sessions = sessions.ended(None);
+        let sessions = sessions.revoked_except(None);
         assert!(!sessions.include(&next) && sessions.include(&begin(sessions)));
     }
 

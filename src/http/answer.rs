@@ -19,7 +19,7 @@ use super::etag::Tag;
 use crate::domain::user::User;
 use crate::logging;
 use crate::service::{Refusal, Unavailable};
-use crate::throttle::By;
+use crate::throttle::ThrottledBy;
 use crate::token::TokenRefusal;
 
 const REMOTE_USER: HeaderName = HeaderName::from_static("remote-user");
@@ -388,8 +388,8 @@ fn refused(refusal: &Refusal) -> RefusalAnswer {
         }
         Refusal::Throttled(throttled) => {
             let text = match throttled.by {
-                By::Account | By::Network => "Too many failed logins.",
-                By::Registrations => "Too many registrations.",
+                ThrottledBy::Account | ThrottledBy::Network => "Too many failed logins.",
+                ThrottledBy::Registrations => "Too many registrations.",
             };
             let seconds = throttled.retry_after.as_secs().to_string();
             said(StatusCode::TOO_MANY_REQUESTS, text).and(RETRY_AFTER, seconds.into())
@@ -494,7 +494,11 @@ mod tests {
             (Refusal::NotFound, 403, None),
             (Refusal::RegistrationClosed, 403, None),
             (Refusal::LastAdmin, 403, None),
-            (Refusal::Throttled(Throttled { by: By::Account, retry_after: Duration::ZERO }), 403, None),
+            (
+                Refusal::Throttled(Throttled { by: ThrottledBy::Account, retry_after: Duration::ZERO }),
+                403,
+                None,
+            ),
         ] {
             let case = format!("{refusal:?}");
             let response = ApiError::RefusedToProxy(refusal).into_response();

@@ -104,7 +104,7 @@ fn checks(
         checks.extend([
             check("users", readable(found.users)),
             check("names", kept_names(found)),
-            check("ended sessions", readable(found.ended)),
+            check("ended sessions", readable(found.revoked)),
             check("rotations", readable(found.rotations)),
             check("keys", readable(found.keys)),
             check("names and users", names(found)),

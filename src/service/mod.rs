@@ -143,7 +143,7 @@ impl Service {
         let over = now.before(LEEWAY);
         let kept = async {
             self.store.keep_time().await?;
-            self.store.forget_names(now).await?;
+            self.store.prune_names(now).await?;
             self.store.prune_sessions(over).await
         };
         match kept.await {
@@ -179,7 +179,7 @@ impl Service {
             hashes_running,
             hashes_queued,
             users: extent.users,
-            ended_sessions: extent.ended_sessions,
+            ended_sessions: extent.revoked_sessions,
             store_bytes: extent.bytes,
             free_bytes: extent.free_bytes,
             min_free_bytes: extent.min_free_bytes,

@@ -116,7 +116,7 @@ impl From<StoreError> for Refusal {
 impl From<ChangeError> for Refusal {
     fn from(error: ChangeError) -> Self {
         match error {
-            ChangeError::Denied(Denied::SessionOver) => Self::Token(TokenRefusal::Revoked),
+            ChangeError::Denied(Denied::SessionRevoked) => Self::Token(TokenRefusal::Revoked),
             ChangeError::Denied(Denied::NotAllowed) => Self::Forbidden,
             ChangeError::Store(error) => error.into(),
         }

@@ -169,7 +169,7 @@ impl Service {
                     let next = service.tokens.next_refresh(&presented, successor.id, successor.issued_at)?;
                     service.renew(&origin, &presented, &user, now, Some(next))
                 }
-                Rotation::Ended => Err(TokenRefusal::Revoked.into()),
+                Rotation::Revoked => Err(TokenRefusal::Revoked.into()),
                 Rotation::Reused => {
                     service.audit.record(&origin, Event::RefreshReused(id, session));
                     Err(TokenRefusal::Revoked.into())
@@ -217,7 +217,7 @@ impl Service {
         if self.find_live(user, &session).await?.is_none() {
             return Err(TokenRefusal::Revoked.into());
         }
-        if self.store.end_session(Authority::of_session(user, session), session).await? {
+        if self.store.revoke_session(Authority::of_session(user, session), session).await? {
             self.audit.record(origin, Event::LoggedOut(user, session));
         }
         Ok(())
@@ -236,7 +236,7 @@ impl Service {
         let FreshTarget { id, warrant: Warrant { by, authority } } =
             self.noted(origin, actor.fresh_target(id))?;
         self.see_through(origin, async move |service, origin| {
-            if !service.store.end_sessions(authority, id).await? {
+            if !service.store.revoke_sessions(authority, id).await? {
                 return Err(Refusal::NotFound);
             }
             service.audit.record(&origin, Event::SessionsEnded(by, id));
@@ -296,7 +296,7 @@ impl Service {
     }
 
     async fn find_live(&self, user: UserId, session: &SessionId) -> Result<Option<User>, Refusal> {
-        if self.store.session_ended(session).await? {
+        if self.store.is_revoked(session).await? {
             return Ok(None);
         }
         let user = self.store.user(user).await?;

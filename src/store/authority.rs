@@ -44,7 +44,7 @@ impl Authority {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
     /// The session is revoked, or its user is disabled or deleted.
-    SessionOver,
+    SessionRevoked,
     /// The session is live, but its user may not do this, or no longer.
     NotAllowed,
 }
@@ -90,7 +90,7 @@ fn decide(session: &SessionId, need: Need, seen: &Facts) -> Result<(), Denied> {
     let is_pruned = session.ends_at() < seen.pruned_until; // and has ended
     let live = seen.user.as_ref().filter(|user| !user.disabled && user.sessions.include(session));
     let Some(user) = live.filter(|_| !seen.is_revoked && !is_pruned) else {
-        return Err(Denied::SessionOver);
+        return Err(Denied::SessionRevoked);
     };
     let is_allowed = match need {
         Need::Session => true,
@@ -157,12 +157,13 @@ mod tests {
         let (mut allowed, mut decided) = (0, 0);
         for role in [Role::User, Role::Admin] {
             for disabled in [false, true] {
-                for sessions in [before, before.ended(None), before.ended(Some(session))] {
+                for sessions in [before, before.revoked_except(None), before.revoked_except(Some(session))] {
                     for (is_revoked, is_pruned) in [(false, false), (true, false), (false, true)] {
                         let anna = user(role, disabled, sessions);
                         let pruned_until =
                             if is_pruned { END.after(std::time::Duration::from_secs(1)) } else { END };
-                        let lives = !disabled && sessions != before.ended(None) && !is_revoked && !is_pruned;
+                        let lives =
+                            !disabled && sessions != before.revoked_except(None) && !is_revoked && !is_pruned;
                         let is_admin = role == Role::Admin;
                         for (need, may) in [
                             (Need::Session, true),
@@ -173,7 +174,7 @@ mod tests {
                             let expected = match (lives, may) {
                                 (true, true) => Ok(()),
                                 (true, false) => Err(Denied::NotAllowed),
-                                (false, _) => Err(Denied::SessionOver),
+                                (false, _) => Err(Denied::SessionRevoked),
                             };
                             let seen = Facts { user: Some(anna.clone()), is_revoked, pruned_until };
                             let found = decide(&session, need, &seen);
@@ -195,7 +196,7 @@ mod tests {
         let id = UserId::next(None, END, [7; 8]);
         for need in [Need::Session, Need::Over(id), Need::Admin] {
             let seen = Facts { user: None, is_revoked: false, pruned_until: END };
-            assert_eq!(decide(&session, need, &seen), Err(Denied::SessionOver));
+            assert_eq!(decide(&session, need, &seen), Err(Denied::SessionRevoked));
         }
     }
 }

@@ -111,7 +111,7 @@ impl Engine {
         let counts = self.counts();
         let extent = Extent {
             users: counts.users(),
-            ended_sessions: counts.revoked(),
+            revoked_sessions: counts.revoked(),
             bytes: None,
             free_bytes: None,
             min_free_bytes: 0,

@@ -94,7 +94,7 @@ pub struct Findings {
     /// Whether names and users match one to one.
     pub names_fit: bool,
     /// Revoked sessions.
-    pub ended: Records,
+    pub revoked: Records,
     /// Sessions whose refresh tokens rotate.
     pub rotations: Records,
     /// Of these two, records of sessions that ended so long ago that they should have been pruned.
@@ -136,7 +136,7 @@ impl Inspection {
             kept_names: 0,
             odd_names: OddNames::default(),
             names_fit: false,
-            ended: Records::default(),
+            revoked: Records::default(),
             rotations: Records::default(),
             overdue: 0,
             keys: Records::default(),
@@ -197,7 +197,7 @@ impl Inspection {
                 let of_kind = match tree {
                     Table::Users => &mut found.users,
                     Table::Usernames => &mut found.names,
-                    Table::Revoked => &mut found.ended,
+                    Table::Revoked => &mut found.revoked,
                     Table::Rotations => &mut found.rotations,
                     Table::Keys => &mut found.keys,
                     Table::Facts => continue,

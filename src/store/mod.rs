@@ -189,7 +189,7 @@ impl Store {
     ///
     /// # Errors
     /// [`ChangeError`].
-    pub async fn end_sessions(&self, authority: Authority, id: UserId) -> Result<bool, ChangeError> {
+    pub async fn revoke_sessions(&self, authority: Authority, id: UserId) -> Result<bool, ChangeError> {
         self.run_by(authority, Need::Over(id), RevokeAllSessions(id)).await
     }
 
@@ -197,7 +197,11 @@ impl Store {
     ///
     /// # Errors
     /// [`ChangeError`].
-    pub async fn end_session(&self, authority: Authority, session: SessionId) -> Result<bool, ChangeError> {
+    pub async fn revoke_session(
+        &self,
+        authority: Authority,
+        session: SessionId,
+    ) -> Result<bool, ChangeError> {
         self.run_by(authority, Need::Session, RevokeSession(session)).await
     }
 
@@ -353,7 +357,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn forget_names(&self, moment: Timestamp) -> Result<(), StoreError> {
+    pub async fn prune_names(&self, moment: Timestamp) -> Result<(), StoreError> {
         let after = self.names_seen().take();
         let next = self.engine.run(PruneNames { after, moment }).await?;
         *self.names_seen() = next;
@@ -403,7 +407,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn session_ended(&self, session: &SessionId) -> Result<bool, StoreError> {
+    pub async fn is_revoked(&self, session: &SessionId) -> Result<bool, StoreError> {
         if self.pruned_early.includes(session) {
             return Ok(true);
         }

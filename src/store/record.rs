@@ -189,7 +189,7 @@ mod tests {
             role: Role::User,
             disabled: true,
             created_at: Timestamp::from_unix_millis(1_764_000_000_123),
-            sessions: Sessions::default().ended(Some(SessionId::from_bytes([9; SessionId::LENGTH]))),
+            sessions: Sessions::default().revoked_except(Some(SessionId::from_bytes([9; SessionId::LENGTH]))),
         }
     }
 

@@ -102,7 +102,7 @@ pub enum Rotation {
     /// It was replaced long ago, so it was copied. The session is revoked.
     Reused,
     /// Its session was revoked before.
-    Ended,
+    Revoked,
 }
 
 /// The store's size.
@@ -111,7 +111,7 @@ pub struct Extent {
     /// Users.
     pub users: u64,
     /// Revocations not yet pruned.
-    pub ended_sessions: u64,
+    pub revoked_sessions: u64,
     /// Bytes in its files; `None` if they cannot be read.
     pub bytes: Option<u64>,
     /// Free bytes on its disk; `None` if they cannot be read.

@@ -54,7 +54,7 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Throttled {
     /// The limit; of several, the one with the longest wait.
-    pub by: By,
+    pub by: ThrottledBy,
     /// When to retry, in whole seconds, at least one: the retry is let through unless others come first.
     /// Where only logins under way fill the limit, the wait is short; it grows if they fail.
     pub retry_after: Duration,
@@ -62,7 +62,7 @@ pub struct Throttled {
 
 /// The limits, as the audit log and metrics name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
+pub enum ThrottledBy {
     /// Failed logins of this account.
     Account,
     /// Failed logins of this network.
@@ -71,7 +71,7 @@ pub enum By {
     Registrations,
 }
 
-impl fmt::Display for By {
+impl fmt::Display for ThrottledBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Account => "account",
@@ -168,7 +168,14 @@ impl Throttle {
             .map(|shared| Bucket { key: self.hash(DebtKey::Pair(pair)), ..shared });
         let charged = [of_pair, of_account, of_network];
         let [of_pair, of_account, of_network] = charged;
-        ledger.admit(&[(By::Account, of_pair), (By::Account, of_account), (By::Network, of_network)], now)?;
+        ledger.admit(
+            &[
+                (ThrottledBy::Account, of_pair),
+                (ThrottledBy::Account, of_account),
+                (ThrottledBy::Network, of_network),
+            ],
+            now,
+        )?;
         ledger.begin(charged);
         drop(ledger);
         Ok(Attempt {
@@ -211,7 +218,7 @@ impl Throttle {
     /// [`Throttled`], with nothing charged.
     pub fn registration(&self, peer: IpAddr, now: Timestamp) -> Result<Registration, Throttled> {
         let bucket = self.bucket(self.limits.registrations, DebtKey::Registrations(peer.into()));
-        lock(&self.ledger).admit(&[(By::Registrations, bucket)], now)?;
+        lock(&self.ledger).admit(&[(ThrottledBy::Registrations, bucket)], now)?;
         Ok(Registration { ledger: Arc::clone(&self.ledger), charged: bucket })
     }
 
@@ -299,7 +306,7 @@ struct Ledger {
 
 impl Ledger {
     /// Charges all buckets, or none if one of them is full. A bucket that is `None` is never full.
-    fn admit(&mut self, buckets: &[(By, Option<Bucket>)], now: Timestamp) -> Result<(), Throttled> {
+    fn admit(&mut self, buckets: &[(ThrottledBy, Option<Bucket>)], now: Timestamp) -> Result<(), Throttled> {
         let waits = buckets.iter().filter_map(|&(by, bucket)| Some((self.wait(bucket?, now), by)));
         if let Some((wait, by)) = waits.max_by_key(|&(wait, _)| wait)
             && !wait.is_zero()
@@ -449,7 +456,7 @@ mod tests {
         let home = ip(HOME);
         let under_way: Vec<_> = (0..3).map(|_| throttle.login(home, "ada", START).ok().unwrap()).collect();
         let throttled = throttle.login(home, "ada", START).err().unwrap();
-        assert_eq!((throttled.by, throttled.retry_after), (By::Account, LOGIN));
+        assert_eq!((throttled.by, throttled.retry_after), (ThrottledBy::Account, LOGIN));
         for attempt in under_way {
             attempt.succeeded(START);
         }
@@ -486,7 +493,7 @@ mod tests {
         assert_eq!(log_in(&throttle, ip(HOME), "ada", START), Ok(()));
         for day in 0..30 {
             let now = START.after(day * DAY);
-            assert_eq!(exhaust(&throttle, stranger(1), "ada", now).by, By::Account);
+            assert_eq!(exhaust(&throttle, stranger(1), "ada", now).by, ThrottledBy::Account);
             assert!(throttle.login(stranger(2), "ada", now).is_err());
             // From the same /64, after nine slips, and as often as it succeeds.
             let office = ip("2001:db8:1:2:ffff::1");
@@ -557,7 +564,7 @@ mod tests {
         for name in ["ada", "bob", "eve"] {
             assert_eq!(guess(&throttle, ip("2001:db8::1"), name, START), Ok(()));
         }
-        let refused = Err(Throttled { by: By::Network, retry_after: secs(10) });
+        let refused = Err(Throttled { by: ThrottledBy::Network, retry_after: secs(10) });
         assert_eq!(guess(&throttle, ip("2001:db8::ffff:1"), "joe", START), refused);
         assert_eq!(guess(&throttle, ip("2001:db8:0:1::1"), "joe", START), Ok(()));
     }
@@ -567,10 +574,16 @@ mod tests {
         let throttle = throttle("1,1h", "2,1h", "off");
         assert_eq!(guess(&throttle, stranger(1), "ada", START), Ok(()));
         for _ in 0..10 {
-            assert_eq!(guess(&throttle, stranger(1), "ada", START).map_err(|it| it.by), Err(By::Account));
+            assert_eq!(
+                guess(&throttle, stranger(1), "ada", START).map_err(|it| it.by),
+                Err(ThrottledBy::Account)
+            );
         }
         assert_eq!(guess(&throttle, stranger(1), "bob", START), Ok(()));
-        assert_eq!(guess(&throttle, stranger(1), "eve", START).map_err(|it| it.by), Err(By::Network));
+        assert_eq!(
+            guess(&throttle, stranger(1), "eve", START).map_err(|it| it.by),
+            Err(ThrottledBy::Network)
+        );
     }
 
     #[test]
@@ -619,7 +632,7 @@ mod tests {
             throttle.registration(ip(HOME), START).ok().unwrap().withdrawn();
             drop(throttle.registration(ip(HOME), START).ok().unwrap());
         }
-        let refused = Throttled { by: By::Registrations, retry_after: secs(10) };
+        let refused = Throttled { by: ThrottledBy::Registrations, retry_after: secs(10) };
         assert_eq!(throttle.registration(ip(HOME), START).err(), Some(refused));
         assert!(throttle.registration(stranger(1), START).is_ok());
         assert!(throttle.registration(ip(HOME), START.after(secs(10))).is_ok());
@@ -650,21 +663,21 @@ mod tests {
         let throttle = throttle("3,10m", "10,10s", "off");
         let under_way = throttle.login(stranger(1), "ada", START).ok().unwrap();
         for name in ["ada", "bob"] {
-            assert_eq!(exhaust(&throttle, stranger(2), name, START).by, By::Account);
+            assert_eq!(exhaust(&throttle, stranger(2), name, START).by, ThrottledBy::Account);
         }
         assert!(throttle.forgive("ada", START) && !throttle.forgive("ada", START));
         assert!(!throttle.forgive("nobody", START));
         under_way.withdrawn(); // gives back a charge that is cleared already
-        assert_eq!(exhaust(&throttle, stranger(3), "bob", START).by, By::Account);
+        assert_eq!(exhaust(&throttle, stranger(3), "bob", START).by, ThrottledBy::Account);
         for _ in 0..3 {
             assert_eq!(guess(&throttle, stranger(2), "ada", START), Ok(()));
         }
-        assert_eq!(exhaust(&throttle, stranger(2), "ada", START).by, By::Account);
+        assert_eq!(exhaust(&throttle, stranger(2), "ada", START).by, ThrottledBy::Account);
         throttle.forgive("ada", START);
         for _ in 0..2 {
             assert_eq!(guess(&throttle, stranger(2), "ada", START), Ok(()));
         }
-        assert_eq!(exhaust(&throttle, stranger(2), "ada", START).by, By::Network);
+        assert_eq!(exhaust(&throttle, stranger(2), "ada", START).by, ThrottledBy::Network);
     }
 
     #[test]

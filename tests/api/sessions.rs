@@ -101,8 +101,8 @@ fn what_is_pruned_is_what_no_token_could_tell_from_expired() {
     let server = server.restart_after(async |store| {
         // What housekeeping does, whether or not it has had its turn already.
         store.prune_sessions(now.before(Duration::from_secs(5))).await.unwrap();
-        assert!(!store.session_ended(&early).await.unwrap(), "forgotten");
-        assert!(store.session_ended(&late_session).await.unwrap(), "still within the leeway");
+        assert!(!store.is_revoked(&early).await.unwrap(), "forgotten");
+        assert!(store.is_revoked(&late_session).await.unwrap(), "still within the leeway");
     });
     let reply = server.call("POST", "/refresh", Some(&late.refresh), None);
     Refusal::Revoked.expect(&reply, "within the leeway");

@@ -76,7 +76,7 @@ impl Change {
     fn denied_after(self, taking: Taking) -> Option<Denied> {
         match taking {
             Taking::Demote => self.is_for_administrators().then_some(Denied::NotAllowed),
-            _ => Some(Denied::SessionOver),
+            _ => Some(Denied::SessionRevoked),
         }
     }
 }
@@ -153,8 +153,8 @@ impl Bench {
             Taking::Delete => {
                 assert_eq!(store.delete_user(STANDING, id, start()).await, Ok(Outcome::Done(())))
             }
-            Taking::LogOut => assert_eq!(store.end_session(STANDING, scene.session).await, Ok(true)),
-            Taking::EndSessions => assert_eq!(store.end_sessions(STANDING, id).await, Ok(true)),
+            Taking::LogOut => assert_eq!(store.revoke_session(STANDING, scene.session).await, Ok(true)),
+            Taking::EndSessions => assert_eq!(store.revoke_sessions(STANDING, id).await, Ok(true)),
             Taking::NewPassword => {
                 let replaced = store.set_password(STANDING, id, hash("taken away"), None, None).await;
                 assert_eq!(replaced, Ok(Replaced::Done));
@@ -183,9 +183,9 @@ impl Bench {
                 let since = Some(scene.actor.sessions);
                 store.set_password(by, own, hash("after"), since, Some(scene.session)).await.map(replaced)
             }
-            Change::EndSessions => store.end_sessions(by, other).await.map(|there| assert!(there)),
-            Change::EndOwnSessions => store.end_sessions(by, own).await.map(|there| assert!(there)),
-            Change::LogOut => store.end_session(by, scene.session).await.map(|ended| assert!(ended)),
+            Change::EndSessions => store.revoke_sessions(by, other).await.map(|there| assert!(there)),
+            Change::EndOwnSessions => store.revoke_sessions(by, own).await.map(|there| assert!(there)),
+            Change::LogOut => store.revoke_session(by, scene.session).await.map(|ended| assert!(ended)),
             Change::Rotate => {
                 store.rotate(by, scene.session, token(), token(), start()).await.map(|rotation| {
                     assert!(matches!(rotation, Rotation::Advanced(_)), "{rotation:?}");
@@ -202,7 +202,7 @@ impl Bench {
     async fn records(&self, scene: &Scene) -> (Vec<(User, PasswordHash)>, bool, bool) {
         (
             self.store.users_with_hashes_after(None, usize::MAX).await.unwrap(),
-            self.store.session_ended(&scene.session).await.unwrap(),
+            self.store.is_revoked(&scene.session).await.unwrap(),
             self.store.has_rotated(&scene.session).await.unwrap(),
         )
     }
@@ -281,8 +281,8 @@ fn a_session_whose_end_has_been_forgotten_makes_no_change() {
             let scene = bench.scene().await;
             bench.take(Taking::LogOut, &scene).await;
             bench.store.prune_sessions(scene.session.ends_at().after(Duration::from_secs(1))).await.unwrap();
-            assert!(!bench.store.session_ended(&scene.session).await.unwrap(), "forgotten");
-            assert_eq!(bench.change(change, &scene).await, Err(Denied::SessionOver), "{change:?}");
+            assert!(!bench.store.is_revoked(&scene.session).await.unwrap(), "forgotten");
+            assert_eq!(bench.change(change, &scene).await, Err(Denied::SessionRevoked), "{change:?}");
         }
     });
 }
@@ -294,7 +294,7 @@ fn a_user_of_no_record_has_no_right() {
         scene.actor.id = UserId::from_bytes([9; 16]);
         scene.actor.sessions = Sessions::default();
         for change in CHANGES {
-            assert_eq!(bench.change(change, &scene).await, Err(Denied::SessionOver), "{change:?}");
+            assert_eq!(bench.change(change, &scene).await, Err(Denied::SessionRevoked), "{change:?}");
         }
     });
 }

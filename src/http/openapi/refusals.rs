@@ -13,7 +13,7 @@ use crate::domain::clock::{ClockBehind, Timestamp};
 use crate::http::answer::{ApiError, Error, FieldErrors, InputError, RefusalAnswer, RefusalBody, TokenError};
 use crate::http::request::BODY_MAX;
 use crate::service::{Fault, Refusal, Unavailable};
-use crate::throttle::{By, Throttled};
+use crate::throttle::{Throttled, ThrottledBy};
 use crate::token::TokenRefusal;
 
 /// Refusals that operations share: each is a component of the document, and a type to name it by in `responses(…)`.
@@ -85,9 +85,9 @@ refusals! {
     QueryRefused: "Parameters are wrong: all of them at once.",
         [ApiError::Query(problems([("limit", "Not a valid integer.")]))];
     TooManyLogins: "Too many failed logins to this account or from this network.",
-        [throttled(By::Account)];
+        [throttled(ThrottledBy::Account)];
     TooManyRegistrations: "Too many registrations from this network.",
-        [throttled(By::Registrations)];
+        [throttled(ThrottledBy::Registrations)];
     Failed: "Something went wrong here. The log says what.",
         [refused(Refusal::Internal(Fault::new(String::new())))];
     Unserved: "Not now.",
@@ -139,7 +139,7 @@ fn token(refusal: TokenRefusal) -> ApiError {
     refused(Refusal::Token(refusal))
 }
 
-fn throttled(by: By) -> ApiError {
+fn throttled(by: ThrottledBy) -> ApiError {
     refused(Refusal::Throttled(Throttled { by, retry_after: Duration::from_secs(60) }))
 }
 

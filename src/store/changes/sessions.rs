@@ -39,7 +39,7 @@ impl Change for RevokeAllSessions {
         let Some((mut user, hash)) = stored_user(seen, self.0)? else {
             return Ok(Decision::unchanged(false));
         };
-        user.sessions = user.sessions.ended(None);
+        user.sessions = user.sessions.revoked_except(None);
         Ok(Decision::of(true, rewritten(&user, &hash)?))
     }
 }
@@ -80,7 +80,7 @@ impl Change for Rotate {
     fn decide(&self, seen: &Seen) -> Result<Decision<Rotation>, StoreError> {
         let Self { session, next, now, .. } = self;
         if is_revoked(seen, session) {
-            return Ok(Decision::unchanged(Rotation::Ended));
+            return Ok(Decision::unchanged(Rotation::Revoked));
         }
         let presented = *self.presented.as_bytes();
         let in_grace = |since: u64| *now <= Timestamp::from_unix_millis(since).after(ROTATION_GRACE);

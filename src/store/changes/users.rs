@@ -77,7 +77,7 @@ impl Change for UpdateUser {
             return Ok(Decision::unchanged(Outcome::LastAdmin));
         }
         if new.disabled && !old.disabled {
-            new.sessions = old.sessions.ended(None); // enabling restores none of them
+            new.sessions = old.sessions.revoked_except(None); // enabling restores none of them
         }
         let mut edits = rewritten(&new, &hash)?;
         count_admins(&mut edits, seen, old.is_enabled_admin(), new.is_enabled_admin())?;
@@ -164,7 +164,7 @@ impl Change for SetPassword {
         if self.since.as_ref().is_some_and(|since| *since != user.sessions) {
             return Ok(Decision::unchanged(Replaced::Outdated));
         }
-        user.sessions = user.sessions.ended(self.spared);
+        user.sessions = user.sessions.revoked_except(self.spared);
         Ok(Decision::of(Replaced::Done, rewritten(&user, &self.hash)?))
     }
 }

@@ -123,7 +123,7 @@ mod tests {
             }
             let generation = Sessions::default().generation();
             let session = SessionId::generate(NOON, Era::default(), generation).unwrap();
-            store.end_session(Authority::standing(), session).await.unwrap();
+            store.revoke_session(Authority::standing(), session).await.unwrap();
             let Engine::Sled(sled) = &store.engine else { panic!() };
             plant(sled);
             store.inspect().await.unwrap()
@@ -142,7 +142,7 @@ mod tests {
         let found = planted(|_| {});
         assert!(found.adds_up && found.names_fit);
         assert_eq!((found.changes, found.beside.acknowledged), (4, Ok(Some(4))));
-        let counts = [found.users, found.names, found.ended, found.rotations, found.keys];
+        let counts = [found.users, found.names, found.revoked, found.rotations, found.keys];
         assert_eq!(counts.map(|records| records.count), [3, 3, 1, 0, 0]);
         assert!(counts.iter().all(|records| records.unreadable == 0));
         assert_eq!(
@@ -182,7 +182,7 @@ mod tests {
             store.trees.keys.insert("k4.pid.x", "").unwrap();
             store.trees.usernames.insert("dora", "no id").unwrap();
         });
-        let unreadable = [found.names, found.ended, found.rotations, found.keys];
+        let unreadable = [found.names, found.revoked, found.rotations, found.keys];
         assert_eq!(unreadable.map(|records| records.unreadable), [1; 4]);
         assert!(!found.adds_up && found.users.unreadable == 0);
         let hash = planted(|store| {
@@ -201,7 +201,7 @@ mod tests {
             let long_over = SessionId::first_ending_at(NOON.before(Duration::from_secs(7200)));
             store.trees.revoked.insert(long_over.as_bytes(), "").unwrap();
         });
-        assert_eq!((overdue.overdue, overdue.ended.unreadable), (1, 0));
+        assert_eq!((overdue.overdue, overdue.revoked.unreadable), (1, 0));
         let lost = planted(|store| {
             Acknowledged::open(&store.dir.join("commits")).unwrap().advance(99).unwrap();
         });
