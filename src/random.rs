@@ -1,17 +1,13 @@
 //! Random bytes from the operating system, the only source of them outside the key and hash libraries.
 
 use std::cell::RefCell;
-use std::fmt;
+
+use thiserror::Error;
 
 /// The operating system gave no random bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Error)]
+#[error("the operating system gave no random bytes: {0}")]
 pub struct NoRandomness(getrandom::Error);
-
-impl fmt::Display for NoRandomness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the operating system gave no random bytes: {}", self.0)
-    }
-}
 
 /// `N` random bytes.
 ///

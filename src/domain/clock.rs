@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::ClockId;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -96,23 +97,16 @@ impl<'de> Deserialize<'de> for Timestamp {
 }
 
 /// The system's clock is more than a minute behind a time seen before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "the system clock says {system}, but {mark} has been seen before: set the clock right, or, if the clock ran \
+     ahead earlier and is right now, restart once with `gatelet serve --accept-clock`, or with GATELET_ACCEPT_CLOCK=1 in a container"
+)]
 pub struct ClockBehind {
     /// The system's time.
     pub system: Timestamp,
     /// The highest time seen so far.
     pub mark: Timestamp,
-}
-
-impl fmt::Display for ClockBehind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the system clock says {}, but {} has been seen before: set the clock right, or, if the clock ran \
-             ahead earlier and is right now, restart once with `gatelet serve --accept-clock`, or with GATELET_ACCEPT_CLOCK=1 in a container",
-            self.system, self.mark
-        )
-    }
 }
 
 enum TimeSource {

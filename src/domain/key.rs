@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use utoipa::ToSchema;
 
 use crate::domain::clock::Timestamp;
@@ -50,14 +51,9 @@ impl KeyId {
 }
 
 /// The text is not the id of a signing or encrypting key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("not the id of a key (k4.pid.… or k4.lid.…)")]
 pub struct MalformedKeyId;
-
-impl fmt::Display for MalformedKeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not the id of a key (k4.pid.… or k4.lid.…)")
-    }
-}
 
 impl FromStr for KeyId {
     type Err = MalformedKeyId;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use ct_codecs::{Base64UrlSafeNoPadding, Decoder, Encoder, Hex};
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::domain::clock::Timestamp;
 use crate::random;
@@ -147,14 +148,9 @@ impl fmt::Debug for SessionId {
 }
 
 /// The text is not a session id.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Error)]
+#[error("not a session id")]
 pub struct MalformedSessionId;
-
-impl fmt::Display for MalformedSessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a session id")
-    }
-}
 
 impl FromStr for SessionId {
     type Err = MalformedSessionId;
@@ -220,14 +216,9 @@ impl fmt::Debug for TokenId {
 }
 
 /// The text is not a token id.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Error)]
+#[error("not a token id")]
 pub struct MalformedTokenId;
-
-impl fmt::Display for MalformedTokenId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a token id")
-    }
-}
 
 impl FromStr for TokenId {
     type Err = MalformedTokenId;

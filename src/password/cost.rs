@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use scrypt::Params;
+use thiserror::Error;
 
 /// scrypt's parameters: `N = 2^ln` rounds over blocks of `128 r` bytes, `p` times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,30 +15,21 @@ pub struct Cost {
 }
 
 /// Why parameters are refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum CostError {
     /// The text is not of the form `ln=15,r=8,p=3`.
+    #[error("the form is ln=15,r=8,p=3")]
     Malformed,
     /// A parameter is zero, or scrypt is not defined for it.
+    #[error("scrypt is not defined for these parameters")]
     OutOfRange,
     /// They need more memory than [`Cost::MAX_MEMORY`].
+    #[error("these parameters need more than 256 MiB per hash")]
     TooMuchMemory,
     /// They need more work than [`Cost::MAX_WORK`].
+    #[error("these parameters need more than 16 times the default's work")]
     TooMuchWork,
 }
-
-impl fmt::Display for CostError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "the form is ln=15,r=8,p=3",
-            Self::OutOfRange => "scrypt is not defined for these parameters",
-            Self::TooMuchMemory => "these parameters need more than 256 MiB per hash",
-            Self::TooMuchWork => "these parameters need more than 16 times the default's work",
-        })
-    }
-}
-
-impl std::error::Error for CostError {}
 
 impl Cost {
     /// The row of OWASP's password storage cheat sheet that needs 32 MiB a hash; OWASP considers its rows

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use scrypt::password_hash::CustomizedPasswordHasher;
 use scrypt::{Params, Scrypt};
+use thiserror::Error;
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
@@ -129,30 +130,17 @@ impl fmt::Debug for PasswordHash {
 }
 
 /// Why a hash could not be made or checked.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum HashFailure {
     /// The system gave no random salt.
+    #[error(transparent)]
     Random(NoRandomness),
     /// scrypt refused its input.
+    #[error("a password could not be hashed")]
     Scrypt,
     /// The stored hash cannot be checked.
-    Stored(HashError),
-}
-
-impl fmt::Display for HashFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Random(cause) => cause.fmt(f),
-            Self::Scrypt => f.write_str("a password could not be hashed"),
-            Self::Stored(cause) => write!(f, "a stored password hash is refused: {cause}"),
-        }
-    }
-}
-
-impl From<HashError> for HashFailure {
-    fn from(cause: HashError) -> Self {
-        Self::Stored(cause)
-    }
+    #[error("a stored password hash is refused: {0}")]
+    Stored(#[from] HashError),
 }
 
 /// The result of a check.

@@ -8,7 +8,6 @@
 //! or more: it takes enough slots to cover its memory. If all of them do not suffice, it takes them all and
 //! runs alone. A hash that exceeds the machine's memory is not computed.
 
-use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{getpriority_process, setpriority_process};
+use thiserror::Error;
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::spawn_blocking;
 
@@ -45,13 +45,21 @@ const NICER: i32 = 10;
 const NICEST: i32 = 19;
 
 /// Why a hash was not computed.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum PoolError {
     /// The queue is full.
+    #[error("too many logins at once")]
     Busy,
     /// Computing it failed.
-    Failed(HashFailure),
+    #[error(transparent)]
+    Failed(#[from] HashFailure),
     /// It needs more memory than one hash may take.
+    #[error(
+        "a stored password hash takes {} MiB to check, and this machine has {} MiB for that: give it more memory, \
+         or the user another password",
+        .takes.div_ceil(1 << 20),
+        .most >> 20
+    )]
     TooLarge {
         /// The bytes that it needs.
         takes: u64,
@@ -59,51 +67,20 @@ pub enum PoolError {
         most: u64,
     },
     /// The pool has ended: the server is stopping, or a hash panicked.
+    #[error("password hashing has stopped")]
     Gone,
 }
 
-impl fmt::Display for PoolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Busy => f.write_str("too many logins at once"),
-            Self::Failed(cause) => cause.fmt(f),
-            Self::TooLarge { takes, most } => write!(
-                f,
-                "a stored password hash takes {} MiB to check, and this machine has {} MiB for that: give it more memory, \
-                 or the user another password",
-                takes.div_ceil(1 << 20),
-                most >> 20
-            ),
-            Self::Gone => f.write_str("password hashing has stopped"),
-        }
-    }
-}
-
-impl From<HashFailure> for PoolError {
-    fn from(cause: HashFailure) -> Self {
-        Self::Failed(cause)
-    }
-}
-
 /// Why the pool could not start.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum PoolStartError {
     /// The system refused to start a thread.
-    Threads(io::Error),
+    #[error("the system gives no threads for password hashes: {0}")]
+    Threads(#[source] io::Error),
     /// No decoy could be made.
+    #[error(transparent)]
     Decoy(HashFailure),
 }
-
-impl fmt::Display for PoolStartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Threads(cause) => write!(f, "the system gives no threads for password hashes: {cause}"),
-            Self::Decoy(cause) => cause.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for PoolStartError {}
 
 /// The threads and their queue. On drop, each thread ends after its current hash.
 pub struct HashPool {

@@ -9,6 +9,7 @@ use std::fmt;
 use argon2::Argon2;
 use pbkdf2::pbkdf2_hmac;
 use pbkdf2::sha2::{Sha256, Sha512};
+use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::phc::Phc;
@@ -38,46 +39,33 @@ const BCRYPT_TAKES: usize = 72;
 const FOREIGN_NAMES: [&str; 6] = ["argon2", "bcrypt", "md5", "pbkdf2", "scrypt", "sha"];
 
 /// Why passwords cannot be checked against a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum HashError {
     /// It is not a hash, and may be a plain password.
+    #[error("this is no hash; passwords as they are cannot be taken over")]
     NotAHash,
     /// Its algorithm or format is not supported.
+    #[error("the hash is in no known form of PBKDF2 with SHA-256 or SHA-512, scrypt, Argon2 or bcrypt")]
     UnknownAlgorithm,
     /// The algorithm is known; the rest is malformed.
+    #[error("the hash is damaged or cut off")]
     Malformed,
     /// Parameters are missing or invalid for the algorithm.
+    #[error("the hash's parameters are missing, or its algorithm is not defined for them")]
     Parameters,
     /// It was made with a secret key as well.
+    #[error("the hash was made with a secret key besides the password")]
     Keyed,
     /// It has too few bytes to compare with.
+    #[error("the hash has fewer than 16 bytes: cut off, or too weak")]
     TooShort,
     /// It is longer than any such hash.
+    #[error("the hash is longer than {MAX_BYTES} characters", MAX_BYTES = MAX_BYTES)]
     TooLong,
     /// It exceeds the limits of [`Cost`].
-    TooCostly(CostError),
+    #[error("the hash costs too much: {0}")]
+    TooCostly(#[source] CostError),
 }
-
-impl fmt::Display for HashError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotAHash => f.write_str("this is no hash; passwords as they are cannot be taken over"),
-            Self::UnknownAlgorithm => f.write_str(
-                "the hash is in no known form of PBKDF2 with SHA-256 or SHA-512, scrypt, Argon2 or bcrypt",
-            ),
-            Self::Malformed => f.write_str("the hash is damaged or cut off"),
-            Self::Parameters => {
-                f.write_str("the hash's parameters are missing, or its algorithm is not defined for them")
-            }
-            Self::Keyed => f.write_str("the hash was made with a secret key besides the password"),
-            Self::TooShort => f.write_str("the hash has fewer than 16 bytes: cut off, or too weak"),
-            Self::TooLong => write!(f, "the hash is longer than {MAX_BYTES} characters"),
-            Self::TooCostly(cause) => write!(f, "the hash costs too much: {cause}"),
-        }
-    }
-}
-
-impl std::error::Error for HashError {}
 
 /// A valid hash within the limits.
 pub(super) enum Stored<'a> {

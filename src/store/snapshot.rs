@@ -1,7 +1,6 @@
 //! Snapshots: all records of one moment, read while changes go on.
 
-use std::fmt;
-
+use thiserror::Error;
 use uuid::Uuid;
 
 use super::changes::user_id;
@@ -14,40 +13,23 @@ use crate::domain::user::{User, Username};
 use crate::password::PasswordHash;
 
 /// Why a snapshot cannot be read to the end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SnapshotError {
     /// A record cannot be read.
-    Store(StoreError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A page cannot be read, for this reason. The store still serves records on other pages.
+    #[error("a page of the store cannot be read: {0}: run `gatelet verify`")]
     Page(String),
     /// More changed meanwhile than is kept for a slow reader.
+    #[error("more was changed meanwhile than fits into memory: reading was too slow")]
     TooSlow,
     /// The checksums of the records do not add up to the seal.
+    #[error("the store's records do not add up: run `gatelet verify`")]
     Damaged,
     /// The caller abandoned the snapshot.
+    #[error("nobody waits for it any more")]
     Abandoned,
-}
-
-impl fmt::Display for SnapshotError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Store(error) => error.fmt(f),
-            Self::Page(why) => write!(f, "a page of the store cannot be read: {why}: run `gatelet verify`"),
-            Self::TooSlow => {
-                f.write_str("more was changed meanwhile than fits into memory: reading was too slow")
-            }
-            Self::Abandoned => f.write_str("nobody waits for it any more"),
-            Self::Damaged => f.write_str("the store's records do not add up: run `gatelet verify`"),
-        }
-    }
-}
-
-impl std::error::Error for SnapshotError {}
-
-impl From<StoreError> for SnapshotError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
 }
 
 /// A handle to abandon a snapshot whose reading thread may never return.

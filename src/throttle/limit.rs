@@ -5,6 +5,8 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
+use thiserror::Error;
+
 use crate::domain::clock::Timestamp;
 
 /// N at once, then one per span: at most `burst + t / every` in any time `t`. Written `40,36m`.
@@ -27,27 +29,18 @@ pub enum Allowance {
 }
 
 /// Why a text is not a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum LimitError {
     /// Not of the form `40,36m`.
+    #[error("the form is 40,36m (40 at once, then one in 36 minutes), or off")]
     Malformed,
     /// None at once, or more than [`Limit::BURST_MAX`].
+    #[error("so many at once: between 1 and 100000")]
     Burst,
     /// Not whole seconds, or not between [`Limit::SPAN_MIN`] and [`Limit::SPAN_MAX`].
+    #[error("the span must be whole seconds, between 1s and 366days")]
     Span,
 }
-
-impl fmt::Display for LimitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "the form is 40,36m (40 at once, then one in 36 minutes), or off",
-            Self::Burst => "so many at once: between 1 and 100000",
-            Self::Span => "the span must be whole seconds, between 1s and 366days",
-        })
-    }
-}
-
-impl std::error::Error for LimitError {}
 
 impl Allowance {
     /// Failed logins of an account: 40 + 40 in any 24 hours; with the reserve of one known network (10 + 10),

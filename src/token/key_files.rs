@@ -8,12 +8,12 @@
 //! private key, and files that a person put there under other names stay.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::keys::Key;
@@ -23,72 +23,61 @@ use crate::durable_file::{self, Draft};
 /// Larger than any PASERK by far.
 const KEY_FILE_MAX: u64 = 1024;
 
+const RESTORE: &str = "copy the data directory first; then put the file back from an older copy; if it is lost \
+                       for good, start once with `gatelet serve --replace-keys`, which makes a new key: tokens \
+                       made with the old one are refused, and everybody logs in again";
+const MOUNT: &str =
+    "mount it with umask=077 (vfat, exFAT, NTFS), or with file_mode=0600,dir_mode=0700 (CIFS)";
+
 /// Why the keys cannot be used. The text tells the operator how to fix it.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum KeyError {
     /// A required key file is missing.
+    #[error("the key file {} is missing: {RESTORE}", .0.display(), RESTORE = RESTORE)]
     Missing(PathBuf),
     /// The file does not hold the key of its name.
+    #[error("the key file {} is damaged: {RESTORE}", .0.display(), RESTORE = RESTORE)]
     Damaged(PathBuf),
     /// Any user of the machine can read it.
+    #[error(
+        "the key file {path} can be read by every user of this machine: run `chmod 600 {path}`, and if \
+         somebody may have read it, make new keys with `gatelet key rotate --revoke`: everybody logs in again; \
+         if the file system knows no modes, {MOUNT}",
+        path = .0.display(),
+        MOUNT = MOUNT
+    )]
     Exposed(PathBuf),
     /// The file system gives every user of the machine access to new files.
+    #[error(
+        "the file system of {} gives every user of this machine access to new files, and keys must be readable \
+         by their owner alone: put --data-dir on a file system with Unix modes, or {MOUNT}",
+        .0.display(),
+        MOUNT = MOUNT
+    )]
     NotPrivate(PathBuf),
     /// The file or folder cannot be read or written.
-    Io(PathBuf, io::Error),
+    #[error("{}", io_text(.0, .1))]
+    Io(PathBuf, #[source] io::Error),
     /// No key could be generated.
+    #[error("no key could be made: the operating system gave no random bytes")]
     NotGenerated,
 }
 
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const RESTORE: &str = "copy the data directory first; then put the file back from an older copy; if it is lost \
-                               for good, start once with `gatelet serve --replace-keys`, which makes a new key: tokens \
-                               made with the old one are refused, and everybody logs in again";
-        const MOUNT: &str =
-            "mount it with umask=077 (vfat, exFAT, NTFS), or with file_mode=0600,dir_mode=0700 (CIFS)";
-        match self {
-            Self::Missing(path) => write!(f, "the key file {} is missing: {RESTORE}", path.display()),
-            Self::Damaged(path) => write!(f, "the key file {} is damaged: {RESTORE}", path.display()),
-            Self::Exposed(path) => write!(
-                f,
-                "the key file {path} can be read by every user of this machine: run `chmod 600 {path}`, and if \
-                 somebody may have read it, make new keys with `gatelet key rotate --revoke`: everybody logs in again; \
-                 if the file system knows no modes, {MOUNT}",
-                path = path.display()
-            ),
-            Self::NotPrivate(dir) => write!(
-                f,
-                "the file system of {} gives every user of this machine access to new files, and keys must be readable \
-                 by their owner alone: put --data-dir on a file system with Unix modes, or {MOUNT}",
-                dir.display()
-            ),
-            Self::Io(path, error) if error.kind() == io::ErrorKind::StorageFull => {
-                write!(
-                    f,
-                    "the key file {} cannot be written: the disk is full: free some space",
-                    path.display()
-                )
-            }
-            Self::Io(path, error) if error.kind() == io::ErrorKind::PermissionDenied => write!(
-                f,
-                "the key file or folder {} cannot be used: {error}: give it to the user that runs this",
-                path.display()
-            ),
-            Self::Io(path, error) => write!(
-                f,
-                "the key file or folder {} cannot be used: {error}: if the disk is failing, copy the data directory to \
-                 another disk before anything else; look for the cause in the system's log (`dmesg`), then try again",
-                path.display()
-            ),
-            Self::NotGenerated => {
-                f.write_str("no key could be made: the operating system gave no random bytes")
-            }
+fn io_text(path: &Path, error: &io::Error) -> String {
+    let path = path.display();
+    match error.kind() {
+        io::ErrorKind::StorageFull => {
+            format!("the key file {path} cannot be written: the disk is full: free some space")
         }
+        io::ErrorKind::PermissionDenied => format!(
+            "the key file or folder {path} cannot be used: {error}: give it to the user that runs this"
+        ),
+        _ => format!(
+            "the key file or folder {path} cannot be used: {error}: if the disk is failing, copy the data directory to \
+             another disk before anything else; look for the cause in the system's log (`dmesg`), then try again"
+        ),
     }
 }
-
-impl std::error::Error for KeyError {}
 
 /// The names of all entries of the folder, sorted.
 pub(super) fn names(dir: &Path) -> Result<Vec<OsString>, KeyError> {

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use serde::Serialize;
+use thiserror::Error;
 
 use crate::domain::clock::Timestamp;
 use crate::domain::session::{Era, SessionId, TokenId};
@@ -174,27 +175,14 @@ impl Lifetimes {
 }
 
 /// Why a token could not be issued.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum IssueError {
     /// No random bytes.
-    Random(NoRandomness),
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
     /// The claims could not be encoded or signed.
+    #[error("a token could not be made: {0}")]
     Encode(&'static str),
-}
-
-impl fmt::Display for IssueError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Random(cause) => cause.fmt(f),
-            Self::Encode(what) => write!(f, "a token could not be made: {what}"),
-        }
-    }
-}
-
-impl From<NoRandomness> for IssueError {
-    fn from(cause: NoRandomness) -> Self {
-        Self::Random(cause)
-    }
 }
 
 /// Issues and verifies tokens of one issuer.

@@ -15,6 +15,7 @@ use pasetors::version4::{PublicToken, V4};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use thiserror::Error;
 
 use super::claims::{self, AccessPayload};
 use super::keys::public_id;
@@ -36,29 +37,22 @@ struct PublicKey {
 }
 
 /// Why a text is not a set of public keys.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum MalformedKeys {
     /// It is neither a key set nor lines of keys.
+    #[error(
+        "neither {{\"keys\":[{{\"kid\":…,\"public_key\":\"k4.public.…\"}}]}} nor a k4.public.… on each line"
+    )]
     Format,
     /// This entry, counted from one, is not a `k4.public.…`.
+    #[error("key {0} is no k4.public.…")]
     Key(usize),
     /// This entry, counted from one, holds another key than its `kid` names.
+    #[error("key {0} is not the one that its kid names")]
     Id(usize),
     /// It has no keys.
+    #[error("there is no key in it")]
     Empty,
-}
-
-impl fmt::Display for MalformedKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Format => f.write_str(
-                "neither {\"keys\":[{\"kid\":…,\"public_key\":\"k4.public.…\"}]} nor a k4.public.… on each line",
-            ),
-            Self::Key(place) => write!(f, "key {place} is no k4.public.…"),
-            Self::Id(place) => write!(f, "key {place} is not the one that its kid names"),
-            Self::Empty => f.write_str("there is no key in it"),
-        }
-    }
 }
 
 /// A published key set. Further members, such as `state`, are ignored.
@@ -112,24 +106,17 @@ impl PublicKey {
 }
 
 /// Why a text is not a PASETO.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum NoToken {
     /// It does not begin with version and purpose, or has too few or too many parts.
+    #[error("this is no PASETO: one reads v4.public.… or v4.local.…, in three or four parts")]
     Form,
     /// Payload or footer is not base64url without padding.
+    #[error("this is no whole PASETO: payload or footer are not base64url")]
     Base64,
     /// The payload is too short.
+    #[error("this is no whole PASETO: the payload is too short")]
     Short,
-}
-
-impl fmt::Display for NoToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Form => "this is no PASETO: one reads v4.public.… or v4.local.…, in three or four parts",
-            Self::Base64 => "this is no whole PASETO: payload or footer are not base64url",
-            Self::Short => "this is no whole PASETO: the payload is too short",
-        })
-    }
 }
 
 /// A token's purpose.
