@@ -9,7 +9,8 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::known::{KnownNetworks, MAX_BYTES};
-use super::{Limits, Throttle, lock};
+use super::ledger::lock;
+use super::{Limits, Throttle};
 use crate::domain::clock::Timestamp;
 use crate::durable_file;
 use crate::random::NoRandomness;
