@@ -23,21 +23,23 @@ mod odd_names;
 mod open_error;
 mod pruned_early;
 mod record;
+mod sessions;
 mod sled;
 mod snapshot;
 mod table;
 mod terms;
+mod users;
 
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use uuid::Uuid;
 
 use crate::domain::clock::{Mark, Timestamp};
 use crate::domain::key::KeyRecord;
-use crate::domain::session::{Era, SessionId, Sessions, TokenId};
-use crate::domain::user::{NewName, Role, User, UserId, Username, Usernames};
+use crate::domain::session::Sessions;
+use crate::domain::user::{Role, User, UserId, Username};
 use crate::metrics::{Commits, Counter};
 use crate::password::PasswordHash;
 use crate::random;
@@ -48,10 +50,7 @@ pub use self::sled::{Filling, Restoration, time_to_inspect};
 use authority::{Authorised, Need};
 pub use authority::{Authority, ChangeError, Denied};
 use change::{Change, Range};
-use changes::{
-    CreateUser, DeleteUser, FreeNames, HasAdmin, KeepKeys, Prune, PruneNames, RenewHash, RevokeAllSessions,
-    RevokeSession, Rotate, SetPassword, UpdateUser,
-};
+use changes::KeepKeys;
 use engine::Engine;
 pub use error::StoreError;
 pub use exposure::Exposed;
@@ -119,125 +118,6 @@ impl Store {
         Ok(Self { engine, pruned_early, names_seen: Mutex::default(), nobody: nobody(dir)? })
     }
 
-    /// Creates a user. `None` if the name is taken by the rule that it carries.
-    ///
-    /// # Errors
-    /// [`ChangeError`]; then nothing was changed, or at least nothing that was reported.
-    pub async fn create_user(&self, authority: Authority, new: NewUser) -> Result<Option<User>, ChangeError> {
-        self.run_by(authority, Need::Admin, CreateUser(new)).await
-    }
-
-    /// Changes a user's role, or disables or enables them.
-    ///
-    /// # Errors
-    /// [`ChangeError`].
-    pub async fn update_user(
-        &self,
-        authority: Authority,
-        id: UserId,
-        change: UserChange,
-    ) -> Result<Outcome<User>, ChangeError> {
-        self.run_by(authority, Need::Admin, UpdateUser { id, change }).await
-    }
-
-    /// Deletes a user. The name stays taken for a while, because applications may still know it.
-    ///
-    /// # Errors
-    /// [`ChangeError`].
-    pub async fn delete_user(
-        &self,
-        authority: Authority,
-        id: UserId,
-        now: Timestamp,
-    ) -> Result<Outcome<()>, ChangeError> {
-        let name = self.user(id).await?.map(|user| user.name);
-        self.run_by(authority, Need::Over(id), DeleteUser { id, name, now }).await
-    }
-
-    /// Replaces the hash `old` by `new`, a hash of the same password. `false` if the user is deleted or has
-    /// another hash by now. Needs no authority: it changes no rights, and a caller with the hash has just
-    /// verified the password.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn renew_hash(
-        &self,
-        id: UserId,
-        old: PasswordHash,
-        new: PasswordHash,
-    ) -> Result<bool, StoreError> {
-        self.engine.run(RenewHash { id, old, new }).await
-    }
-
-    /// Sets a user's password and revokes all sessions but `spared`; if `since` is given, only if the user's
-    /// sessions still equal it.
-    ///
-    /// # Errors
-    /// [`ChangeError`].
-    pub async fn set_password(
-        &self,
-        authority: Authority,
-        id: UserId,
-        hash: PasswordHash,
-        since: Option<Sessions>,
-        spared: Option<SessionId>,
-    ) -> Result<Replaced, ChangeError> {
-        self.run_by(authority, Need::Over(id), SetPassword { id, hash, since, spared }).await
-    }
-
-    /// Revokes all sessions of a user. `false` if there is no such user.
-    ///
-    /// # Errors
-    /// [`ChangeError`].
-    pub async fn revoke_sessions(&self, authority: Authority, id: UserId) -> Result<bool, ChangeError> {
-        self.run_by(authority, Need::Over(id), RevokeAllSessions(id)).await
-    }
-
-    /// Revokes a session. `false` if it was revoked already.
-    ///
-    /// # Errors
-    /// [`ChangeError`].
-    pub async fn revoke_session(
-        &self,
-        authority: Authority,
-        session: SessionId,
-    ) -> Result<bool, ChangeError> {
-        self.run_by(authority, Need::Session, RevokeSession(session)).await
-    }
-
-    /// Replaces the refresh token `presented` by `next`, if it is the session's current one; see
-    /// [`Rotation`].
-    ///
-    /// # Errors
-    /// [`ChangeError`].
-    pub async fn rotate(
-        &self,
-        authority: Authority,
-        session: SessionId,
-        presented: TokenId,
-        next: TokenId,
-        now: Timestamp,
-    ) -> Result<Rotation, ChangeError> {
-        self.run_by(authority, Need::Session, Rotate { session, presented, next, now }).await
-    }
-
-    /// Whether the session's refresh token was ever replaced.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn has_rotated(&self, session: &SessionId) -> Result<bool, StoreError> {
-        self.engine.has(Table::Rotations, session.as_bytes())
-    }
-
-    /// Prunes sessions that ended before `moment`, in small batches between which other changes run.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn prune_sessions(&self, moment: Timestamp) -> Result<(), StoreError> {
-        while self.engine.run(Prune(moment)).await? {}
-        Ok(())
-    }
-
     /// Writes the clock mark: keeps it current without other writes, and shows whether writing works.
     ///
     /// # Errors
@@ -279,144 +159,6 @@ impl Store {
     pub async fn inspect(&self) -> Result<Inspection, StoreError> {
         let beside = self.engine.beside(); // before the snapshot
         Ok(Inspection::new(beside, self.snapshot().await?))
-    }
-
-    /// Whether there is an enabled administrator.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn has_admin(&self) -> Result<bool, StoreError> {
-        self.engine.run(HasAdmin).await
-    }
-
-    /// Whether there is any user.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn has_users(&self) -> Result<bool, StoreError> {
-        Ok(!self.engine.scan(&users_after(None, 1))?.is_empty())
-    }
-
-    /// The user with this id.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
-        let Some(bytes) = self.engine.get(Table::Users, id.as_bytes())? else {
-            return Ok(None);
-        };
-        self.engine.durable(id).await?;
-        record::decode_user(id, &bytes).map(Some)
-    }
-
-    /// The user whom `name` means by `rule`, with their hash. For an unknown name it reads and decodes as
-    /// much, so that the duration does not reveal which users exist.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn user_named(
-        &self,
-        name: &Username,
-        rule: Usernames,
-    ) -> Result<Option<(User, PasswordHash)>, StoreError> {
-        let own = self.engine.get(Table::Usernames, &names::key(name))?;
-        let alike = self.engine.scan(&names::range(name, rule))?;
-        let found = names::find(own.as_deref(), alike.iter().map(|(_, value)| value.as_slice()));
-        let id = found?.unwrap_or(NOBODY);
-        // The user may be deleted between the two reads, and then does not exist.
-        let record = self.engine.get(Table::Users, id.as_bytes())?;
-        self.engine.durable(id).await?;
-        let user = record::decode_user_with_hash(id, record.as_deref().unwrap_or(&self.nobody))?;
-        Ok(record.map(|_| user))
-    }
-
-    /// Whether the name is taken at `now`: a user has it, or had it not long ago.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn is_taken(&self, name: &NewName, now: Timestamp) -> Result<bool, StoreError> {
-        let entries = self.engine.scan(&names::range(name, name.rule()))?;
-        names::is_taken(entries.iter().map(|(key, value)| (key.as_slice(), value.as_slice())), now)
-    }
-
-    /// Frees names of deleted users that equal `name` by `rule`. Returns those names.
-    ///
-    /// # Errors
-    /// [`ChangeError`].
-    pub async fn free_name(
-        &self,
-        authority: Authority,
-        name: Username,
-        rule: Usernames,
-    ) -> Result<Vec<Username>, ChangeError> {
-        self.run_by(authority, Need::Admin, FreeNames { name, rule }).await
-    }
-
-    /// Removes some names of deleted users that have been free since `moment`. Call it periodically: each
-    /// call continues where the last one stopped.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn prune_names(&self, moment: Timestamp) -> Result<(), StoreError> {
-        let after = self.names_seen().take();
-        let next = self.engine.run(PruneNames { after, moment }).await?;
-        *self.names_seen() = next;
-        Ok(())
-    }
-
-    /// Up to `limit` users in order of creation, after `after`.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn users_after(&self, after: Option<UserId>, limit: usize) -> Result<Vec<User>, StoreError> {
-        self.page(after, limit, record::decode_user).await
-    }
-
-    /// Like [`Store::users_after`], with their hashes.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn users_with_hashes_after(
-        &self,
-        after: Option<UserId>,
-        limit: usize,
-    ) -> Result<Vec<(User, PasswordHash)>, StoreError> {
-        self.page(after, limit, record::decode_user_with_hash).await
-    }
-
-    async fn page<T>(
-        &self,
-        after: Option<UserId>,
-        limit: usize,
-        decode: impl Fn(UserId, &[u8]) -> Result<T, StoreError>,
-    ) -> Result<Vec<T>, StoreError> {
-        let entries = self.engine.scan(&users_after(after, limit))?;
-        let decoded = entries.iter().map(|(id, bytes)| decode(changes::user_id(id)?, bytes));
-        let users = decoded.collect::<Result<_, _>>()?;
-        // A user's absence from the list is an answer too.
-        self.engine.all_durable().await?;
-        Ok(users)
-    }
-
-    /// The current era, in which sessions begin.
-    pub fn era(&self) -> Era {
-        self.pruned_early.begun_before
-    }
-
-    /// Whether the session was revoked.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn is_revoked(&self, session: &SessionId) -> Result<bool, StoreError> {
-        if self.pruned_early.includes(session) {
-            return Ok(true);
-        }
-        self.engine.has(Table::Revoked, session.as_bytes())
-    }
-
-    /// The number of users.
-    pub fn user_count(&self) -> u64 {
-        self.engine.counts().users()
     }
 
     /// The store's size, visible changes included. Asks the file system: blocks.
@@ -461,16 +203,6 @@ impl Store {
     ) -> Result<C::Outcome, ChangeError> {
         self.engine.run(Authorised { authority, need, change }).await?.map_err(ChangeError::Denied)
     }
-
-    fn names_seen(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
-        self.names_seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Up to `limit` users in order of creation, after `after`.
-fn users_after(after: Option<UserId>, limit: usize) -> Range {
-    let from = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_bytes().to_vec()));
-    Range { table: Table::Users, from, to: Bound::Unbounded, limit }
 }
 
 /// The id of no user: no UUIDv7 is all zeros.
