@@ -141,11 +141,7 @@ impl fmt::Display for SessionId {
     }
 }
 
-impl fmt::Debug for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SessionId({self})")
-    }
-}
+as_text!(SessionId);
 
 /// The text is not a session id.
 #[derive(Clone, Copy, Debug, Error)]
@@ -161,18 +157,6 @@ impl FromStr for SessionId {
             Ok(decoded) if decoded.len() == Self::LENGTH => Ok(Self(bytes)),
             _ => Err(MalformedSessionId),
         }
-    }
-}
-
-impl Serialize for SessionId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for SessionId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -209,11 +193,7 @@ impl fmt::Display for TokenId {
     }
 }
 
-impl fmt::Debug for TokenId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TokenId({self})")
-    }
-}
+as_text!(TokenId);
 
 /// The text is not a token id.
 #[derive(Clone, Copy, Debug, Error)]
@@ -229,18 +209,6 @@ impl FromStr for TokenId {
             Ok(decoded) if decoded.len() == Self::LENGTH => Ok(Self(bytes)),
             _ => Err(MalformedTokenId),
         }
-    }
-}
-
-impl Serialize for TokenId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for TokenId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
