@@ -109,8 +109,7 @@ impl Store {
     /// [`OpenError`]: the system gave no random bytes.
     pub fn in_memory() -> Result<Self, OpenError> {
         let dir = Path::new("memory");
-        let id = random::bytes()
-            .map_err(|error| OpenError::Io(dir.into(), std::io::Error::other(error.to_string())))?;
+        let id = random::bytes().map_err(|error| OpenError::Io(dir.into(), std::io::Error::other(error)))?;
         Self::on(Engine::Memory(Memory::new(Uuid::from_bytes(id))), PrunedEarly::default(), dir)
     }
 

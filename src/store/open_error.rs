@@ -141,6 +141,11 @@ fn unmarked_text(path: &Path, id: Option<&Uuid>) -> String {
 }
 
 impl OpenError {
+    /// Makes errors of the file system at `path`.
+    pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> Self + Copy {
+        move |error| Self::Io(path.into(), error)
+    }
+
     /// Whether the store's content is damaged.
     pub(super) fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged(..) | Self::Behind(..))

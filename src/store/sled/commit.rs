@@ -96,7 +96,7 @@ impl Committer {
         let until = Instant::now() + MARKING;
         let marked = Survey::take(store, ReadScope::Replayed(until)).and_then(|survey| {
             let written = self.writer.closed(&survey).write(store);
-            written.map_err(|error| OpenError::Io(store.clone(), error))
+            written.map_err(OpenError::at(store))
         });
         if let Err(error) = marked {
             log::info!(

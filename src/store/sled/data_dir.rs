@@ -35,19 +35,19 @@ pub(super) fn create_data_dir(dir: &Path) -> Result<(), OpenError> {
         missing.push(level);
     }
     for level in missing.into_iter().rev() {
-        durable_file::create_dir(level).map_err(|error| OpenError::Io(level.into(), error))?;
+        durable_file::create_dir(level).map_err(OpenError::at(level))?;
     }
     demand_dir(dir)
 }
 
 pub(super) fn demand_dir(dir: &Path) -> Result<(), OpenError> {
-    let there = fs::metadata(dir).map_err(|error| OpenError::Io(dir.into(), error))?;
+    let there = fs::metadata(dir).map_err(OpenError::at(dir))?;
     if there.is_dir() { Ok(()) } else { Err(OpenError::Io(dir.into(), io::ErrorKind::NotADirectory.into())) }
 }
 
 /// Whether something is at `path`. An error is not taken for "no": the caller would overwrite what is there.
 pub(super) fn exists(path: &Path) -> Result<bool, OpenError> {
-    path.try_exists().map_err(|error| OpenError::Io(path.into(), error))
+    path.try_exists().map_err(OpenError::at(path))
 }
 
 /// Refuses a data directory owned by another user: its owner could plant symlinks, which is worst if we are
@@ -79,7 +79,7 @@ pub(super) fn warn_if_others_can_write(dir: &Path) {
 /// Locks the directory for as long as the file is open.
 pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("lock");
-    let io = |error| OpenError::Io(path.clone(), error);
+    let io = OpenError::at(&path);
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -118,5 +118,5 @@ pub(super) fn read_marker(dir: &Path) -> Result<Option<Uuid>, OpenError> {
 
 pub(super) fn write_marker(dir: &Path, id: Uuid) -> Result<(), OpenError> {
     let path = dir.join("store-id");
-    durable_file::write(&path, format!("{id}\n").as_bytes()).map_err(|error| OpenError::Io(path, error))
+    durable_file::write(&path, format!("{id}\n").as_bytes()).map_err(OpenError::at(&path))
 }

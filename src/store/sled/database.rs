@@ -36,6 +36,9 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(4);
 /// Bytes of log that extend the deadline by a second: all of it is read, and SD cards are slow.
 const BYTES_PER_SECOND: u64 = 16 << 20;
 
+/// Copying a store may take this many times as long as reading it.
+pub(super) const COPYING: u32 = 8;
+
 /// How many deadlines of wall time a start may take that uses less CPU time than one: other programs may be
 /// busy, or the disk slow.
 const PATIENCE: u32 = 15;
@@ -112,9 +115,7 @@ pub(super) fn open_whole(
     let broken = |error| from_sled(store, error);
     let damaged = |what: &str| OpenError::Damaged(store.into(), what.into());
     // A snapshot may rest on writes of a killed process that were never synced.
-    File::open(path.join(LOG))
-        .and_then(|log| log.sync_all())
-        .map_err(|error| OpenError::Io(store.into(), error))?;
+    File::open(path.join(LOG)).and_then(|log| log.sync_all()).map_err(OpenError::at(store))?;
     let (config, db, trees) = open_sled(path, options).map_err(broken)?;
     let layout = match trees.meta.get(layout::FORMAT).map_err(broken)? {
         Some(format) if *format == *VERSION || layout::is_outdated(&format) => format,
@@ -224,10 +225,7 @@ pub(super) fn within_deadline<T: Send + 'static>(
         let opened = catch_unwind(AssertUnwindSafe(work));
         let _ = done.send(opened.unwrap_or_else(|panic| Err(from_panic(&path, &*panic))));
     };
-    thread::Builder::new()
-        .name("open".into())
-        .spawn(opening)
-        .map_err(|error| OpenError::Io(store.into(), error))?;
+    thread::Builder::new().name("open".into()).spawn(opening).map_err(OpenError::at(store))?;
     let (begun, computed_before) = (Instant::now(), cpu_time());
     loop {
         match wait.recv_timeout(deadline / 8) {

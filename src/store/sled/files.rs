@@ -63,13 +63,13 @@ impl Survey {
         let mut files = BTreeMap::new();
         for name in names(store)? {
             let path = store.join(&name);
-            let sum = sum(&path).map_err(|error| OpenError::Io(path, error))?;
+            let sum = sum(&path).map_err(OpenError::at(&path))?;
             files.insert(name, sum);
         }
         let replayed_from = replayed_from(&files);
         let log = store.join(LOG);
         let read = segments(&log, replayed_from, extent);
-        let (segments, log_length) = read.map_err(|error| OpenError::Io(log, error))?;
+        let (segments, log_length) = read.map_err(OpenError::at(&log))?;
         Ok(Self { files, segments, log_length })
     }
 
@@ -98,10 +98,10 @@ fn names(store: &Path) -> Result<Vec<String>, OpenError> {
     for (folder, prefix) in [(store.to_owned(), ""), (store.join("blobs"), "blobs/")] {
         let entries = match fs::read_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !prefix.is_empty() => continue,
-            entries => entries.map_err(|error| OpenError::Io(folder.clone(), error))?,
+            entries => entries.map_err(OpenError::at(&folder))?,
         };
         for entry in entries {
-            let name = entry.map_err(|error| OpenError::Io(folder.clone(), error))?.file_name();
+            let name = entry.map_err(OpenError::at(&folder))?.file_name();
             let Some(name) = name.to_str() else { continue };
             let is_sleds = name == "conf" || name.starts_with("snap.") || !prefix.is_empty();
             if is_sleds && !name.ends_with(".generating") {
@@ -222,10 +222,7 @@ pub(super) fn from_line<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T
 
 /// Copies a folder recursively. Errors name the file.
 pub(super) fn copy(from: &Path, to: &Path) -> Result<(), OpenError> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |error| OpenError::Io(path, error)
-    };
+    let io = OpenError::at;
     DirBuilder::new().mode(0o700).create(to).map_err(io(to))?;
     for entry in fs::read_dir(from).map_err(io(from))? {
         let entry = entry.map_err(io(from))?;

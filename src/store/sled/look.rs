@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::acknowledged::Acknowledged;
 use super::data_dir::{RESTORING, demand_dir, demand_ours, exists, lock, read_marker};
 use super::database::{
-    DEADLINE, Expected, Opened, open_whole, time_to_read, wait_until_released, within_deadline,
+    COPYING, DEADLINE, Expected, Opened, open_whole, time_to_read, wait_until_released, within_deadline,
 };
 use super::files::{self, LOG, ReadScope, Survey};
 use super::space::{self, Space};
@@ -55,9 +55,9 @@ fn look_once(dir: &Path, options: &StoreOptions) -> Result<(Opened, Space), Open
         return Err(OpenError::Vanished(store));
     }
     let released = wait_until_released(&log_path, DEADLINE);
-    released.map_err(|error| OpenError::Io(log_path.clone(), error))?;
+    released.map_err(OpenError::at(&log_path))?;
     let commits = dir.join("commits");
-    let changes = Acknowledged::read(&commits).map_err(|error| OpenError::Io(commits, error))?.unwrap_or(0);
+    let changes = Acknowledged::read(&commits).map_err(OpenError::at(&commits))?.unwrap_or(0);
 
     let (path, read) = (store.clone(), time_to_read(&store));
     let survey = within_deadline(&store, DEADLINE + read, move || Survey::take(&path, ReadScope::All))?;
@@ -68,7 +68,7 @@ fn look_once(dir: &Path, options: &StoreOptions) -> Result<(Opened, Space), Open
     within_deadline(&store, DEADLINE + read * COPYING, move || {
         files::copy(&from, &to)?;
         // Copies of an interrupted start.
-        aside::put_back(&to, changes).map_err(|error| OpenError::Io(to, error))?;
+        aside::put_back(&to, changes).map_err(OpenError::at(&to))?;
         Ok(())
     })?;
     let (path, of, options) = (copy.clone(), store.clone(), options.clone());
@@ -79,7 +79,7 @@ fn look_once(dir: &Path, options: &StoreOptions) -> Result<(Opened, Space), Open
     if marker.is_none() && database.found.users > 0 {
         return Err(OpenError::Unmarked(store, Some(database.id)));
     }
-    let io = |error| OpenError::Io(scratch.0.clone(), error);
+    let io = OpenError::at(&scratch.0);
     let acknowledged = Acknowledged::open(&scratch.0.join("commits")).map_err(io)?;
     let log = File::options().write(true).open(copy.join(LOG)).map_err(io)?;
     let space = Space::without_ballast(scratch.0.parent().unwrap_or(dir));
@@ -87,17 +87,16 @@ fn look_once(dir: &Path, options: &StoreOptions) -> Result<(Opened, Space), Open
     Ok((Opened { database, acknowledged, log, lock, dir: dir.into(), log_path }, space))
 }
 
-/// Copying a store may take this many times as long as reading it.
-const COPYING: u32 = 8;
-
 /// Locks the directory. Where it is read-only, no server can run on it, and a lock on the directory itself
 /// has to do.
 fn lock_to_look(dir: &Path) -> Result<File, OpenError> {
     match lock(dir) {
-        Err(OpenError::Io(path, error)) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
-            File::open(dir).map_err(|_| OpenError::Io(path, error))
-        }
-        Err(OpenError::Io(path, error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+        Err(OpenError::Io(path, error))
+            if matches!(
+                error.kind(),
+                io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied
+            ) =>
+        {
             File::open(dir).map_err(|_| OpenError::Io(path, error))
         }
         locked => locked,
@@ -122,7 +121,7 @@ fn scratch(dir: &Path, bytes: u64, min_free: u64) -> Result<Scratch, OpenError> 
 }
 
 fn make(folder: &Path) -> io::Result<Scratch> {
-    let number = u64::from_be_bytes(random::bytes().map_err(|error| io::Error::other(error.to_string()))?);
+    let number = u64::from_be_bytes(random::bytes().map_err(io::Error::other)?);
     let path = folder.join(format!("{LOOK}{number:016x}"));
     DirBuilder::new().mode(0o700).create(&path)?;
     Ok(Scratch(path))

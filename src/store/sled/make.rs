@@ -28,7 +28,7 @@ pub(super) fn make<E: From<OpenError>>(
     fill: impl FnOnce(&Trees) -> Result<Seal, E>,
 ) -> Result<(Uuid, Seal), E> {
     let (store, unfinished) = (dir.join("store"), dir.join("store.new"));
-    let io = |error| OpenError::Io(store.clone(), error);
+    let io = OpenError::at(&store);
     let broken = |error| from_sled(&store, error);
     match fs::remove_file(dir.join("commits")) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error).into()),
@@ -39,9 +39,7 @@ pub(super) fn make<E: From<OpenError>>(
         fs::remove_dir_all(&unfinished).map_err(io)?;
     }
     durable_file::create_dir(&unfinished).map_err(io)?;
-    let id = Uuid::from_bytes(
-        random::bytes().map_err(|error| OpenError::Io(store.clone(), io::Error::other(error.to_string())))?,
-    );
+    let id = Uuid::from_bytes(random::bytes().map_err(io::Error::other).map_err(io)?);
     let seal = {
         let (config, db, trees) = open_sled(&unfinished, options).map_err(broken)?;
         let seal = fill(&trees)?;

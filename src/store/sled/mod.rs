@@ -124,8 +124,7 @@ impl Sled {
         // Reports low space at the start rather than at the first write.
         let _ = space.check();
 
-        let log =
-            fs::metadata(&opened.log_path).map_err(|error| OpenError::Io(opened.log_path.clone(), error))?;
+        let log = fs::metadata(&opened.log_path).map_err(OpenError::at(&opened.log_path))?;
         let (queue, orders) = mpsc::channel();
         let Database { config, db, trees, id, seal, found, layout: _ } = opened.database;
         let counts = Counts::new(found.users, found.revoked);
@@ -142,7 +141,7 @@ impl Sled {
             measured: commits.clone(),
             marked,
         };
-        let committer = spawn(committer, orders).map_err(|error| OpenError::Io(dir.to_owned(), error))?;
+        let committer = spawn(committer, orders).map_err(OpenError::at(dir))?;
         let sled = Self {
             trees,
             progress,

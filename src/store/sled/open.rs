@@ -13,7 +13,8 @@ use super::data_dir::{
     write_marker,
 };
 use super::database::{
-    DEADLINE, Database, Expected, Opened, open_whole, time_to_read, wait_until_released, within_deadline,
+    COPYING, DEADLINE, Database, Expected, Opened, open_whole, time_to_read, wait_until_released,
+    within_deadline,
 };
 use super::files::{LOG, ReadScope, Survey};
 use super::look;
@@ -24,9 +25,6 @@ use super::upgrade;
 use crate::store::exposure;
 use crate::store::open_error::{OpenError, is_full};
 use crate::store::terms::StoreOptions;
-
-/// Copying a store may take this many times as long as reading it.
-const COPYING: u32 = 8;
 
 pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<Opened, OpenError> {
     create_data_dir(dir)?;
@@ -44,7 +42,7 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
     }
     warn_if_others_can_write(dir);
     exposure::warn(dir);
-    space.make_room().map_err(|error| OpenError::Io(dir.into(), error))?;
+    space.make_room().map_err(OpenError::at(dir))?;
 
     let marker = read_marker(dir)?;
     let log_path = store.join(LOG);
@@ -60,12 +58,12 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
         }
         (_, true) => {}
     }
-    wait_until_released(&log_path, DEADLINE).map_err(|error| OpenError::Io(log_path.clone(), error))?;
+    wait_until_released(&log_path, DEADLINE).map_err(OpenError::at(&log_path))?;
 
     // Everything is read before anything is written: the number of changes beside the store, and all files of
     // sled.
     let commits = dir.join("commits");
-    let noted = Acknowledged::read(&commits).map_err(|error| OpenError::Io(commits.clone(), error))?;
+    let noted = Acknowledged::read(&commits).map_err(OpenError::at(&commits))?;
     if marker.is_some() && noted.is_none() {
         log::warn!(
             "{} is gone or holds no number: whether the store's last changes are there cannot be told",
@@ -76,7 +74,7 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
         log::warn!("the copy of a command that was killed cannot be removed from {}: {error}", dir.display());
     }
     let changes = noted.unwrap_or(0);
-    let broken = |error| OpenError::Io(store.clone(), error);
+    let broken = OpenError::at(&store);
     if aside::put_back(&store, changes).map_err(broken)? {
         log::warn!("put back the files of {}: the start before this one was cut short", store.display());
     }
@@ -111,13 +109,13 @@ pub(super) fn open(dir: &Path, options: &StoreOptions, space: &Space) -> Result<
 fn take_over(dir: &Path, store: &Path, database: &Database) -> Result<(Acknowledged, File), OpenError> {
     // State older than the first change must never return.
     let discarded = aside::discard(store).and_then(|()| Closed::remove(store));
-    discarded.map_err(|error| OpenError::Io(store.into(), error))?;
+    discarded.map_err(OpenError::at(store))?;
     let (commits, log) = (dir.join("commits"), store.join(LOG));
-    let acknowledged = Acknowledged::open(&commits).map_err(|error| OpenError::Io(commits, error))?;
+    let acknowledged = Acknowledged::open(&commits).map_err(OpenError::at(&commits))?;
     if read_marker(dir)?.is_none() {
         complete_first_start(dir, store, database)?;
     }
-    let log = OpenOptions::new().write(true).open(&log).map_err(|error| OpenError::Io(log, error))?;
+    let log = OpenOptions::new().write(true).open(&log).map_err(OpenError::at(&log))?;
     Ok((acknowledged, log))
 }
 
@@ -154,7 +152,7 @@ fn look_before(
     changes: u64,
     just_been_made: bool,
 ) -> Result<Option<(Closed, Survey)>, OpenError> {
-    let io = |error| OpenError::Io(store.into(), error);
+    let io = OpenError::at(store);
     let path = store.to_owned();
     let read = time_to_read(store);
     let survey = within_deadline(store, DEADLINE + read, move || Survey::take(&path, ReadScope::All))?;
@@ -174,7 +172,7 @@ fn look_before(
     within_deadline(store, DEADLINE + read * COPYING, move || {
         match aside::set_aside(&path, &survey, scope, changes) {
             Err(error) if is_full(&error) => say_no_room(&path, &survey),
-            made => made.map_err(|error| OpenError::Io(path, error))?,
+            made => made.map_err(OpenError::at(&path))?,
         }
         Ok(closed.map(|closed| (closed, survey)))
     })
@@ -211,7 +209,7 @@ fn undo(store: &Path, changes: u64) -> io::Result<bool> {
 /// Removes leftovers of an interrupted start that would make sled refuse to open. Snapshots with content
 /// stay: without its snapshot, a damaged log would be read as a shorter one.
 fn heal(store: &Path) -> Result<(), OpenError> {
-    let io = |error| OpenError::Io(store.into(), error);
+    let io = OpenError::at(store);
     for entry in fs::read_dir(store).map_err(io)? {
         let entry = entry.map_err(io)?;
         let name = entry.file_name();

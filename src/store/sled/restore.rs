@@ -68,7 +68,7 @@ impl Restoration {
         let lock = lock(dir)?;
         demand_empty(dir)?; // again under the lock
         warn_if_others_can_write(dir);
-        let io = |error| OpenError::Io(dir.into(), error);
+        let io = OpenError::at(dir);
         let mark = dir.join(RESTORING);
         let half_restored = exists(&mark)?;
         durable_file::write(&mark, b"").map_err(|error| {
@@ -93,7 +93,7 @@ impl Restoration {
         fill: impl FnOnce(&mut Filling<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let dir = &self.dir;
-        let io = |error| OpenError::Io(dir.clone(), error);
+        let io = OpenError::at(dir);
         let filled = |trees: &Trees| -> Result<Seal, E> {
             let space = Space::new(dir, self.options.min_free);
             let mut filling = Filling { trees, seal: Seal::default(), found: Totals::default(), dir, space };
@@ -108,7 +108,7 @@ impl Restoration {
             made.unwrap_or_else(|_| Err(io(io::Error::other("the new store could not be written")).into()))?;
         let commits = dir.join("commits");
         let noted = Acknowledged::open(&commits).and_then(|mut file| file.advance(seal.changes));
-        noted.map_err(|error| OpenError::Io(commits, error))?;
+        noted.map_err(OpenError::at(&commits))?;
         write_marker(dir, id)?;
         fs::remove_file(dir.join(RESTORING)).map_err(io)?;
         self.complete = true; // without the mark it is a valid store, and stays
@@ -149,7 +149,7 @@ impl Drop for Restoration {
 }
 
 fn demand_empty(dir: &Path) -> Result<(), OpenError> {
-    let io = |error| OpenError::Io(dir.into(), error);
+    let io = OpenError::at(dir);
     let half_restored = exists(&dir.join(RESTORING))?;
     for entry in fs::read_dir(dir).map_err(io)? {
         let name = entry.map_err(io)?.file_name();
@@ -219,6 +219,6 @@ impl Filling<'_> {
     }
 
     fn unwritable(&self, error: StoreError) -> OpenError {
-        OpenError::Io(self.dir.into(), io::Error::other(error.to_string()))
+        OpenError::Io(self.dir.into(), io::Error::other(error))
     }
 }

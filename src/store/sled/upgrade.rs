@@ -136,7 +136,7 @@ impl Upgrade<'_> {
 
     /// Makes everything written so far durable.
     fn sync(&self) -> Result<(), OpenError> {
-        let io = |error| OpenError::Io(self.store.into(), error);
+        let io = OpenError::at(self.store);
         if !self.space.has_room() {
             return Err(io(io::ErrorKind::StorageFull.into()));
         }
