@@ -22,13 +22,13 @@ pub enum SnapshotError {
     #[error("a page of the store cannot be read: {0}: run `gatelet verify`")]
     Page(String),
     /// More changed meanwhile than is kept for a slow reader.
-    #[error("more was changed meanwhile than fits into memory: reading was too slow")]
+    #[error("more changed meanwhile than is kept in memory: reading was too slow")]
     TooSlow,
     /// The checksums of the records do not add up to the seal.
     #[error("the store's records do not add up: run `gatelet verify`")]
     Damaged,
     /// The caller abandoned the snapshot.
-    #[error("nobody waits for it any more")]
+    #[error("its caller has abandoned it")]
     Abandoned,
 }
 

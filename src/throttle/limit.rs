@@ -35,7 +35,7 @@ pub enum LimitError {
     #[error("the form is 40,36m (40 at once, then one in 36 minutes), or off")]
     Malformed,
     /// None at once, or more than [`Limit::BURST_MAX`].
-    #[error("so many at once: between 1 and 100000")]
+    #[error("the number at once must be between 1 and 100000")]
     Burst,
     /// Not whole seconds, or not between [`Limit::SPAN_MIN`] and [`Limit::SPAN_MAX`].
     #[error("the span must be whole seconds, between 1s and 366days")]

@@ -41,7 +41,7 @@ pub enum KeyError {
     /// Any user of the machine can read it.
     #[error(
         "the key file {path} can be read by every user of this machine: run `chmod 600 {path}`, and if \
-         somebody may have read it, make new keys with `gatelet key rotate --revoke`: everybody logs in again; \
+         another user may have read it, make new keys with `gatelet key rotate --revoke`: everybody logs in again; \
          if the file system knows no modes, {MOUNT}",
         path = .0.display(),
         MOUNT = MOUNT

@@ -171,7 +171,7 @@ impl Segment {
         if crc32fast::hash(bytes) == self.sum.crc {
             return Ok(bytes);
         }
-        Err(io::Error::other("it reads differently from one moment to the next"))
+        Err(io::Error::other("it changed while it was read"))
     }
 }
 

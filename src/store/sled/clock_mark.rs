@@ -54,7 +54,7 @@ impl Opened {
             None => Ok(None),
             Some(bytes) => match moment(&bytes) {
                 Some(moment) => Ok(Some(moment)),
-                None => Err(OpenError::Damaged(self.dir.clone(), "a time in it is no time".into())),
+                None => Err(OpenError::Damaged(self.dir.clone(), "a stored time is invalid".into())),
             },
         }
     }

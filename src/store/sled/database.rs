@@ -120,7 +120,7 @@ pub(super) fn open_whole(
     let layout = match trees.meta.get(layout::FORMAT).map_err(broken)? {
         Some(format) if *format == *VERSION || layout::is_outdated(&format) => format,
         Some(format) if *format > *VERSION => return Err(OpenError::Newer(store.into())),
-        _ => return Err(damaged("it does not say how it is laid out")),
+        _ => return Err(damaged("its layout number is missing or invalid")),
     };
     let id = store_id(&trees).map_err(broken)?;
     if expected.marker.is_some() && expected.marker != id {
@@ -161,10 +161,10 @@ pub(super) fn open_whole(
     if let Some((closed, survey)) = closed
         && closed != Closed::of(id, seal, found.users, found.revoked, &survey)
     {
-        return Err(damaged("it does not hold what it held when it was closed"));
+        return Err(damaged("its content differs from that of its clean stop"));
     }
     if !layout::is_outdated(&layout) && !found.fit(&trees).map_err(broken)? {
-        return Err(damaged("its users are not those that it counts"));
+        return Err(damaged("its counts do not match its users"));
     }
     Ok(Database { config, db, trees, id, seal, found, layout })
 }

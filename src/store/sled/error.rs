@@ -20,7 +20,7 @@ pub(super) fn from_sled(store: &Path, error: sled::Error) -> OpenError {
             io::Error::new(io::ErrorKind::WouldBlock, "another process holds its log"),
         ),
         sled::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            damaged("its log ends before its time")
+            damaged("its log ends early")
         }
         sled::Error::Io(error) => damaged(&error.to_string()),
         sled::Error::Corruption { .. } => damaged("a part of its log or its snapshot has a wrong checksum"),

@@ -194,7 +194,7 @@ fn sum(path: &Path) -> io::Result<Sum> {
 pub(super) fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
     file.read_exact_at(bytes, at).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => {
-            io::Error::new(io::ErrorKind::UnexpectedEof, "it ends before its length")
+            io::Error::new(io::ErrorKind::UnexpectedEof, "it ends early")
         }
         _ => error,
     })

@@ -84,7 +84,7 @@ fn is_at(file: FileId, path: &Path) -> Look<bool> {
 }
 
 fn unseen(path: &Path, error: &io::Error) -> String {
-    format!("{} cannot be looked at: {error}", path.display())
+    format!("{} cannot be read: {error}", path.display())
 }
 
 #[cfg(test)]
