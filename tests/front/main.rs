@@ -6,7 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod crowds;
+mod connection_limit;
 mod flood;
 mod limits;
 mod protocol;
