@@ -1,4 +1,4 @@
-//! Whose request it is: the socket's address, or what a trusted proxy says in `X-Forwarded-For`.
+//! The client's address: that of the socket, or the one that a trusted proxy gives in `X-Forwarded-For` or `Forwarded`.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ use crate::support::{Client, Process, Random, Reply, TestServer, credentials, re
 
 const PASSWORD: &str = "correct horse";
 
-/// What stands for a client in these tests is its allowance: one failed login.
+/// Each client may fail to log in once. A second failure is answered 429, which tells clients apart.
 const ONE_FAILURE: [&str; 4] = ["--account-limit", "off", "--network-limit", "1,1h"];
 
 /// A `POST` with these lines of `X-Forwarded-For`.
@@ -22,12 +22,12 @@ fn post_with(client: &mut Client, forwarded: &[&str], path: &str, body: &Value) 
     client.send("POST", path, &headers, Some(body.to_string().as_bytes()))
 }
 
-/// A `POST` as a proxy passes it on for the client at `address`.
+/// A `POST` as a proxy forwards it for the client at `address`.
 pub(crate) fn post_from(client: &mut Client, address: &str, path: &str, body: &Value) -> Reply {
     post_with(client, &[address], path, body)
 }
 
-/// A server that believes the proxies in `trusted`, and allows each client one failed login.
+/// A server that trusts the proxies in `trusted` and allows each client one failed login.
 struct Watched(TestServer);
 
 impl Watched {
@@ -35,7 +35,7 @@ impl Watched {
         Self(TestServer::start_with(&[&ONE_FAILURE[..], &["--trusted-proxies", trusted]].concat()))
     }
 
-    /// Whether this is the first failed login of the client who sends these lines.
+    /// Whether this is the first failed login of the client that these lines name.
     #[track_caller]
     fn is_new(&self, forwarded: &[&str]) -> bool {
         let reply = post_with(&mut self.0.client(), forwarded, "/login", &credentials("nobody", PASSWORD));
@@ -47,7 +47,7 @@ impl Watched {
         reply.status == 401
     }
 
-    /// Whether these all come from one client, who has not been here yet.
+    /// Asserts that all these headers name one client, which has not failed before.
     #[track_caller]
     fn expect_one_client(&self, forwarded: &[&[&str]]) {
         for (n, lines) in forwarded.iter().enumerate() {
@@ -63,25 +63,25 @@ fn without_trusted_proxies_the_header_is_ignored() {
 }
 
 #[test]
-fn a_peer_that_is_no_trusted_proxy_is_believed_nothing() {
+fn headers_of_an_untrusted_peer_are_ignored() {
     let server = Watched::trusting("192.0.2.1,10.0.0.0/8,::1");
     server.expect_one_client(&[&["192.0.2.1"], &["192.0.2.2"], &[], &["10.0.0.1"]]);
 }
 
 #[test]
-fn the_address_that_a_trusted_proxy_names_counts() {
+fn a_trusted_proxy_names_the_client() {
     for trusted in ["127.0.0.1", "10.0.0.0/8, 127.0.0.0/8", "::ffff:127.0.0.1"] {
         let server = Watched::trusting(trusted);
         for client in ["192.0.2.1", "192.0.2.2", "2001:db8::1"] {
             server.expect_one_client(&[&[client], &[client]]);
         }
-        // The proxy itself, where it names nobody.
+        // Without the header, the proxy itself is the client.
         server.expect_one_client(&[&[], &[]]);
     }
 }
 
 #[test]
-fn what_a_client_writes_into_the_header_itself_makes_it_nobody_else() {
+fn a_client_cannot_forge_its_address_in_the_header() {
     let server = Watched::trusting("127.0.0.1,10.0.0.0/8");
     server.expect_one_client(&[
         &["192.0.2.1"],
@@ -94,19 +94,19 @@ fn what_a_client_writes_into_the_header_itself_makes_it_nobody_else() {
         &["198.51.100.5, 192.0.2.1", "10.1.2.3, 127.0.0.1"],
         &["198.51.100.6, 192.0.2.1:4711"],
     ]);
-    // Nobody was blamed whom the client has named.
+    // The forged addresses have not been charged.
     for n in 1..=6 {
         assert!(server.is_new(&[&format!("198.51.100.{n}")]), "{n}");
     }
 }
 
 #[test]
-fn a_header_that_ends_in_no_address_leaves_it_at_the_last_proxy() {
+fn without_a_readable_address_the_last_proxy_is_the_client() {
     let server = Watched::trusting("127.0.0.1,10.0.0.0/8");
     server.expect_one_client(&[&["192.0.2.1, unknown"], &[""], &[" , ,"], &["192.0.2.256"], &["127.0.0.1"]]);
     server.expect_one_client(&[&["192.0.2.3, _hidden, 10.0.0.9"], &["10.0.0.9"]]);
     assert!(server.is_new(&["192.0.2.1"]));
-    // An empty element counts for nothing.
+    // Empty elements are skipped.
     server.expect_one_client(&[
         &["192.0.2.4"],
         &["192.0.2.4,"],
@@ -116,7 +116,7 @@ fn a_header_that_ends_in_no_address_leaves_it_at_the_last_proxy() {
 }
 
 #[test]
-fn an_ipv6_client_is_its_slash_64_and_an_ipv4_client_its_address() {
+fn an_ipv6_client_is_its_64_bit_prefix_and_an_ipv4_client_its_address() {
     let server = Watched::trusting("127.0.0.1");
     server.expect_one_client(&[
         &["2001:db8:1:2::1"],
@@ -129,7 +129,7 @@ fn an_ipv6_client_is_its_slash_64_and_an_ipv4_client_its_address() {
     server.expect_one_client(&[&["192.0.2.2"]]);
 }
 
-/// A login from another address of this machine; the status it is answered with.
+/// The status of a login from another address of this machine.
 fn log_in_from(from: IpAddr, server: SocketAddr, forwarded: &str) -> u16 {
     let body = credentials("nobody", PASSWORD).to_string();
     let headers = [("X-Forwarded-For", forwarded), ("Connection", "close")];
@@ -147,11 +147,11 @@ fn log_in_from(from: IpAddr, server: SocketAddr, forwarded: &str) -> u16 {
 }
 
 #[test]
-fn clients_on_different_sockets_are_told_apart_and_only_the_proxy_speaks_for_others() {
+fn only_the_trusted_proxy_names_other_clients() {
     let Watched(server) = Watched::trusting("127.0.0.1");
     let from = |peer: &str, forwarded: &str| log_in_from(peer.parse().unwrap(), server.address, forwarded);
     assert_eq!(from("127.0.0.2", "192.0.2.1"), 401);
-    assert_eq!(from("127.0.0.2", "192.0.2.2"), 429, "the same, whatever it says");
+    assert_eq!(from("127.0.0.2", "192.0.2.2"), 429, "the header is ignored");
     assert_eq!(from("127.0.0.3", "192.0.2.2"), 401);
     assert_eq!(from("127.0.0.1", "192.0.2.2"), 401, "through the proxy");
     assert_eq!(from("127.0.0.1", "192.0.2.2"), 429);
@@ -188,7 +188,7 @@ fn both_logs_show_the_clients_address() {
 }
 
 #[test]
-fn registrations_count_for_the_clients_address_as_well() {
+fn registrations_count_against_the_clients_address() {
     let server = TestServer::start_with(&["--registration-limit", "1,1h", "--trusted-proxies", "127.0.0.1"]);
     let register = |address: &str, name: &str| {
         post_from(&mut server.client(), address, "/register", &credentials(name, PASSWORD))
@@ -213,7 +213,7 @@ fn registrations_count_for_the_clients_address_as_well() {
 }
 
 #[test]
-fn an_address_is_the_same_client_in_every_form_that_proxies_write() {
+fn every_form_in_which_proxies_write_an_address_is_one_client() {
     let server = Watched::trusting("127.0.0.1,10.0.0.0/8");
     server.expect_one_client(&[
         &["2001:db8::1"],
@@ -237,7 +237,7 @@ fn an_address_is_the_same_client_in_every_form_that_proxies_write() {
     server.expect_one_client(&[&["127.0.0.1"], &["unknown"], &["_hidden"], &["unix:"]]);
 }
 
-/// A failed login of the client whom these lines of `Forwarded` name.
+/// The status of a failed login of the client that these lines of `Forwarded` name.
 fn forwarded(server: &Watched, lines: &[&str], more: &[(&str, &str)]) -> u16 {
     let mut headers = vec![("Content-Type", "application/json")];
     headers.extend(lines.iter().map(|line| ("Forwarded", *line)));
@@ -247,7 +247,7 @@ fn forwarded(server: &Watched, lines: &[&str], more: &[(&str, &str)]) -> u16 {
 }
 
 #[test]
-fn a_trusted_proxy_that_sends_only_forwarded_is_understood() {
+fn forwarded_is_read_from_a_trusted_proxy_that_sends_only_that() {
     let server = Watched::trusting("127.0.0.1,10.0.0.0/8");
     for (lines, status) in [
         (&["for=192.0.2.1"][..], 401),
@@ -261,12 +261,12 @@ fn a_trusted_proxy_that_sends_only_forwarded_is_understood() {
     ] {
         assert_eq!(forwarded(&server, lines, &[]), status, "{lines:?}");
     }
-    // Where both stand, the proxy appends to the one and passes the other on: a client may have written it.
+    // With both headers, the proxy appends to one and forwards the other as the client may have written it.
     assert_eq!(forwarded(&server, &["for=198.51.100.1"], &[("X-Forwarded-For", "192.0.2.1")]), 429);
-    assert!(server.is_new(&["198.51.100.1"]), "whom a client has named");
+    assert!(server.is_new(&["198.51.100.1"]), "that a client has named");
     let server = Watched::trusting("10.0.0.0/8");
     assert_eq!(forwarded(&server, &["for=192.0.2.1"], &[]), 401);
-    assert_eq!(forwarded(&server, &["for=192.0.2.2"], &[]), 429, "a stranger is believed nothing");
+    assert_eq!(forwarded(&server, &["for=192.0.2.2"], &[]), 429, "an untrusted peer");
 }
 
 /// An address in one of the forms that proxies write.
@@ -282,9 +282,9 @@ fn written(address: IpAddr, random: &mut Random) -> String {
     if random.below(3) == 0 { format!("\"{text}\"") } else { text }
 }
 
-/// Chains of addresses and of what is none, in lines as they come, against a list that is read from its end.
+/// Random chains of addresses and junk, over random numbers of lines, against a model that reads them from the end.
 #[test]
-fn the_client_is_the_last_address_that_is_no_trusted_proxys_or_the_one_before_what_cannot_be_read() {
+fn the_client_is_the_last_readable_address_that_is_not_a_trusted_proxy() {
     let mut random = Random::begin("the_client_is_the_last_address");
     let trusted: TrustedProxies = "10.0.0.0/8,fd00::/8".parse().unwrap();
     let addresses =
@@ -340,13 +340,13 @@ fn the_client_is_the_last_address_that_is_no_trusted_proxys_or_the_one_before_wh
     }
 }
 
-/// The lines of a log that speak of a header.
+/// The log lines about such headers.
 fn complaints(log: &str) -> Vec<&str> {
     log.lines().filter(|line| line.contains(" sends ")).collect()
 }
 
 #[test]
-fn a_peer_whose_header_is_not_believed_is_named_once() {
+fn an_untrusted_peer_that_sends_the_header_is_logged_once() {
     let dir = temporary();
     let server = Process::start(dir.path(), &["--trusted-proxies", "::1,10.0.0.0/8"]);
     for header in ["X-Forwarded-For", "X-Forwarded-For", "Forwarded"] {
@@ -362,7 +362,7 @@ fn a_peer_whose_header_is_not_believed_is_named_once() {
 }
 
 #[test]
-fn what_a_proxy_sends_and_cannot_be_read_is_shown_once_and_cannot_harm_the_log() {
+fn unreadable_headers_of_a_proxy_are_logged_once_and_escaped() {
     let dir = temporary();
     let server = Process::start(dir.path(), &["--trusted-proxies", "127.0.0.1,10.0.0.0/8"]);
     let mut client = server.client();

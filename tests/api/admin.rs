@@ -12,7 +12,7 @@ use crate::mint::read_unverified;
 use crate::refusal::{Refusal, expect, expect_fields};
 use crate::support::{Reply, TestServer, credentials, start};
 
-const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+const UNKNOWN_ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 /// A server with the administrator `root`, whose password is `correct horse`, and their id.
 pub(crate) fn with_admin() -> (TestServer, String) {
@@ -22,7 +22,7 @@ pub(crate) fn with_admin() -> (TestServer, String) {
 /// The same with further flags.
 pub(crate) fn with_admin_and(args: &[&str]) -> (TestServer, String) {
     let server = TestServer::start_with(args);
-    // Who is answered here finds the console open.
+    // Once the server answers, its admin socket is open too.
     assert_eq!(server.call("GET", "/healthz", None, None).status, 200);
     let id = server.add_admin("root", "correct horse");
     (server, id)
@@ -44,7 +44,7 @@ fn expect_last_admin(reply: &Reply, case: &str) {
 }
 
 #[test]
-fn an_administrators_tokens_say_so_and_a_users_say_that() {
+fn access_tokens_carry_the_role_of_their_user() {
     let (server, _) = with_admin();
     server.register("anna", "correct horse");
     for (name, role) in [("root", "admin"), ("anna", "user")] {
@@ -56,7 +56,7 @@ fn an_administrators_tokens_say_so_and_a_users_say_that() {
 }
 
 #[test]
-fn an_administrator_reads_everybody_with_any_access_token() {
+fn an_administrator_reads_every_user_with_any_access_token() {
     let (server, root) = with_admin();
     let anna = server.register("anna", "correct horse");
     let tokens = server.log_in("root", "correct horse");
@@ -69,13 +69,13 @@ fn an_administrator_reads_everybody_with_any_access_token() {
             let reply = server.call("GET", &path, Some(token), None);
             expect(&reply, 200, &json!({"id": id, "username": name}), &path);
         }
-        let reply = server.call("GET", &format!("/user/{NOBODY}"), Some(token), None);
-        Refusal::NotFound.expect(&reply, "an id that nobody has");
+        let reply = server.call("GET", &format!("/user/{UNKNOWN_ID}"), Some(token), None);
+        Refusal::NotFound.expect(&reply, "unknown id");
     }
 }
 
 #[test]
-fn an_administrator_lists_everybody_in_order_of_registration() {
+fn an_administrator_lists_all_users_in_order_of_registration() {
     let (server, root) = with_admin();
     let mut expected = vec![seen(&root, "root", "admin", false, "2026-01-01T00:00:00Z")];
     for name in ["zoe", "anna", "名前"] {
@@ -97,7 +97,7 @@ fn an_administrator_deletes_others_with_a_fresh_token_only() {
     let annas = server.log_in("anna", "correct horse");
     let roots = server.log_in("root", "correct horse");
     let refreshed = server.refresh(&roots);
-    for id in [&*anna, NOBODY] {
+    for id in [&*anna, UNKNOWN_ID] {
         let reply = server.call("DELETE", &format!("/user/{id}"), Some(&refreshed), None);
         Refusal::NotFresh.expect(&reply, id);
     }
@@ -116,7 +116,7 @@ fn an_administrator_deletes_others_with_a_fresh_token_only() {
 }
 
 #[test]
-fn an_administrator_who_is_deleted_is_one_no_longer() {
+fn a_deleted_administrators_tokens_and_name_carry_no_rights() {
     let (server, _) = with_admin();
     server.add_admin("ada", "correct horse");
     let anna = server.register("anna", "correct horse");
@@ -129,7 +129,7 @@ fn an_administrator_who_is_deleted_is_one_no_longer() {
     server.register("root", "correct horse");
     let tokens = server.log_in("root", "correct horse");
     let reply = server.call("GET", "/user", Some(&tokens.access), None);
-    Refusal::Forbidden.expect(&reply, "whoever takes the name next");
+    Refusal::Forbidden.expect(&reply, "the next user of the name");
 }
 
 /// One page: the ids on it and the path of the next.
@@ -145,7 +145,7 @@ fn page(server: &TestServer, token: &str, path: &str) -> (Vec<String>, Option<St
     (ids, next)
 }
 
-/// All pages, as a client meets them.
+/// The ids on each page, following the links to the next one.
 fn walk(server: &TestServer, token: &str, path: &str) -> Vec<Vec<String>> {
     let mut pages = Vec::new();
     let mut next = Some(path.to_owned());
@@ -158,7 +158,7 @@ fn walk(server: &TestServer, token: &str, path: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn users_made_within_one_millisecond_are_listed_in_order_whatever_the_size_of_a_page() {
+fn users_created_in_one_millisecond_are_listed_in_order_at_any_page_size() {
     const USERS: usize = 30;
     let (server, root) = with_admin();
     // The clock stands still.
@@ -177,7 +177,7 @@ fn users_made_within_one_millisecond_are_listed_in_order_whatever_the_size_of_a_
 }
 
 #[test]
-fn a_page_names_the_next_one_if_and_only_if_there_is_more() {
+fn a_page_links_the_next_one_if_and_only_if_there_is_one() {
     let (server, root) = with_admin();
     let anna = server.register("anna", "correct horse");
     let token = server.log_in("root", "correct horse").access;
@@ -193,14 +193,14 @@ fn a_page_names_the_next_one_if_and_only_if_there_is_more() {
     }
     let reply = server.call("GET", &format!("/user?after={anna}"), Some(&token), None);
     expect(&reply, 200, &json!([]), "after the last");
-    // A cursor is a place, whether anybody stands there or not.
-    assert_eq!(page(&server, &token, &format!("/user?after={NOBODY}")).0, [&*root, &anna]);
+    // A cursor is a position; no user needs to have that id.
+    assert_eq!(page(&server, &token, &format!("/user?after={UNKNOWN_ID}")).0, [&*root, &anna]);
     assert_eq!(page(&server, &token, "/user?after=00000000-0000-0000-0000-000000000000").0, [&*root, &anna]);
     assert_eq!(page(&server, &token, "/user?after=ffffffff-ffff-ffff-ffff-ffffffffffff"), (vec![], None));
 }
 
 #[test]
-fn a_walk_sees_everybody_who_stays_exactly_once_while_users_come_and_go() {
+fn paging_shows_each_remaining_user_once_while_others_come_and_go() {
     let (server, root) = with_admin();
     let mut staying: Vec<String> = vec![root];
     let mut leaving = HashSet::new();
@@ -225,7 +225,7 @@ fn a_walk_sees_everybody_who_stays_exactly_once_while_users_come_and_go() {
         seen.extend(ids.iter().cloned());
         next = after;
         pages += 1;
-        // Those who leave are on the page that was just read, the one at its end among them, and further on.
+        // Delete users on the page just read, its last one included, and one further on.
         for id in &ids {
             if leaving.remove(id) {
                 delete(id);
@@ -240,19 +240,19 @@ fn a_walk_sees_everybody_who_stays_exactly_once_while_users_come_and_go() {
         }
     }
     assert!(pages > 3, "{pages}");
-    assert_eq!(seen.iter().collect::<HashSet<_>>().len(), seen.len(), "nobody twice");
+    assert_eq!(seen.iter().collect::<HashSet<_>>().len(), seen.len(), "no user twice");
     assert!(seen.is_sorted(), "in order");
     let seen: Vec<_> = seen.into_iter().filter(|id| staying.contains(id)).collect();
     assert_eq!(seen, staying);
 }
 
-/// Otherwise a cursor that was left on somebody who has been deleted could stand behind those who came later.
+/// Otherwise a cursor at a deleted user could skip users created later.
 #[test]
-fn whoever_is_made_after_a_deletion_comes_after_whoever_was_deleted() {
+fn a_new_user_is_listed_after_one_that_was_just_deleted() {
     let (server, root) = with_admin();
     let token = server.log_in("root", "correct horse").access;
     let mut last = root;
-    // The clock stands still. Were it left to chance, sixteen times would not go well.
+    // The clock stands still. Random ids would not increase sixteen times in a row.
     for round in 0..16 {
         let id = server.register(&format!("anna {round}"), "correct horse");
         assert!(id > last, "round {round}: {id} after {last}");
@@ -263,7 +263,7 @@ fn whoever_is_made_after_a_deletion_comes_after_whoever_was_deleted() {
 }
 
 #[test]
-fn a_page_holds_a_thousand_users_at_the_most_and_by_default() {
+fn a_page_holds_a_thousand_users_at_most_and_by_default() {
     const USERS: usize = 1002;
     let (server, _) = with_admin_and(&["--registration-limit", "off"]);
     let server = &server;
@@ -304,7 +304,7 @@ fn expect_query(reply: &Reply, errors: &Value, case: &str) {
 }
 
 #[test]
-fn a_wrong_query_is_refused_with_all_that_is_wrong_at_once() {
+fn a_wrong_query_is_refused_with_all_errors_at_once() {
     let (server, root) = with_admin();
     let tokens = server.log_in("root", "correct horse");
     let bare = root.replace('-', "");
@@ -334,7 +334,7 @@ fn a_wrong_query_is_refused_with_all_that_is_wrong_at_once() {
 }
 
 #[test]
-fn a_limit_that_is_an_integer_but_far_off_is_called_out_of_range() {
+fn a_huge_integer_as_limit_is_out_of_range() {
     let (server, _) = with_admin();
     let token = server.log_in("root", "correct horse").access;
     for limit in ["-1", "-9223372036854775808", "99999999999999999999"] {
@@ -354,7 +354,7 @@ fn unknown_parameters_are_ignored() {
 }
 
 #[test]
-fn users_are_told_nothing_about_their_query() {
+fn a_user_gets_403_for_any_query() {
     let (server, _) = with_admin();
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
@@ -368,7 +368,7 @@ fn users_are_told_nothing_about_their_query() {
 }
 
 #[test]
-fn role_and_disabled_are_set_together_or_alone_and_the_user_as_they_are_then_is_answered() {
+fn role_and_disabled_are_set_together_or_alone_and_the_new_state_is_answered() {
     let (server, root) = with_admin();
     server.advance(Duration::from_secs(60));
     let anna = server.register("anna", "correct horse");
@@ -397,7 +397,7 @@ fn role_and_disabled_are_set_together_or_alone_and_the_user_as_they_are_then_is_
 }
 
 #[test]
-fn nothing_to_change_changes_nothing() {
+fn setting_what_is_set_already_changes_nothing() {
     let (server, root) = with_admin();
     let anna = server.register("anna", "correct horse");
     let (annas, annas_not_fresh) = begin(&server, "anna");
@@ -409,7 +409,7 @@ fn nothing_to_change_changes_nothing() {
         (&anna, json!({"role": "user"}), &as_anna),
         (&anna, json!({"disabled": false}), &as_anna),
         (&anna, json!({"role": "user", "disabled": false}), &as_anna),
-        // The last administrator, too, may stay what they are.
+        // The last administrator may set what is set already.
         (&root, json!({}), &as_root),
         ("me", json!({}), &as_root),
         ("me", json!({"role": "admin", "disabled": false}), &as_root),
@@ -424,7 +424,7 @@ fn nothing_to_change_changes_nothing() {
 }
 
 #[test]
-fn everything_wrong_with_a_change_is_said_at_once_and_nothing_is_changed() {
+fn a_wrong_change_is_refused_with_all_errors_at_once_and_changes_nothing() {
     let (server, root) = with_admin();
     let anna = server.register("anna", "correct horse");
     let (annas, annas_not_fresh) = begin(&server, "anna");
@@ -444,10 +444,10 @@ fn everything_wrong_with_a_change_is_said_at_once_and_nothing_is_changed() {
         (json!({"disabled": null}), json!({"disabled": is_null})),
         (json!({"disabled": "true"}), json!({"disabled": no_flag})),
         (json!({"disabled": 1}), json!({"disabled": no_flag})),
-        // What is right does not happen either.
+        // One wrong field refuses the right ones too.
         (json!({"role": "admin", "disabled": "yes"}), json!({"disabled": no_flag})),
         (json!({"role": "boss", "disabled": true}), json!({"role": one_of})),
-        (json!({"role": "admin", "id": NOBODY}), json!({"id": unknown})),
+        (json!({"role": "admin", "id": UNKNOWN_ID}), json!({"id": unknown})),
         (
             json!({"role": null, "disabled": [], "username": "bert", "password": "correct horse"}),
             json!({"role": is_null, "disabled": no_flag, "username": unknown, "password": unknown}),
@@ -470,13 +470,13 @@ fn everything_wrong_with_a_change_is_said_at_once_and_nothing_is_changed() {
 }
 
 #[test]
-fn a_change_takes_a_fresh_administrators_token() {
+fn a_change_needs_a_fresh_token_of_an_administrator() {
     let (server, root) = with_admin();
     let anna = server.register("anna", "correct horse");
     let (annas, annas_not_fresh) = begin(&server, "anna");
     let (roots, roots_not_fresh) = begin(&server, "root");
     for change in [json!({"role": "admin"}), json!({"disabled": true}), json!({}), json!({"role": 1})] {
-        for id in [&*anna, &root, "me", NOBODY] {
+        for id in [&*anna, &root, "me", UNKNOWN_ID] {
             let case = format!("{id}: {change}");
             for token in [&annas.access, &annas_not_fresh] {
                 Refusal::Forbidden.expect(&patch(&server, id, token, &change), &case);
@@ -488,8 +488,8 @@ fn a_change_takes_a_fresh_administrators_token() {
         }
     }
     for change in [json!({"role": "admin"}), json!({})] {
-        let reply = patch(&server, NOBODY, &roots.access, &change);
-        Refusal::NotFound.expect(&reply, "an id that nobody has");
+        let reply = patch(&server, UNKNOWN_ID, &roots.access, &change);
+        Refusal::NotFound.expect(&reply, "unknown id");
     }
     assert_eq!(server.call("POST", "/logout", Some(&roots.access), None).status, 200);
     Refusal::Revoked.expect(&patch(&server, &anna, &roots.access, &json!({})), "logged out");
@@ -497,7 +497,7 @@ fn a_change_takes_a_fresh_administrators_token() {
 }
 
 #[test]
-fn a_demoted_administrator_is_none_at_the_next_request_with_the_same_token() {
+fn a_demotion_holds_from_the_next_request_with_the_same_token() {
     let (server, root) = with_admin();
     let ada = server.add_admin("ada", "correct horse");
     let anna = server.register("anna", "correct horse");
@@ -525,7 +525,7 @@ fn a_demoted_administrator_is_none_at_the_next_request_with_the_same_token() {
                 Refusal::Forbidden.expect(&reply, &format!("{case}: {method} {path}"));
             }
         }
-        // They are a user still, and what they get from now on says so.
+        // The account goes on as a user, and new tokens carry that role.
         expect_live(&server, &adas, &adas_not_fresh, case);
         assert_eq!(read_unverified(&server.refresh(&adas))["role"], "user");
         assert_eq!(read_unverified(&server.log_in("ada", "correct horse").access)["role"], "user");
@@ -535,7 +535,7 @@ fn a_demoted_administrator_is_none_at_the_next_request_with_the_same_token() {
 }
 
 #[test]
-fn a_promoted_user_is_an_administrator_at_the_next_request() {
+fn a_promotion_holds_from_the_next_request() {
     let (server, _) = with_admin();
     let anna = server.register("anna", "correct horse");
     let annas = server.log_in("anna", "correct horse");
@@ -546,7 +546,7 @@ fn a_promoted_user_is_an_administrator_at_the_next_request() {
     assert_eq!(read_unverified(&server.refresh(&annas))["role"], "admin");
 }
 
-/// The whole answer to a login, but for the moment it was sent at.
+/// The whole answer to a login except its `Date`.
 fn login_without_date(server: &TestServer, name: &str, password: &str) -> Reply {
     let body = credentials(name, password).to_string();
     let headers = [("X-Request-Id", "same"), ("Content-Type", "application/json")];
@@ -556,7 +556,7 @@ fn login_without_date(server: &TestServer, name: &str, password: &str) -> Reply 
 }
 
 #[test]
-fn a_disabled_user_is_answered_like_a_wrong_password() {
+fn a_login_of_a_disabled_user_is_answered_like_a_wrong_password() {
     let (server, _) = with_admin();
     let anna = server.register("anna", "correct horse");
     server.register("bert", "correct horse");
@@ -577,12 +577,12 @@ fn a_disabled_user_is_answered_like_a_wrong_password() {
 }
 
 #[test]
-fn disabling_ends_all_sessions_and_enabling_brings_none_back() {
+fn disabling_revokes_all_sessions_and_enabling_restores_none() {
     let (server, _) = with_admin();
     let anna = server.register("anna", "correct horse");
     let sessions = [begin(&server, "anna"), begin(&server, "anna")];
     let body = json!({"current_password": "correct horse", "new_password": "correct horse"});
-    // So that one of them is spared, as it were.
+    // This change of password spares one of the sessions.
     let reply = server.call("POST", "/user/me/password", Some(&sessions[0].1), Some(&body));
     assert_eq!(reply.status, 200, "{reply:?}");
     let roots = begin(&server, "root");
@@ -606,7 +606,7 @@ fn disabling_ends_all_sessions_and_enabling_brings_none_back() {
 }
 
 #[test]
-fn the_last_administrator_stays_one() {
+fn the_last_administrator_cannot_be_demoted_disabled_or_deleted() {
     let (server, root) = with_admin();
     server.register("anna", "correct horse");
     let (roots, not_fresh) = begin(&server, "root");
@@ -634,7 +634,7 @@ fn the_last_administrator_stays_one() {
 }
 
 #[test]
-fn a_disabled_administrator_does_not_count_as_one_who_is_left() {
+fn a_disabled_administrator_does_not_count_as_a_remaining_one() {
     let (server, root) = with_admin();
     let ada = server.add_admin("ada", "correct horse");
     let token = server.log_in("root", "correct horse").access;
@@ -650,7 +650,7 @@ fn a_disabled_administrator_does_not_count_as_one_who_is_left() {
         }
         server = server.restart();
     }
-    // The disabled one may go any way, and come back.
+    // The disabled administrator may be demoted, promoted and enabled.
     assert_eq!(patch(&server, &ada, &token, &json!({"role": "user"})).status, 200);
     assert_eq!(patch(&server, &ada, &token, &json!({"role": "admin"})).status, 200);
     expect_last_admin(&patch(&server, "me", &token, &json!({"role": "user"})), "still disabled");
@@ -724,7 +724,7 @@ fn an_administrator_creates_users_and_administrators() {
 }
 
 #[test]
-fn a_name_that_is_taken_is_refused_to_administrators_too() {
+fn a_taken_name_is_refused_to_administrators_too() {
     let (server, _) = with_admin();
     server.register("anna", "correct horse");
     let token = server.log_in("root", "correct horse").access;
@@ -740,7 +740,7 @@ fn a_name_that_is_taken_is_refused_to_administrators_too() {
 }
 
 #[test]
-fn everything_wrong_with_a_new_users_fields_is_said_at_once() {
+fn creating_a_user_reports_all_wrong_fields_at_once() {
     let (server, _) = with_admin();
     let token = server.log_in("root", "correct horse").access;
     let missing = json!(["Missing data for required field."]);
@@ -762,7 +762,7 @@ fn everything_wrong_with_a_new_users_fields_is_said_at_once() {
         ),
         (credentials("annabella", "password1"), json!({"password": ["This password is too common."]})),
         (
-            json!({"username": "", "password": "short", "role": 1, "disabled": true, "id": NOBODY}),
+            json!({"username": "", "password": "short", "role": 1, "disabled": true, "id": UNKNOWN_ID}),
             json!({
                 "username": ["Shorter than minimum length 1."],
                 "password": ["Shorter than minimum length 8."],
@@ -775,11 +775,11 @@ fn everything_wrong_with_a_new_users_fields_is_said_at_once() {
         expect_fields(&create(&server, &token, &body), &errors, &body.to_string());
     }
     let reply = server.client().post("/login", &credentials("annabella", "correct horse"));
-    Refusal::InvalidCredentials.expect(&reply, "nobody has been created");
+    Refusal::InvalidCredentials.expect(&reply, "no user was created");
 }
 
 #[test]
-fn creating_users_takes_a_fresh_administrators_token() {
+fn creating_users_needs_a_fresh_token_of_an_administrator() {
     let (server, _) = with_admin();
     server.register("anna", "correct horse");
     let (annas, annas_not_fresh) = begin(&server, "anna");
@@ -797,11 +797,11 @@ fn creating_users_takes_a_fresh_administrators_token() {
     let body = credentials("bert", "correct horse");
     Refusal::Revoked.expect(&create(&server, &roots.access, &body), "logged out");
     let reply = server.client().post("/login", &body);
-    Refusal::InvalidCredentials.expect(&reply, "nobody has been created");
+    Refusal::InvalidCredentials.expect(&reply, "no user was created");
 }
 
 #[test]
-fn doors_that_dev_opens_lead_to_nothing_new() {
+fn dev_opens_no_administrators_endpoint_and_spares_the_last_administrator() {
     let (server, root) = with_admin();
     let anna = server.register("anna", "correct horse");
     let clock = Arc::clone(&server.clock);
@@ -818,10 +818,10 @@ fn doors_that_dev_opens_lead_to_nothing_new() {
     ] {
         Refusal::Missing.expect(&server.call(method, &path, None, body), &format!("{method} {path}"));
     }
-    // Not even these take the last administrator away.
+    // `--dev` lets any client delete users, but not the last administrator.
     let reply = server.call("DELETE", &format!("/user/{root}"), None, None);
-    expect_last_admin(&reply, "deleted by anybody");
+    expect_last_admin(&reply, "deleted without a token");
     let list = server.call("GET", "/user?limit=1", None, None);
-    expect(&list, 200, &json!([{"id": root, "username": "root"}]), "a page for anybody");
+    expect(&list, 200, &json!([{"id": root, "username": "root"}]), "listed without a token");
     assert_eq!(list.header("link"), Some(&*format!("<user?limit=1&after={root}>; rel=\"next\"")));
 }

@@ -1,4 +1,4 @@
-//! `GET /swagger-ui` and `GET /`: what browsers are sent. What they make of it, `interop/api_page.rs` looks at.
+//! `GET /swagger-ui` and `GET /`. `interop/api_page.rs` uses the page in a real browser.
 
 use serde_json::json;
 
@@ -12,7 +12,7 @@ const FILES: [(&str, &str, Option<&str>); 3] = [
 ];
 
 #[test]
-fn browsers_are_led_to_the_page_and_programs_are_told_what_is_here() {
+fn the_root_redirects_browsers_to_the_page_and_gives_programs_links() {
     let server = TestServer::start();
     let mut client = server.client();
     for accept in ["text/html", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"] {
@@ -34,7 +34,7 @@ fn browsers_are_led_to_the_page_and_programs_are_told_what_is_here() {
 }
 
 #[test]
-fn the_page_may_load_nothing_but_what_is_here_and_nobody_may_frame_it() {
+fn the_page_loads_only_its_own_files_and_cannot_be_framed() {
     let server = TestServer::start();
     let reply = server.call("GET", "/swagger-ui", None, None);
     assert_eq!((reply.status, reply.header("content-type")), (200, Some("text/html; charset=utf-8")));
@@ -48,7 +48,7 @@ fn the_page_may_load_nothing_but_what_is_here_and_nobody_may_frame_it() {
     let page = String::from_utf8(reply.body).unwrap();
     assert!(page.contains("<title>Gatelet API</title>"));
     assert!(!page.contains("<script>") && !page.contains("style="), "{page}");
-    assert!(!page.contains("=\"/"), "below a path of a proxy's, this would be another application's: {page}");
+    assert!(!page.contains("=\"/"), "behind a proxy's path prefix this would leave Gatelet: {page}");
     let links = page.split(['"', '\'']).filter(|text| text.starts_with("swagger-ui/"));
     assert_eq!(
         links.map(|link| server.call("GET", &format!("/{link}"), None, None).status).collect::<Vec<_>>(),
@@ -57,7 +57,7 @@ fn the_page_may_load_nothing_but_what_is_here_and_nobody_may_frame_it() {
 }
 
 #[test]
-fn with_a_slash_at_its_end_the_path_leads_to_where_the_links_hold() {
+fn the_path_with_a_trailing_slash_redirects_to_the_one_without() {
     let server = TestServer::start();
     for path in ["/swagger-ui/", "/swagger-ui/?x"] {
         let reply = server.call("GET", path, None, None);
@@ -66,7 +66,7 @@ fn with_a_slash_at_its_end_the_path_leads_to_where_the_links_hold() {
 }
 
 #[test]
-fn the_files_of_the_page_are_sent_once() {
+fn an_unchanged_file_of_the_page_is_not_sent_again() {
     let server = TestServer::start();
     let mut client = server.client();
     for (path, content_type, encoding) in FILES {
@@ -82,7 +82,7 @@ fn the_files_of_the_page_are_sent_once() {
 }
 
 #[test]
-fn other_files_there_are_none() {
+fn no_other_file_is_served() {
     let server = TestServer::start();
     for file in ["x", "index.html", "swagger-ui-bundle.js.map", "..", "../Cargo.toml", "%2e%2e", "start.js/x"]
     {

@@ -1,4 +1,4 @@
-//! Automatic backups, and what `GET /readyz` says of them.
+//! Automatic backups, and their state in `GET /readyz` and in the metrics.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -17,7 +17,7 @@ use crate::support::{Client, TestServer, fill, spoil_pages, start, temporary};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// How often a server looks, and some.
+/// Longer than the interval at which a server checks whether a backup is due.
 const LOOKED: Duration = Duration::from_millis(1500);
 
 fn server(dir: &Path, more: &[&str]) -> TestServer {
@@ -43,16 +43,15 @@ fn own_names(server: &TestServer, hours: &[u32]) -> Vec<String> {
     hours.iter().map(|&hour| own_name(server, start().after(HOUR * hour))).collect()
 }
 
-/// Waits until it is so.
-fn until(what: impl Fn() -> bool) {
+fn until(holds: impl Fn() -> bool) {
     let begun = Instant::now();
-    while !what() {
+    while !holds() {
         assert!(begun.elapsed() < Duration::from_secs(30), "never");
         thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// What metrics say of the last good copy, and whether the last one failed.
+/// The metrics: the time of the last good backup, and whether the last one failed.
 fn metrics(server: &TestServer) -> (String, String) {
     let reply = Client::connect(server.metrics.unwrap()).unwrap().call("GET", "/metrics", None, None);
     let page = String::from_utf8(reply.body).unwrap();
@@ -70,7 +69,7 @@ fn state(server: &TestServer) -> Value {
 }
 
 #[test]
-fn a_copy_is_made_when_it_is_due_and_the_oldest_go_when_there_are_too_many() {
+fn a_backup_is_written_when_due_and_the_oldest_are_removed() {
     let temporary = temporary();
     let dir = temporary.path().join("copies");
     let server = server(&dir, &[]);
@@ -79,7 +78,7 @@ fn a_copy_is_made_when_it_is_due_and_the_oldest_go_when_there_are_too_many() {
     until(|| state(&server) == json!({ "last": start().to_string(), "error": null }));
     server.advance(2 * HOUR - Duration::from_secs(1));
     thread::sleep(LOOKED);
-    assert_eq!(names(&dir), own_names(&server, &[0]), "none before its time");
+    assert_eq!(names(&dir), own_names(&server, &[0]), "none before it is due");
     server.advance(Duration::from_secs(1));
     until(|| names(&dir) == own_names(&server, &[0, 2]));
     let newest = dir.join(own_name(&server, start().after(2 * HOUR)));
@@ -99,7 +98,7 @@ fn a_copy_is_made_when_it_is_due_and_the_oldest_go_when_there_are_too_many() {
 }
 
 #[test]
-fn a_restart_neither_makes_a_copy_before_its_time_nor_forgets_one() {
+fn a_restart_neither_advances_nor_skips_a_backup() {
     let temporary = temporary();
     let mut server = server(temporary.path(), &[]);
     until(|| names(temporary.path()) == own_names(&server, &[0]));
@@ -111,12 +110,12 @@ fn a_restart_neither_makes_a_copy_before_its_time_nor_forgets_one() {
     server.advance(HOUR);
     until(|| names(temporary.path()) == own_names(&server, &[0, 2]));
     server.advance(9 * HOUR);
-    server = server.restart(); // one for all that were missed
+    server = server.restart(); // one backup for all that were missed
     until(|| names(temporary.path()) == own_names(&server, &[0, 2, 11]));
 }
 
 #[test]
-fn only_its_own_whole_copies_count_and_only_they_and_their_beginnings_are_removed() {
+fn a_server_counts_its_complete_backups_and_removes_only_its_own_files() {
     let temporary = temporary();
     let server = TestServer::start();
     let later = own_name(&server, start().after(1000 * HOUR));
@@ -141,14 +140,14 @@ fn only_its_own_whole_copies_count_and_only_they_and_their_beginnings_are_remove
 }
 
 #[test]
-fn stores_that_share_a_folder_neither_count_nor_remove_each_others_copies() {
+fn stores_that_share_a_folder_leave_each_others_backups_alone() {
     let temporary = temporary();
     let first = server(temporary.path(), &[]);
     until(|| names(temporary.path()) == own_names(&first, &[0]));
     let unfinished = format!(".{}.0123456789abcdef.new", own_name(&first, start()));
     fs::write(temporary.path().join(unfinished), "").unwrap();
     let kept = names(temporary.path());
-    // Begun in an empty directory, as if its disk were not mounted.
+    // A second store, as if the disk of the first were not mounted.
     let dir = temporary.path().to_str().unwrap();
     let second = TestServer::start_with(&["--backup-dir", dir, "--backup-every", "2h", "--backup-keep", "1"]);
     let both = |hours: &[u32]| {
@@ -163,7 +162,7 @@ fn stores_that_share_a_folder_neither_count_nor_remove_each_others_copies() {
 }
 
 #[test]
-fn a_copy_that_fails_shows_and_is_tried_again_ever_later_until_it_succeeds() {
+fn a_failed_backup_is_reported_and_retried_until_it_succeeds() {
     let temporary = temporary();
     let dir = temporary.path().join("copies");
     let server = server(&dir, &["--metrics-listen", "127.0.0.1:0"]);
@@ -178,8 +177,8 @@ fn a_copy_that_fails_shows_and_is_tried_again_ever_later_until_it_succeeds() {
     let failed = state(&server);
     assert_eq!(metrics(&server), (start().unix_secs().to_string(), "1".to_owned()));
     assert_eq!(failed["last"], start().to_string());
-    assert!(!failed["error"].as_str().unwrap().contains("copies"), "paths are nobody's business: {failed}");
-    // Mended, and tried a minute later, not before.
+    assert!(!failed["error"].as_str().unwrap().contains("copies"), "clients do not learn paths: {failed}");
+    // Once repaired, the retry comes after a minute and not before.
     fs::remove_file(&dir).unwrap();
     fs::rename(&kept, &dir).unwrap();
     server.advance(Duration::from_secs(59));
@@ -190,7 +189,7 @@ fn a_copy_that_fails_shows_and_is_tried_again_ever_later_until_it_succeeds() {
     until(|| state(&server) == json!({ "last": moment.to_string(), "error": null }));
     assert_eq!(names(&dir).last(), Some(&own_name(&server, moment)));
     assert_eq!(metrics(&server), (moment.unix_secs().to_string(), "0".to_owned()));
-    // A start knows of those that are there.
+    // A start finds the backups in the directory.
     let args = ["--backup-dir", dir.to_str().unwrap(), "--metrics-listen", "127.0.0.1:0"];
     let server =
         server.restart_with(&args, Arc::new(Clock::manual(moment))).unwrap_or_else(|error| panic!("{error}"));
@@ -198,7 +197,7 @@ fn a_copy_that_fails_shows_and_is_tried_again_ever_later_until_it_succeeds() {
 }
 
 #[test]
-fn a_disk_that_is_not_there_yet_keeps_nobody_from_logging_in_and_is_used_once_it_is() {
+fn logins_go_on_without_the_backup_disk_which_is_used_once_mounted() {
     let temporary = temporary();
     let dir = temporary.path().join("mounted/later");
     let server = server(&dir, &["--metrics-listen", "127.0.0.1:0"]);
@@ -213,7 +212,7 @@ fn a_disk_that_is_not_there_yet_keeps_nobody_from_logging_in_and_is_used_once_it
 }
 
 #[test]
-fn an_old_copy_that_cannot_be_removed_does_not_make_a_new_one_a_failure() {
+fn a_backup_succeeds_though_an_old_one_cannot_be_removed() {
     let temporary = temporary();
     let server = server(temporary.path(), &[]);
     until(|| state(&server) == json!({ "last": start().to_string(), "error": null }));
@@ -225,7 +224,7 @@ fn an_old_copy_that_cannot_be_removed_does_not_make_a_new_one_a_failure() {
 }
 
 #[test]
-fn no_copy_is_made_while_the_clock_is_not_believed() {
+fn no_backup_is_written_while_the_clock_is_behind() {
     let temporary = temporary();
     let server = server(temporary.path(), &[]);
     until(|| names(temporary.path()) == own_names(&server, &[0]));
@@ -239,7 +238,7 @@ fn no_copy_is_made_while_the_clock_is_not_believed() {
 }
 
 #[test]
-fn a_page_that_cannot_be_read_fails_a_copy_and_the_server_goes_on() {
+fn an_unreadable_page_fails_the_backup_and_the_server_goes_on() {
     let temporary = temporary();
     let server = server(temporary.path(), &["--cache-mib", "1"])
         .restart_after(async |store| fill::create(store, 10_000).await);
@@ -255,8 +254,8 @@ fn a_page_that_cannot_be_read_fails_a_copy_and_the_server_goes_on() {
 
 #[test]
 #[ignore = "takes half a minute"]
-fn a_reader_that_takes_nothing_is_given_up_and_does_not_get_what_looks_whole() {
-    const USERS: u64 = 8000; // several times what fits into the buffers between
+fn a_backup_for_a_reader_that_stalls_is_aborted_and_incomplete() {
+    const USERS: u64 = 8000; // several times the size of all buffers
     let server = TestServer::start().restart_after(async |store| fill::create(store, USERS).await);
     let mut stream = UnixStream::connect(server.data_dir().join("control.sock")).unwrap();
     stream.write_all(b"GET /backup HTTP/1.1\r\nHost: console\r\n\r\n").unwrap();

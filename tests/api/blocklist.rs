@@ -1,4 +1,4 @@
-//! Passwords that anybody would guess.
+//! The list of common passwords.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::support::{TestServer, credentials};
 const TOO_COMMON: &str = "This password is too common.";
 const TOO_CLOSE: &str = "This password is too close to the username.";
 
-/// Users, passwords that they cannot have, and why.
+/// A username, a password refused for it, and the reason.
 const REFUSED: &[(&str, &str, &str)] = &[
     ("anna", "password", TOO_COMMON),
     ("bert", "PassWord1", TOO_COMMON),
@@ -25,7 +25,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
-fn common_passwords_the_name_and_ours_are_refused_and_nobody_is_created() {
+fn common_passwords_the_username_and_gatelet_are_refused() {
     let server = TestServer::start();
     for (name, password, text) in REFUSED {
         let body = credentials(name, password);
@@ -35,7 +35,7 @@ fn common_passwords_the_name_and_ours_are_refused_and_nobody_is_created() {
 }
 
 #[test]
-fn the_refusal_is_spelt_to_the_byte() {
+fn the_refusal_is_spelt_as_in_the_contract() {
     let server = TestServer::start();
     let reply = server.client().post("/register", &credentials("anna", "password"));
     let body = r#"{"code":422,"errors":{"json":{"password":["This password is too common."]}},"status":"Unprocessable Entity"}"#;
@@ -43,14 +43,14 @@ fn the_refusal_is_spelt_to_the_byte() {
 }
 
 #[test]
-fn a_password_is_looked_at_even_if_the_name_is_wrong() {
+fn a_password_is_checked_even_if_the_name_is_wrong() {
     let server = TestServer::start();
     let errors = json!({"username": ["Shorter than minimum length 1."], "password": [TOO_COMMON]});
     expect_fields(&server.client().post("/register", &credentials("", "password")), &errors, "both");
 }
 
 #[test]
-fn there_are_no_rules_of_composition() {
+fn passwords_need_no_mix_of_characters() {
     let server = TestServer::start();
     for (name, password) in
         [("anna", "yyyyyyyy"), ("bert", "        "), ("carla", "annabella"), ("dora", "40961835")]
@@ -61,7 +61,7 @@ fn there_are_no_rules_of_composition() {
 }
 
 #[test]
-fn switched_off_or_under_dev_everything_goes() {
+fn without_the_list_and_under_dev_common_passwords_are_accepted() {
     for args in [&["--password-blocklist", "off"][..], &["--dev"]] {
         let server = TestServer::start_with(args);
         for (name, password, _) in REFUSED {
@@ -72,7 +72,7 @@ fn switched_off_or_under_dev_everything_goes() {
 }
 
 #[test]
-fn who_has_a_common_password_already_can_log_in() {
+fn a_user_whose_password_is_common_already_can_log_in() {
     let server = TestServer::start_with(&["--password-blocklist", "off"]);
     server.register("anna", "password");
     let clock = Arc::clone(&server.clock);

@@ -1,4 +1,4 @@
-//! What bodies are taken: declared type, size, JSON.
+//! Request bodies: declared type, size, JSON.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ const PATHS: [&str; 2] = ["/register", "/login"];
 const MOST: usize = 16 * 1024;
 
 #[test]
-fn what_is_not_json_is_refused() {
+fn a_body_that_is_not_json_is_refused() {
     let server = TestServer::start();
     for path in PATHS {
         for body in [
@@ -37,7 +37,7 @@ fn what_is_not_json_is_refused() {
 }
 
 #[test]
-fn json_nested_beyond_reason_is_refused_and_harms_nobody() {
+fn deeply_nested_json_is_refused_and_harmless() {
     let server = TestServer::start();
     for path in PATHS {
         let reply = server.client().send("POST", path, &[], Some("[".repeat(MOST).as_bytes()));
@@ -46,7 +46,7 @@ fn json_nested_beyond_reason_is_refused_and_harms_nobody() {
 }
 
 #[test]
-fn json_that_is_no_object_is_refused() {
+fn json_other_than_an_object_is_refused() {
     let server = TestServer::start();
     for path in PATHS {
         for body in ["[]", "null", "true", "7", "\"anna\"", "[{\"username\":\"anna\"}]"] {
@@ -72,7 +72,7 @@ fn an_empty_body_counts_as_an_empty_object() {
 }
 
 #[test]
-fn a_body_that_is_declared_as_compressed_is_refused() {
+fn a_compressed_body_is_refused() {
     let server = TestServer::start();
     let body = credentials("anna", "correct horse").to_string();
     for coding in ["gzip", "br", "identity, gzip", "x"] {
@@ -87,7 +87,7 @@ fn a_body_that_is_declared_as_compressed_is_refused() {
 }
 
 #[test]
-fn json_is_read_as_json_declared_or_not() {
+fn json_is_read_with_and_without_its_content_type() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let body = credentials("anna", "correct horse").to_string();
@@ -106,7 +106,7 @@ fn json_is_read_as_json_declared_or_not() {
 }
 
 #[test]
-fn a_body_declared_as_anything_else_is_refused_even_if_it_is_json() {
+fn json_declared_as_another_type_is_refused() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let body = credentials("anna", "correct horse").to_string();
@@ -131,7 +131,7 @@ fn a_body_declared_as_anything_else_is_refused_even_if_it_is_json() {
 }
 
 #[test]
-fn a_body_may_have_16_kib_and_not_a_byte_more() {
+fn a_body_of_16_kib_is_read_and_one_of_a_byte_more_refused() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let body = credentials("anna", "correct horse").to_string();
@@ -177,16 +177,16 @@ fn send(server: &TestServer, path: &str, body: &[u8], chunked: bool) -> crate::s
 }
 
 #[test]
-fn a_body_in_chunks_is_read_whole() {
+fn a_chunked_body_is_read_whole() {
     let server = TestServer::start();
     let body = padded(&credentials("anna", "correct horse").to_string(), 5000);
     assert_eq!(send(&server, "/register", &body, true).status, 201);
     assert_eq!(send(&server, "/login", &body, true).status, 200);
 }
 
-/// Some readers take the first, others the last: a proxy that looks into bodies would see another login than we.
+/// Some parsers take the first value, others the last: a proxy that inspects bodies would see another login than ours.
 #[test]
-fn a_field_that_stands_there_twice_is_refused_and_named_with_all_else() {
+fn a_field_given_twice_is_refused_along_with_all_other_errors() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let twice = json!(["Given more than once."]);
@@ -215,11 +215,11 @@ fn a_field_that_stands_there_twice_is_refused_and_named_with_all_else() {
     let reply = server.client().send("POST", "/register", &[], Some(body));
     expect_fields(&reply, &json!({"username": twice}), "register");
     let reply = server.client().post("/login", &credentials("bert", "correct horse"));
-    Refusal::InvalidCredentials.expect(&reply, "nobody was made");
+    Refusal::InvalidCredentials.expect(&reply, "no user was created");
 }
 
 #[test]
-fn of_two_declared_types_both_must_be_json() {
+fn of_two_content_types_both_must_be_json() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let body = credentials("anna", "correct horse").to_string();

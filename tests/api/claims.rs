@@ -1,4 +1,4 @@
-//! What tokens say.
+//! The claims of tokens.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,7 +17,7 @@ fn at(secs: u64) -> String {
 }
 
 #[test]
-fn an_access_token_says_what_the_contract_lists_and_nothing_else() {
+fn an_access_token_has_exactly_the_claims_of_the_contract() {
     let server = TestServer::start_with(&["--access-ttl", "10m", "--refresh-ttl", "1h"]);
     let mint = Mint::of(&server);
     let id = server.register("anna", "correct horse");
@@ -42,7 +42,7 @@ fn an_access_token_says_what_the_contract_lists_and_nothing_else() {
 }
 
 #[test]
-fn a_refresh_token_says_what_the_contract_lists_and_nothing_else() {
+fn a_refresh_token_has_exactly_the_claims_of_the_contract() {
     let server = TestServer::start_with(&["--access-ttl", "10m", "--refresh-ttl", "1h"]);
     let mint = Mint::of(&server);
     let id = server.register("anna", "correct horse");
@@ -83,7 +83,7 @@ fn a_refreshed_token_keeps_session_and_login_time_and_is_not_fresh() {
 }
 
 #[test]
-fn tokens_live_as_long_as_the_settings_say() {
+fn the_settings_give_the_lifetimes_of_tokens() {
     for (args, access, refresh) in [
         (&[][..], 15 * 60, 30 * 24 * 3600),
         (&["--access-ttl", "1s", "--refresh-ttl", "1s"], 1, 1),
@@ -100,7 +100,7 @@ fn tokens_live_as_long_as_the_settings_say() {
 }
 
 #[test]
-fn the_issuer_is_the_one_that_is_set() {
+fn the_setting_gives_the_issuer() {
     let server = TestServer::start_with(&["--issuer", "https://auth.example/ä"]);
     let mint = Mint::of(&server);
     server.register("anna", "correct horse");
@@ -111,7 +111,7 @@ fn the_issuer_is_the_one_that_is_set() {
 }
 
 #[test]
-fn ids_are_never_used_twice_and_have_128_bits_or_more() {
+fn ids_are_never_reused_and_have_128_bits_or_more() {
     let server = TestServer::start();
     let mint = Mint::of(&server);
     server.register("anna", "correct horse");
@@ -132,7 +132,7 @@ fn ids_are_never_used_twice_and_have_128_bits_or_more() {
 }
 
 #[test]
-fn a_token_says_nothing_of_the_name_or_the_password() {
+fn a_token_holds_neither_name_nor_password() {
     let server = TestServer::start();
     let mint = Mint::of(&server);
     server.register("anna-the-name", "correct horse");

@@ -1,4 +1,4 @@
-//! Clients that hang up before they are answered: a change is made with all that belongs to it, or not at all.
+//! Clients that disconnect before the answer: a change takes effect with all its consequences, or not at all.
 
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ const PASSWORD: &str = "correct horse";
 const NEW_PASSWORD: &str = "battery staple";
 const ROUNDS: usize = 150;
 
-/// A user whom nobody may log in to for now, and a session from before.
+/// A user whose account is throttled, and a session from before.
 struct Victim {
     name: String,
     path: String,
@@ -28,8 +28,8 @@ impl Victim {
     }
 }
 
-/// Sends requests that an administrator hangs up on, at all moments between sending and the answer. Where `was_made` says
-/// that a change was made, the account's limit is lifted.
+/// Sends requests of an administrator who disconnects at random moments between the request and the answer. Where
+/// `was_made` finds the change, the account's limit must be lifted.
 fn expect_lifted(
     method: &str,
     path: fn(&Victim) -> String,
@@ -68,15 +68,15 @@ fn expect_lifted(
         if was_made(&server, &victim, &root) {
             made += 1;
             let reply = server.client().post("/login", &credentials(&victim.name, password));
-            assert_eq!(reply.status, 200, "round {round}: changed, and not lifted: {reply:?}");
+            assert_eq!(reply.status, 200, "round {round}: changed, but not lifted: {reply:?}");
         }
     }
     println!("{made} of {ROUNDS} changes were made");
-    assert!(made > ROUNDS / 10, "hardly any: this shows nothing");
+    assert!(made > ROUNDS / 10, "too few changes to prove anything");
 }
 
 #[test]
-fn a_password_that_an_administrator_sets_and_hangs_up_lifts_the_limit() {
+fn a_reset_whose_client_disconnects_still_lifts_the_limit() {
     expect_lifted(
         "POST",
         |victim| format!("{}/password", victim.path),
@@ -88,7 +88,7 @@ fn a_password_that_an_administrator_sets_and_hangs_up_lifts_the_limit() {
 }
 
 #[test]
-fn a_user_whom_an_administrator_enables_and_hangs_up_may_log_in() {
+fn enabling_a_user_whose_client_disconnects_still_lifts_the_limit() {
     let set = |server: &TestServer, victim: &Victim, root: &str, body: &Value| {
         let reply = server.call("PATCH", &victim.path, Some(root), Some(body));
         assert_eq!(reply.status, 200, "{reply:?}");

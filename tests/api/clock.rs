@@ -1,4 +1,4 @@
-//! A clock that moves, stands still, goes back, or ran ahead.
+//! A clock that advances, stands still, goes back or ran ahead.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn expect_served(server: &TestServer, tokens: &Tokens, case: &str) {
     expect(&server.call("GET", "/readyz", None, None), 200, &json!({"status": "ready"}), case);
 }
 
-/// Every request that rests on the time of day is told to come back; the process itself is well.
+/// Every request that needs the time gets a 503 with `Retry-After`; the process stays alive.
 #[track_caller]
 fn expect_behind(server: &TestServer, id: &str, tokens: &Tokens, case: &str) {
     let (anna, carla) = (credentials("anna", PASSWORD), credentials("carla", PASSWORD));
@@ -55,7 +55,7 @@ fn expect_behind(server: &TestServer, id: &str, tokens: &Tokens, case: &str) {
 }
 
 #[test]
-fn a_token_is_accepted_for_five_seconds_after_its_end_and_not_a_moment_longer() {
+fn a_token_is_accepted_until_five_seconds_after_its_expiry() {
     let server = TestServer::start_with(&["--access-ttl", "15m", "--refresh-ttl", "1h"]);
     server.register("anna", PASSWORD);
     let tokens = server.log_in("anna", PASSWORD);
@@ -77,7 +77,7 @@ fn a_token_is_accepted_for_five_seconds_after_its_end_and_not_a_moment_longer() 
 }
 
 #[test]
-fn a_clock_that_goes_back_a_little_stands_still() {
+fn after_a_small_step_back_the_time_stands_still() {
     let server = TestServer::start();
     server.register("anna", PASSWORD);
     server.clock.set(start().after(secs(100)));
@@ -90,7 +90,7 @@ fn a_clock_that_goes_back_a_little_stands_still() {
 }
 
 #[test]
-fn a_clock_that_is_clearly_behind_stops_all_that_rests_on_it_until_it_is_right_again() {
+fn while_the_clock_is_far_behind_all_that_needs_the_time_gets_503() {
     let server = TestServer::start();
     let id = server.register("anna", PASSWORD);
     let tokens = server.log_in("anna", PASSWORD);
@@ -126,7 +126,7 @@ fn an_expired_token_stays_expired_when_the_clock_goes_back() {
 }
 
 #[test]
-fn a_clock_that_woke_up_in_1970_is_not_believed_after_a_restart_either() {
+fn a_clock_in_1970_is_rejected_after_a_restart_too() {
     let server = TestServer::start();
     let id = server.register("anna", PASSWORD);
     let tokens = server.log_in("anna", PASSWORD);
@@ -142,7 +142,7 @@ fn a_clock_that_woke_up_in_1970_is_not_believed_after_a_restart_either() {
 }
 
 #[test]
-fn an_expired_token_stays_expired_over_a_restart_with_a_clock_that_is_behind() {
+fn an_expired_token_is_refused_after_a_restart_with_a_clock_behind() {
     let server = TestServer::start();
     server.register("anna", PASSWORD);
     let tokens = server.log_in("anna", PASSWORD);
@@ -155,7 +155,7 @@ fn an_expired_token_stays_expired_over_a_restart_with_a_clock_that_is_behind() {
 }
 
 #[test]
-fn a_clock_that_ran_ahead_is_taken_back_by_the_operator_alone_and_for_good() {
+fn only_accept_clock_sets_the_clock_mark_back() {
     let server = TestServer::start();
     let id = server.register("anna", PASSWORD);
     let tokens = server.log_in("anna", PASSWORD);
@@ -174,7 +174,7 @@ fn a_clock_that_ran_ahead_is_taken_back_by_the_operator_alone_and_for_good() {
 }
 
 #[test]
-fn a_clock_that_ran_ahead_is_remembered_from_the_first_moment_of_a_run() {
+fn a_start_with_a_clock_ahead_is_remembered_at_once() {
     let server = TestServer::start();
     let id = server.register("anna", PASSWORD);
     let tokens = server.log_in("anna", PASSWORD);
@@ -185,7 +185,7 @@ fn a_clock_that_ran_ahead_is_remembered_from_the_first_moment_of_a_run() {
 }
 
 #[test]
-fn what_had_expired_by_the_right_clock_stays_expired_when_the_clock_is_taken_back() {
+fn a_token_expired_by_the_right_clock_stays_expired_after_accept_clock() {
     let server = TestServer::start();
     server.register("anna", PASSWORD);
     let tokens = server.log_in("anna", PASSWORD);
@@ -198,7 +198,7 @@ fn what_had_expired_by_the_right_clock_stays_expired_when_the_clock_is_taken_bac
 }
 
 #[test]
-fn accepting_a_clock_that_is_right_changes_nothing() {
+fn accept_clock_with_a_right_clock_changes_nothing() {
     let server = TestServer::start();
     server.register("anna", PASSWORD);
     let (ended, live) = (server.log_in("anna", PASSWORD), server.log_in("anna", PASSWORD));
@@ -209,20 +209,20 @@ fn accepting_a_clock_that_is_right_changes_nothing() {
     Refusal::Revoked.expect(&reply, "ended");
 }
 
-/// Stops `server`, whose clock has now run ahead, and makes sure that the end of this session is forgotten, whether
-/// or not housekeeping has had its turn already.
+/// Stops `server`, whose clock has run ahead, and prunes the revocation of this session unless the background task has
+/// done so already.
 fn forget(server: TestServer, ended: &Tokens) -> TestServer {
     let session: SessionId = read_unverified(&ended.access)["sid"].as_str().unwrap().parse().unwrap();
     let ahead = server.clock.reading();
-    assert_eq!(server.call("GET", "/readyz", None, None).status, 200, "the time has been seen and kept");
+    assert_eq!(server.call("GET", "/readyz", None, None).status, 200, "the time is seen and stored");
     server.restart_after(async |store| {
         store.prune_sessions(ahead).await.unwrap();
-        assert!(!store.is_revoked(&session).await.unwrap(), "forgotten");
+        assert!(!store.session_ended(&session).await.unwrap(), "pruned");
     })
 }
 
 #[test]
-fn a_logged_out_session_stays_out_though_a_clock_that_ran_ahead_had_it_forgotten() {
+fn a_session_stays_logged_out_though_a_clock_ahead_pruned_its_revocation() {
     let server = TestServer::start();
     server.register("anna", PASSWORD);
     let ended = server.log_in("anna", PASSWORD);
@@ -241,7 +241,7 @@ fn a_logged_out_session_stays_out_though_a_clock_that_ran_ahead_had_it_forgotten
 }
 
 #[test]
-fn a_logged_out_session_stays_out_when_the_clock_is_taken_back_in_two_steps() {
+fn a_session_stays_logged_out_if_the_clock_is_set_back_in_two_steps() {
     let server = TestServer::start();
     server.register("anna", PASSWORD);
     let ended = server.log_in("anna", PASSWORD);
@@ -250,7 +250,7 @@ fn a_logged_out_session_stays_out_when_the_clock_is_taken_back_in_two_steps() {
     let server = forget(server, &ended);
     server.advance(30 * DAY);
     assert_eq!(server.call("GET", "/readyz", None, None).status, 200);
-    // Still ahead of the time at which the session was forgotten, and nothing more to forget.
+    // Still ahead of the time of the pruning, with nothing left to prune.
     let server = server.restart_with(&["--accept-clock"], clock_at(start().after(70 * DAY))).unwrap();
     let server = server.restart_with(&["--accept-clock"], clock_at(start().after(secs(60)))).unwrap();
     for (method, path, token) in [("GET", "/user/me", &ended.access), ("POST", "/refresh", &ended.refresh)] {
@@ -259,7 +259,7 @@ fn a_logged_out_session_stays_out_when_the_clock_is_taken_back_in_two_steps() {
 }
 
 #[test]
-fn a_login_in_the_very_second_in_which_the_clock_was_taken_back_holds() {
+fn a_login_in_the_second_of_accept_clock_holds() {
     let server = TestServer::start();
     server.register("anna", PASSWORD);
     let ended = server.log_in("anna", PASSWORD);
@@ -274,7 +274,7 @@ fn a_login_in_the_very_second_in_which_the_clock_was_taken_back_holds() {
 }
 
 #[test]
-fn a_session_that_ended_while_the_clock_ran_ahead_stays_out_when_its_time_really_comes() {
+fn a_session_revoked_in_the_future_stays_revoked_when_that_time_comes() {
     let server = TestServer::start_with(&["--refresh-ttl", "1h"]);
     server.register("anna", PASSWORD);
     server.advance(DAY);

@@ -10,7 +10,7 @@ const PASSWORD: &str = "correct horse";
 const LISTED: &str = "https://example.org";
 const LIST: [&str; 2] = ["--cors-origins", "https://example.org, http://localhost:3000"];
 
-/// Origins that are not listed, though some look so.
+/// Origins that are not listed, some of them similar to listed ones.
 const FOREIGN: [&str; 12] = [
     "https://evil.example",
     "http://example.org",
@@ -34,7 +34,7 @@ fn cors_headers(reply: &Reply) -> Vec<(&str, &str)> {
     found
 }
 
-/// What a page of the origin may read.
+/// The CORS headers that let a page of the origin read an answer.
 fn readable(origin: &str) -> [(&str, &str); 2] {
     [
         ("access-control-allow-origin", origin),
@@ -49,7 +49,7 @@ fn varies_by_origin(reply: &Reply) -> bool {
     reply.header("vary").is_some_and(|vary| vary.split(", ").any(|header| header == "Origin"))
 }
 
-/// What a browser asks before it sends what not every page may send.
+/// The headers of a preflight: a browser asks before it sends requests that not every page may send.
 fn preflight(origin: &str) -> [(&str, &str); 3] {
     [
         ("Origin", origin),
@@ -59,7 +59,7 @@ fn preflight(origin: &str) -> [(&str, &str); 3] {
 }
 
 #[test]
-fn without_the_setting_no_answer_has_a_word_of_cors() {
+fn without_the_setting_no_answer_has_a_cors_header() {
     let server = TestServer::start();
     for (status, reply) in one_of_each(&server, &preflight(LISTED)) {
         assert_eq!(reply.status, status, "{reply:?}");
@@ -74,7 +74,7 @@ fn without_the_setting_no_answer_has_a_word_of_cors() {
 }
 
 #[test]
-fn every_answer_can_be_read_by_pages_of_listed_origins() {
+fn pages_of_listed_origins_can_read_every_answer() {
     for origin in [LISTED, "http://localhost:3000"] {
         let server = TestServer::start_with(&LIST);
         for (status, reply) in one_of_each(&server, &[("Origin", origin)]) {
@@ -86,7 +86,7 @@ fn every_answer_can_be_read_by_pages_of_listed_origins() {
 }
 
 #[test]
-fn pages_of_other_origins_are_served_and_read_nothing() {
+fn pages_of_other_origins_are_served_but_cannot_read_the_answers() {
     for origin in FOREIGN {
         let server = TestServer::start_with(&LIST);
         for (status, reply) in one_of_each(&server, &[("Origin", origin)]) {
@@ -98,7 +98,7 @@ fn pages_of_other_origins_are_served_and_read_nothing() {
 }
 
 #[test]
-fn a_request_of_no_page_is_answered_as_ever_and_caches_know_why() {
+fn a_request_without_origin_gets_only_vary() {
     let server = TestServer::start_with(&LIST);
     for (status, reply) in one_of_each(&server, &[]) {
         assert_eq!(reply.status, status, "{reply:?}");
@@ -108,7 +108,7 @@ fn a_request_of_no_page_is_answered_as_ever_and_caches_know_why() {
 }
 
 #[test]
-fn a_preflight_is_told_what_the_path_knows() {
+fn a_preflight_gets_the_methods_of_its_path() {
     let server = TestServer::start_with(&LIST);
     let mut client = server.client();
     for (path, allow) in PATHS {
@@ -135,7 +135,7 @@ fn a_preflight_is_told_what_the_path_knows() {
 }
 
 #[test]
-fn only_options_with_a_method_to_ask_for_is_a_preflight() {
+fn only_options_with_a_requested_method_is_a_preflight() {
     let server = TestServer::start_with(&LIST);
     let reply = server.client().send("OPTIONS", "/login", &[("Origin", LISTED)], None);
     assert_eq!((reply.status, cors_headers(&reply)), (204, readable(LISTED).to_vec()));
@@ -152,7 +152,7 @@ fn a_preflight_for_an_unknown_path_permits_nothing() {
 }
 
 #[test]
-fn a_preflight_opens_no_door_behind_a_proxy() {
+fn a_preflight_does_not_pass_verify() {
     let server = TestServer::start_with(&LIST);
     for query in ["", "?fresh=1", "?role=admin"] {
         for origin in [LISTED, "https://evil.example"] {
@@ -166,7 +166,7 @@ fn a_preflight_opens_no_door_behind_a_proxy() {
 }
 
 #[test]
-fn credentials_of_the_browser_are_never_allowed() {
+fn browser_credentials_are_never_allowed() {
     let server = TestServer::start_with(&LIST);
     for (path, _) in PATHS {
         for method in ["OPTIONS", "GET", "POST"] {
@@ -178,7 +178,7 @@ fn credentials_of_the_browser_are_never_allowed() {
 }
 
 #[test]
-fn what_any_page_may_send_is_served_and_its_answer_stays_unread() {
+fn requests_without_preflight_are_served_but_pages_cannot_read_the_answers() {
     let server = TestServer::start_with(&LIST);
     let anna = credentials("anna", PASSWORD).to_string();
     let send = |path: &str, content_type: Option<&str>| {
@@ -186,7 +186,7 @@ fn what_any_page_may_send_is_served_and_its_answer_stays_unread() {
         headers.extend(content_type.map(|value| ("Content-Type", value)));
         server.client().send("POST", path, &headers, Some(anna.as_bytes()))
     };
-    // What browsers let any page declare without asking first.
+    // The types that browsers let any page declare without a preflight.
     for declared in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
         for path in ["/register", "/login"] {
             let reply = send(path, Some(declared));
@@ -203,7 +203,7 @@ fn what_any_page_may_send_is_served_and_its_answer_stays_unread() {
 }
 
 #[test]
-fn a_page_reads_the_next_page_of_a_list_and_the_tag_of_the_keys() {
+fn a_listed_page_reads_the_next_link_of_a_list_and_the_etag_of_the_keys() {
     let (server, _) = crate::admin::with_admin_and(&LIST);
     server.register("anna", PASSWORD);
     let root = format!("Bearer {}", server.log_in("root", PASSWORD).access);

@@ -1,4 +1,4 @@
-//! `--dev`: the original's manners, on one's own machine
+//! `--dev`: reading and deleting users without a token, as in the original, on the developer's own machine
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use crate::refusal::{Refusal, expect, expect_fields};
 use crate::support::{TestServer, credentials};
 use crate::target::ask;
 
-const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+const UNKNOWN_ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 #[test]
-fn everybody_is_listed_in_order_of_registration_without_a_token() {
+fn all_users_are_listed_in_order_of_registration_without_a_token() {
     let server = TestServer::start_with(&["--dev"]);
-    expect(&server.call("GET", "/user", None, None), 200, &json!([]), "nobody yet");
+    expect(&server.call("GET", "/user", None, None), 200, &json!([]), "no users yet");
     let mut expected = Vec::new();
     for name in ["zoe", "anna", "bert"] {
         expected.push(json!({"id": server.register(name, "x"), "username": name}));
@@ -26,7 +26,7 @@ fn everybody_is_listed_in_order_of_registration_without_a_token() {
 }
 
 #[test]
-fn anybody_is_read_and_deleted_without_a_token() {
+fn any_user_is_read_and_deleted_without_a_token() {
     let server = TestServer::start_with(&["--dev"]);
     let place = format!("/user/{}", server.register("anna", "x"));
     let tokens = server.log_in("anna", "x");
@@ -36,16 +36,16 @@ fn anybody_is_read_and_deleted_without_a_token() {
     expect(&reply, 200, &json!({"message": "User deleted."}), "delete");
     for method in ["GET", "DELETE"] {
         Refusal::NotFound.expect(&server.call(method, &place, None, None), method);
-        let reply = server.call(method, &format!("/user/{NOBODY}"), None, None);
+        let reply = server.call(method, &format!("/user/{UNKNOWN_ID}"), None, None);
         Refusal::NotFound.expect(&reply, method);
     }
-    expect(&server.call("GET", "/user", None, None), 200, &json!([]), "nobody is left");
+    expect(&server.call("GET", "/user", None, None), 200, &json!([]), "no users left");
     let reply = server.call("GET", "/user/me", Some(&tokens.access), None);
-    Refusal::Revoked.expect(&reply, "the token of who was deleted");
+    Refusal::Revoked.expect(&reply, "the token of a deleted user");
 }
 
 #[test]
-fn me_still_stands_for_whoever_the_token_says() {
+fn me_still_means_the_user_of_the_token() {
     let server = TestServer::start_with(&["--dev"]);
     let id = server.register("anna", "x");
     let tokens = server.log_in("anna", "x");
@@ -60,7 +60,7 @@ fn me_still_stands_for_whoever_the_token_says() {
 }
 
 #[test]
-fn any_password_will_do_but_none() {
+fn any_password_but_the_empty_one_is_accepted() {
     let server = TestServer::start_with(&["--dev"]);
     for (name, password) in [("anna", "x"), ("bert", "\0"), ("carla", " "), ("dora", "🐎")] {
         server.register(name, password);
@@ -71,7 +71,7 @@ fn any_password_will_do_but_none() {
 }
 
 #[test]
-fn the_doors_are_closed_again_without_the_flag() {
+fn without_the_flag_tokens_and_password_rules_apply_again() {
     let server = TestServer::start_with(&["--dev"]);
     let anna = server.register("anna", "x");
     let bert = server.register("bert", "x");
@@ -89,10 +89,10 @@ fn the_doors_are_closed_again_without_the_flag() {
     expect_fields(&reply, &json!({"password": ["Shorter than minimum length 8."]}), "short");
 }
 
-/// A page whose name is made to lead to this machine (DNS rebinding) is of one origin with the server, and there is no
-/// token that it lacks.
+/// A page whose host name resolves to this machine (DNS rebinding) shares the server's origin, and with `--dev` it needs
+/// no token.
 #[test]
-fn a_page_with_a_name_of_its_own_for_this_machine_gets_nowhere() {
+fn dns_rebinding_is_refused_by_host() {
     let server = TestServer::start_with(&["--dev"]);
     let place = format!("/user/{}", server.register("anna", "x"));
     let port = server.address.port();

@@ -9,9 +9,9 @@ use crate::refusal::{Refusal, expect};
 use crate::support::{Reply, TestServer, Tokens};
 
 const PASSWORD: &str = "correct horse";
-const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+const UNKNOWN_ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
-/// Every token of the session does what it is for; `not_fresh` is one of its access tokens from a refresh.
+/// Asserts that every token of the session works; `not_fresh` is an access token from a refresh.
 #[track_caller]
 pub(crate) fn expect_live(server: &TestServer, tokens: &Tokens, not_fresh: &str, case: &str) {
     for token in [&*tokens.access, not_fresh] {
@@ -21,7 +21,7 @@ pub(crate) fn expect_live(server: &TestServer, tokens: &Tokens, not_fresh: &str,
     server.refresh(tokens);
 }
 
-/// Every token of the session is refused wherever it would do otherwise.
+/// Asserts that every token of the session is refused as revoked, at every endpoint that takes its kind.
 #[track_caller]
 pub(crate) fn expect_revoked(server: &TestServer, tokens: &Tokens, not_fresh: &str, case: &str) {
     for token in [&*tokens.access, not_fresh] {
@@ -36,7 +36,7 @@ pub(crate) fn expect_revoked(server: &TestServer, tokens: &Tokens, not_fresh: &s
     }
 }
 
-/// A session: its tokens, and an access token that is not fresh.
+/// Begins a session; the second value is an access token that is not fresh.
 pub(crate) fn begin(server: &TestServer, name: &str) -> (Tokens, String) {
     let tokens = server.log_in(name, PASSWORD);
     let not_fresh = server.refresh(&tokens);
@@ -52,10 +52,10 @@ fn end_all(server: &TestServer, id: &str, token: &str) -> Reply {
 }
 
 #[test]
-fn all_sessions_end_in_the_second_they_began_and_a_login_right_after_works() {
+fn all_sessions_end_in_the_second_they_began_and_the_next_login_works() {
     let server = TestServer::start();
     let id = server.register("anna", PASSWORD);
-    // The clock stands still: by time alone none of these could be told from the next.
+    // The clock stands still, so their times do not tell these sessions apart.
     for path_id in ["me", &id] {
         let sessions: Vec<_> = (0..3).map(|_| begin(&server, "anna")).collect();
         expect(&end_all(&server, path_id, &sessions[1].0.access), 200, &all_ended(), path_id);
@@ -68,7 +68,7 @@ fn all_sessions_end_in_the_second_they_began_and_a_login_right_after_works() {
 }
 
 #[test]
-fn ended_sessions_stay_ended_after_restarts_and_later_ones_go_on() {
+fn revoked_sessions_stay_revoked_after_restarts_and_later_ones_go_on() {
     let server = TestServer::start();
     server.register("anna", PASSWORD);
     let ended: Vec<_> = (0..2).map(|_| begin(&server, "anna")).collect();
@@ -81,14 +81,14 @@ fn ended_sessions_stay_ended_after_restarts_and_later_ones_go_on() {
             expect_revoked(&server, tokens, not_fresh, round);
         }
         expect_live(&server, &next.0, &next.1, round);
-        // Whatever counts the endings goes on counting.
+        // A new session is not taken for a revoked one.
         let again = begin(&server, "anna");
         expect_live(&server, &again.0, &again.1, round);
     }
 }
 
 #[test]
-fn a_session_that_a_password_change_spared_ends_with_all_others() {
+fn a_session_spared_by_a_password_change_ends_with_all_others() {
     let server = TestServer::start();
     server.register("anna", PASSWORD);
     let (spared, not_fresh) = begin(&server, "anna");
@@ -102,7 +102,7 @@ fn a_session_that_a_password_change_spared_ends_with_all_others() {
 }
 
 #[test]
-fn sessions_of_others_go_on() {
+fn sessions_of_other_users_go_on() {
     let (server, root) = with_admin();
     server.register("anna", PASSWORD);
     server.register("bert", PASSWORD);
@@ -118,7 +118,7 @@ fn sessions_of_others_go_on() {
 }
 
 #[test]
-fn a_fresh_token_is_needed_and_what_is_refused_ends_nothing() {
+fn it_needs_a_fresh_token_and_a_refusal_ends_nothing() {
     let (server, _) = with_admin();
     let anna = server.register("anna", PASSWORD);
     let (tokens, not_fresh) = begin(&server, "anna");
@@ -129,14 +129,14 @@ fn a_fresh_token_is_needed_and_what_is_refused_ends_nothing() {
         Refusal::Invalid.expect(&end_all(&server, id, &tokens.refresh), id);
         Refusal::Missing.expect(&server.call("DELETE", &path, None, None), id);
     }
-    for id in [&*anna, NOBODY] {
+    for id in [&*anna, UNKNOWN_ID] {
         Refusal::NotFresh.expect(&end_all(&server, id, &roots_not_fresh), id);
     }
     expect_live(&server, &tokens, &not_fresh, "after refusals");
 }
 
 #[test]
-fn a_fresh_token_is_good_for_it_until_it_expires() {
+fn a_fresh_token_works_until_it_expires() {
     let server = TestServer::start_with(&["--access-ttl", "15m"]);
     server.register("anna", PASSWORD);
     let (tokens, not_fresh) = begin(&server, "anna");
@@ -146,13 +146,13 @@ fn a_fresh_token_is_good_for_it_until_it_expires() {
 }
 
 #[test]
-fn users_end_nobody_elses_sessions_and_do_not_learn_who_exists() {
+fn users_cannot_end_others_sessions_or_learn_which_ids_exist() {
     let (server, root) = with_admin();
     let bert = server.register("bert", PASSWORD);
     server.register("anna", PASSWORD);
     let (tokens, not_fresh) = begin(&server, "anna");
     let others = [begin(&server, "bert"), begin(&server, "root")];
-    for id in [&*bert, &root, NOBODY] {
+    for id in [&*bert, &root, UNKNOWN_ID] {
         for token in [&tokens.access, &not_fresh] {
             Refusal::Forbidden.expect(&end_all(&server, id, token), id);
         }
@@ -179,14 +179,14 @@ fn an_administrator_ends_the_sessions_of_others_and_keeps_their_own() {
         expect_live(&server, &roots, &roots_not_fresh, case);
         server = server.restart();
     }
-    Refusal::NotFound.expect(&end_all(&server, NOBODY, &roots.access), "an id that nobody has");
-    // Also where there is no session to end.
+    Refusal::NotFound.expect(&end_all(&server, UNKNOWN_ID, &roots.access), "unknown id");
+    // A user without a session gets the same answer.
     let bert = server.register("bert", PASSWORD);
-    expect(&end_all(&server, &bert, &roots.access), 200, &all_ended(), "nobody's");
+    expect(&end_all(&server, &bert, &roots.access), 200, &all_ended(), "no session");
 }
 
 #[test]
-fn ending_all_sessions_with_a_token_of_an_ended_one_is_refused() {
+fn a_token_of_a_revoked_session_cannot_end_the_others() {
     let server = TestServer::start();
     let id = server.register("anna", PASSWORD);
     let (other, other_not_fresh) = begin(&server, "anna");

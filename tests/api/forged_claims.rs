@@ -1,4 +1,4 @@
-//! Tokens under a good signature that say what ours never say.
+//! Tokens with a good signature and claims that the server never issues.
 
 use std::fs;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::mint::Mint;
 use crate::refusal::Refusal;
 use crate::support::{TestServer, start};
 
-/// A server and its keys. What it makes is known to be accepted like the server's own.
+/// A server and its keys. Tokens made with these are accepted like the server's own.
 struct Forge {
     server: TestServer,
     mint: Mint,
@@ -28,7 +28,7 @@ impl Forge {
         forge
     }
 
-    /// Changes the claims of both kinds and asks with the tokens. No refusal: they are to be accepted.
+    /// Changes the claims of both kinds of tokens and uses them. Without a `refusal` they must be accepted.
     #[track_caller]
     fn check(&self, change: impl Fn(&mut Value), refusal: Option<Refusal>, case: &str) {
         let (mut access, mut refresh_claims) = (self.access.clone(), self.refresh.clone());
@@ -51,7 +51,7 @@ impl Forge {
 }
 
 #[test]
-fn a_token_that_lacks_any_claim_is_refused() {
+fn a_token_without_any_one_claim_is_refused() {
     let forge = Forge::new();
     let mut client = forge.server.client();
     for claim in forge.access.as_object().unwrap().keys() {
@@ -92,7 +92,7 @@ fn a_token_with_any_claim_of_another_type_is_refused() {
 }
 
 #[test]
-fn a_claim_that_makes_no_sense_is_refused() {
+fn a_claim_with_a_nonsense_value_is_refused() {
     let forge = Forge::new();
     for (claim, values) in [
         ("iss", &["", "Gatelet", "gatelet ", "other"][..]),
@@ -120,7 +120,7 @@ fn a_claim_that_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn a_token_of_one_kind_that_calls_itself_the_other_is_refused() {
+fn a_token_whose_typ_names_the_other_kind_is_refused() {
     let forge = Forge::new();
     let mut client = forge.server.client();
     let (mut access, mut refresh) = (forge.access.clone(), forge.refresh.clone());
@@ -138,7 +138,7 @@ fn a_token_of_one_kind_that_calls_itself_the_other_is_refused() {
 }
 
 #[test]
-fn a_token_from_beyond_the_leeway_is_refused() {
+fn a_token_from_the_future_beyond_the_leeway_is_refused() {
     let forge = Forge::new();
     for claim in ["iat", "nbf"] {
         for (ahead, refusal) in
@@ -163,12 +163,12 @@ fn a_token_is_expired_once_the_leeway_is_over() {
 }
 
 #[test]
-fn times_are_read_in_any_zone() {
+fn times_are_read_with_any_offset() {
     let forge = Forge::new();
     for (exp, refusal) in [
         ("2026-01-01T01:00:00+01:00", None),
         ("2025-12-31T23:00:01-01:00", None),
-        // At last: a logout with an expired token ends its session.
+        // Last, because a logout ends the session even with an expired token.
         ("2026-01-01T00:59:00+01:00", Some(Refusal::Expired)),
     ] {
         forge.check(|claims| claims["exp"] = json!(exp), refusal, exp);
@@ -176,14 +176,14 @@ fn times_are_read_in_any_zone() {
 }
 
 #[test]
-fn a_token_of_a_user_who_never_was_counts_as_revoked() {
+fn a_token_of_a_user_who_never_existed_counts_as_revoked() {
     let forge = Forge::new();
-    let nobody = json!("01890a5d-ac96-774b-bcce-b302099a8057");
-    forge.check(|claims| claims["sub"] = nobody.clone(), Some(Refusal::Revoked), "sub");
+    let unknown = json!("01890a5d-ac96-774b-bcce-b302099a8057");
+    forge.check(|claims| claims["sub"] = unknown.clone(), Some(Refusal::Revoked), "sub");
 }
 
 #[test]
-fn a_payload_that_is_no_object_of_claims_is_refused() {
+fn a_payload_other_than_an_object_of_claims_is_refused() {
     let forge = Forge::new();
     let mut client = forge.server.client();
     let claims = forge.access.to_string();
@@ -195,7 +195,7 @@ fn a_payload_that_is_no_object_of_claims_is_refused() {
 }
 
 #[test]
-fn a_token_under_another_footer_or_assertion_is_refused() {
+fn a_token_with_another_footer_or_assertion_is_refused() {
     let forge = Forge::new();
     let mut client = forge.server.client();
     let (claims, server) = (&forge.access, &forge.server);

@@ -1,4 +1,4 @@
-//! Tokens whose text is not quite what was issued.
+//! Tokens whose text differs from the issued one.
 
 use std::fs;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(crate) fn log_out(client: &mut Client, token: &str) -> Reply {
     client.call("POST", "/logout", Some(token), None)
 }
 
-/// Asks with each token where its kind belongs and at `/logout`, which takes both.
+/// Uses each token at an endpoint for its kind, and at `/logout`, which takes both.
 #[track_caller]
 pub(crate) fn expect_invalid(client: &mut Client, token: &str, case: &str) {
     Refusal::Invalid.expect(&show(client, token), case);
@@ -78,7 +78,7 @@ fn a_token_with_another_header_is_refused() {
 }
 
 #[test]
-fn a_token_with_pieces_missing_swapped_or_added_is_refused() {
+fn a_token_with_parts_missing_swapped_or_added_is_refused() {
     let (server, tokens) = with_login();
     let mut client = server.client();
     let parts = |token: &str| -> Vec<String> { token.split('.').map(ToOwned::to_owned).collect() };
@@ -117,7 +117,7 @@ fn a_token_with_pieces_missing_swapped_or_added_is_refused() {
 }
 
 #[test]
-fn a_token_with_a_dot_added_is_refused_or_the_very_same_token() {
+fn a_token_with_a_dot_added_is_refused_or_means_the_same_token() {
     for choose in [|tokens: &Tokens| tokens.access.clone(), |tokens: &Tokens| tokens.refresh.clone()] {
         let (server, tokens) = with_login();
         let mut client = server.client();
@@ -131,7 +131,7 @@ fn a_token_with_a_dot_added_is_refused_or_the_very_same_token() {
 }
 
 #[test]
-fn a_token_with_space_inside_is_refused_and_space_around_it_changes_nothing() {
+fn space_inside_a_token_is_refused_and_space_around_it_is_ignored() {
     let (server, tokens) = with_login();
     let mut client = server.client();
     for token in [&tokens.access, &tokens.refresh] {
@@ -159,12 +159,12 @@ fn a_token_with_space_inside_is_refused_and_space_around_it_changes_nothing() {
     assert_eq!(log_out(&mut client, &tokens.access).status, 200);
     for spaced in [format!("  {}", tokens.access), format!("{}  ", tokens.access)] {
         let reply = show(&mut client, &spaced);
-        assert_eq!(reply.status, 401, "logged out under any text: {reply:?}");
+        assert_eq!(reply.status, 401, "logged out with any of these texts: {reply:?}");
     }
 }
 
 #[test]
-fn a_token_in_bytes_that_are_no_text_is_refused() {
+fn a_token_of_bytes_that_are_not_text_is_refused() {
     let (server, tokens) = with_login();
     let mut client = server.client();
     let mut bytes =
@@ -176,7 +176,7 @@ fn a_token_in_bytes_that_are_no_text_is_refused() {
 }
 
 #[test]
-fn keys_made_in_place_of_lost_ones_do_not_know_the_old_tokens() {
+fn keys_that_replace_lost_ones_refuse_the_old_tokens() {
     let (server, tokens) = with_login();
     let clock = Arc::clone(&server.clock);
     for file in fs::read_dir(server.data_dir().join("keys")).unwrap() {

@@ -1,11 +1,11 @@
-//! What holds for every path: methods, headers, the connection.
+//! Rules of every path: methods, headers, the connection.
 
 use serde_json::{Value, json};
 
 use crate::refusal::{Refusal, expect};
 use crate::support::{Reply, TestServer, credentials};
 
-const NOBODY: &str = "/user/01890a5d-ac96-774b-bcce-b302099a8057";
+const UNKNOWN_USER: &str = "/user/01890a5d-ac96-774b-bcce-b302099a8057";
 
 /// Every path, and its methods as `Allow` names them.
 pub(crate) const PATHS: [(&str, &str); 17] = [
@@ -15,7 +15,7 @@ pub(crate) const PATHS: [(&str, &str); 17] = [
     ("/logout", "OPTIONS, POST"),
     ("/user", "GET, HEAD, OPTIONS, POST"),
     ("/user/me", "DELETE, GET, HEAD, OPTIONS, PATCH"),
-    (NOBODY, "DELETE, GET, HEAD, OPTIONS, PATCH"),
+    (UNKNOWN_USER, "DELETE, GET, HEAD, OPTIONS, PATCH"),
     ("/user/me/password", "OPTIONS, POST"),
     ("/user/me/sessions", "DELETE, OPTIONS"),
     ("/session", "GET, HEAD, OPTIONS"),
@@ -32,7 +32,7 @@ const METHODS: [&str; 9] =
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FROBNICATE"];
 
 #[test]
-fn a_method_that_a_path_does_not_know_is_refused_with_those_it_does() {
+fn another_method_gets_405_with_the_methods_of_the_path() {
     let server = TestServer::start();
     let mut client = server.client();
     for (path, allow) in PATHS {
@@ -50,7 +50,7 @@ fn a_method_that_a_path_does_not_know_is_refused_with_those_it_does() {
 }
 
 #[test]
-fn options_answers_what_may_be_asked_and_nothing_else() {
+fn options_answers_the_methods_of_the_path_and_nothing_else() {
     let server = TestServer::start();
     let mut client = server.client();
     for (path, allow) in PATHS {
@@ -63,7 +63,7 @@ fn options_answers_what_may_be_asked_and_nothing_else() {
 }
 
 #[test]
-fn an_unknown_path_is_not_found_whatever_the_method() {
+fn an_unknown_path_is_not_found_by_any_method() {
     let server = TestServer::start();
     let mut client = server.client();
     for path in
@@ -91,7 +91,7 @@ fn a_query_changes_nothing() {
 }
 
 #[test]
-fn head_answers_the_head_of_get_and_no_body() {
+fn head_answers_the_headers_of_get_and_no_body() {
     let server = TestServer::start();
     let id = server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
@@ -101,7 +101,7 @@ fn head_answers_the_head_of_get_and_no_body() {
     for path in [
         "/user/me",
         &own,
-        NOBODY,
+        UNKNOWN_USER,
         "/user",
         "/healthz",
         "/readyz",
@@ -127,7 +127,7 @@ fn without_date(headers: Vec<(String, String)>) -> Vec<(String, String)> {
     headers.into_iter().filter(|(name, _)| name != "date").collect()
 }
 
-/// One answer of every kind that there is on a fresh server.
+/// One answer of every kind that a fresh server gives.
 pub(crate) fn one_of_each(server: &TestServer, headers: &[(&str, &str)]) -> Vec<(u16, Reply)> {
     let mut client = server.client();
     let mut send = |status, method, path, more: &[(&str, &str)], body: &str| {
@@ -166,7 +166,7 @@ fn every_answer_repeats_its_callers_request_id() {
 }
 
 #[test]
-fn every_answer_has_a_request_id_of_its_own_where_the_caller_gave_none() {
+fn every_answer_to_a_request_without_an_id_has_its_own() {
     let server = TestServer::start();
     let mut seen = std::collections::HashSet::new();
     for (status, reply) in one_of_each(&server, &[]) {
@@ -198,7 +198,7 @@ fn is_request_id(text: &str) -> bool {
 }
 
 #[test]
-fn every_body_is_declared_as_json() {
+fn every_body_has_the_content_type_json() {
     let server = TestServer::start();
     for (status, reply) in one_of_each(&server, &[]) {
         if [204, 303, 308].contains(&status) {
@@ -211,7 +211,7 @@ fn every_body_is_declared_as_json() {
 }
 
 #[test]
-fn no_answer_may_be_taken_for_something_else() {
+fn every_answer_says_nosniff() {
     let server = TestServer::start();
     for (status, reply) in one_of_each(&server, &[]) {
         assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{status}");
@@ -219,7 +219,7 @@ fn no_answer_may_be_taken_for_something_else() {
 }
 
 #[test]
-fn nothing_but_an_answer_with_a_token_is_kept_from_caches() {
+fn only_answers_with_a_token_are_no_store() {
     let server = TestServer::start();
     for (status, reply) in one_of_each(&server, &[]) {
         let holds_token = String::from_utf8_lossy(&reply.body).contains("_token\":\"v4.");
@@ -229,8 +229,8 @@ fn nothing_but_an_answer_with_a_token_is_kept_from_caches() {
 }
 
 #[test]
-fn a_connection_is_kept_through_every_kind_of_answer() {
-    // `one_of_each` asks for all of them on one connection.
+fn every_kind_of_answer_keeps_the_connection() {
+    // `one_of_each` uses one connection.
     let server = TestServer::start();
     for (status, reply) in one_of_each(&server, &[]) {
         assert_eq!(reply.status, status);
@@ -239,7 +239,7 @@ fn a_connection_is_kept_through_every_kind_of_answer() {
 }
 
 #[test]
-fn the_scheme_is_matched_without_regard_to_case() {
+fn the_bearer_scheme_ignores_case() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
@@ -256,7 +256,7 @@ fn the_scheme_is_matched_without_regard_to_case() {
 }
 
 #[test]
-fn a_scheme_other_than_bearer_is_no_token() {
+fn another_scheme_than_bearer_is_a_missing_token() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let access = server.log_in("anna", "correct horse").access;
@@ -283,7 +283,7 @@ fn a_scheme_other_than_bearer_is_no_token() {
 }
 
 #[test]
-fn two_authorization_headers_are_an_invalid_token_whatever_they_hold() {
+fn two_authorization_headers_are_an_invalid_token() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let bearer = format!("Bearer {}", server.log_in("anna", "correct horse").access);

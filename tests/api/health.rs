@@ -6,7 +6,7 @@ use crate::refusal::expect;
 use crate::support::TestServer;
 
 #[test]
-fn a_server_that_runs_is_alive_and_ready() {
+fn a_running_server_is_alive_and_ready() {
     let server = TestServer::start();
     for _ in 0..3 {
         expect(&server.call("GET", "/healthz", None, None), 200, &json!({"status": "alive"}), "alive");
@@ -15,7 +15,7 @@ fn a_server_that_runs_is_alive_and_ready() {
 }
 
 #[test]
-fn a_token_is_neither_needed_nor_looked_at() {
+fn a_token_is_neither_needed_nor_checked() {
     let server = TestServer::start();
     for path in ["/healthz", "/readyz"] {
         assert_eq!(server.call("GET", path, Some("garbage"), None).status, 200, "{path}");

@@ -9,7 +9,7 @@ use crate::support::{CHEAP, TestServer, credentials};
 use gatelet::domain::user::Usernames;
 
 #[test]
-fn a_login_answers_two_tokens_that_nothing_may_keep() {
+fn a_login_answers_two_tokens_and_no_store() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let reply = server.client().post("/login", &credentials("anna", "correct horse"));
@@ -25,7 +25,7 @@ fn a_login_answers_two_tokens_that_nothing_may_keep() {
 }
 
 #[test]
-fn a_wrong_password_and_an_unknown_name_get_one_answer() {
+fn a_wrong_password_and_an_unknown_name_get_the_same_answer() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     for (name, password) in [
@@ -41,7 +41,7 @@ fn a_wrong_password_and_an_unknown_name_get_one_answer() {
 }
 
 #[test]
-fn fields_are_checked_like_those_of_a_registration_but_for_their_length() {
+fn fields_are_checked_as_at_registration_except_for_length() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let missing = json!(["Missing data for required field."]);
@@ -69,7 +69,7 @@ fn fields_are_checked_like_those_of_a_registration_but_for_their_length() {
 }
 
 #[test]
-fn every_login_is_a_session_of_its_own() {
+fn every_login_begins_a_new_session() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let logins: Vec<_> = (0..3).map(|_| server.log_in("anna", "correct horse")).collect();
@@ -80,7 +80,7 @@ fn every_login_is_a_session_of_its_own() {
 }
 
 #[test]
-fn a_hash_of_another_cost_still_opens_and_is_renewed_at_login() {
+fn a_hash_of_another_cost_is_accepted_and_renewed_at_login() {
     let server = TestServer::start_with(&["--scrypt", "ln=2,r=8,p=1"]);
     server.register("anna", "correct horse");
     let before = stored_hash_params(server, "anna");

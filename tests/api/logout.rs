@@ -12,7 +12,7 @@ fn log_out(server: &TestServer, token: &str) -> Reply {
 }
 
 #[track_caller]
-fn expect_over(server: &TestServer, tokens: &Tokens, refreshed: &str, case: &str) {
+fn expect_revoked(server: &TestServer, tokens: &Tokens, refreshed: &str, case: &str) {
     for access in [&*tokens.access, refreshed] {
         Refusal::Revoked.expect(&server.call("GET", "/user/me", Some(access), None), case);
     }
@@ -35,12 +35,12 @@ fn any_token_of_a_session_ends_all_of_it() {
         let refreshed = server.refresh(&tokens);
         let reply = log_out(&server, &choose(&tokens, &refreshed));
         expect(&reply, 200, &json!({"message": "Sucessfully logout"}), case);
-        expect_over(&server, &tokens, &refreshed, case);
+        expect_revoked(&server, &tokens, &refreshed, case);
     }
 }
 
 #[test]
-fn a_token_that_was_accepted_a_moment_ago_is_refused_as_soon_as_its_session_is_over() {
+fn a_token_in_the_verification_cache_is_refused_after_the_logout() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
@@ -50,11 +50,11 @@ fn a_token_that_was_accepted_a_moment_ago_is_refused_as_soon_as_its_session_is_o
     }
     assert_eq!(client.call("POST", "/logout", Some(&tokens.access), None).status, 200);
     let reply = client.call("GET", "/user/me", Some(&tokens.access), None);
-    Refusal::Revoked.expect(&reply, "remembered as verified");
+    Refusal::Revoked.expect(&reply, "cached as verified");
 }
 
 #[test]
-fn other_sessions_of_the_same_user_and_those_of_others_go_on() {
+fn other_sessions_of_the_user_and_of_others_go_on() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     server.register("bert", "correct horse");
@@ -66,11 +66,11 @@ fn other_sessions_of_the_same_user_and_those_of_others_go_on() {
         let refreshed = server.refresh(tokens);
         assert_eq!(server.call("GET", "/user/me", Some(&refreshed), None).status, 200);
     }
-    Refusal::Revoked.expect(&log_out(&server, &ended.access), "the one that was ended");
+    Refusal::Revoked.expect(&log_out(&server, &ended.access), "the revoked session");
 }
 
 #[test]
-fn who_has_logged_out_may_log_in_again() {
+fn a_user_who_has_logged_out_can_log_in_again() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let first = server.log_in("anna", "correct horse");
@@ -82,7 +82,7 @@ fn who_has_logged_out_may_log_in_again() {
 }
 
 #[test]
-fn of_racing_logouts_of_one_session_none_is_answered_with_anything_but_done_or_over() {
+fn racing_logouts_of_one_session_are_answered_done_or_revoked() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
@@ -101,7 +101,7 @@ fn of_racing_logouts_of_one_session_none_is_answered_with_anything_but_done_or_o
 }
 
 #[test]
-fn an_expired_token_is_refused_and_ends_its_session_all_the_same() {
+fn a_logout_with_an_expired_token_is_refused_and_ends_the_session() {
     for (flags, case, choose) in [
         (
             ["--access-ttl", "15m", "--refresh-ttl", "30d"],
@@ -126,7 +126,7 @@ fn an_expired_token_is_refused_and_ends_its_session_all_the_same() {
         for (method, path) in [("GET", "/user/me"), ("POST", "/refresh")] {
             assert_eq!(server.call(method, path, Some(&expired), None).status, 401, "{case}");
         }
-        assert_eq!(is_live().status, 200, "{case} ends nothing but by a logout");
+        assert_eq!(is_live().status, 200, "{case} ends the session only at /logout");
 
         for again in ["", ", again"] {
             Refusal::Expired.expect(&log_out(&server, &expired), &format!("{case}{again}"));
@@ -138,7 +138,7 @@ fn an_expired_token_is_refused_and_ends_its_session_all_the_same() {
 }
 
 #[test]
-fn an_expired_token_of_a_user_who_is_gone_is_expired() {
+fn an_expired_token_of_a_deleted_user_is_expired() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");

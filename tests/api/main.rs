@@ -1,7 +1,7 @@
-//! The wire contract, through a real socket: one file an endpoint, bodies compared whole.
+//! The wire contract, tested through a real socket: one file for each endpoint, bodies compared whole.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a look that fails fails the test
+#![allow(clippy::disallowed_methods)] // an error fails the test
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -34,7 +34,7 @@ const ENDPOINTS: [(&str, &str); 17] = [
     ("POST", "/user"),
 ];
 
-/// A good body where the endpoint takes one: what is refused is refused for the token's sake.
+/// A good body where the endpoint takes one, so that only the token is a reason to refuse.
 fn body(method: &str, path: &str, case: &str) -> Option<Value> {
     match (method, path) {
         ("PATCH", _) => Some(json!({"disabled": true})),
@@ -47,12 +47,12 @@ fn body(method: &str, path: &str, case: &str) -> Option<Value> {
     }
 }
 
-/// The name of the user that `POST /user` makes.
+/// The name of the user that `POST /user` creates.
 fn made(case: &str) -> String {
     format!("made: {case}")
 }
 
-/// Whose token it is.
+/// The role of the token's user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     User,
@@ -63,7 +63,7 @@ const BOTH: &[Role] = &[Role::User, Role::Admin];
 const USER: &[Role] = &[Role::User];
 const ADMIN: &[Role] = &[Role::Admin];
 
-/// What a request brings in its `Authorization` header.
+/// The `Authorization` header of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Given {
     Nothing,
@@ -155,18 +155,18 @@ const TABLE: [(&[Role], Given, [Answer; ENDPOINTS.len()]); 29] = [
 ];
 
 #[test]
-fn every_kind_of_token_of_every_role_meets_every_endpoint_as_the_contract_says() {
+fn every_token_of_every_role_gets_the_contracts_answer_at_every_endpoint() {
     let mut world = World::new();
     for (role, given, answers) in rows() {
         for ((method, path), expected) in ENDPOINTS.into_iter().zip(answers) {
             let case = format!("{role:?} {given:?} at {method} {path}");
-            let asking = world.someone_with(role, given, case.clone());
-            let other = world.somebody_else();
-            let place = path.replace("<own>", &asking.id).replace("<other>", &other.id);
-            let reply = asking.send(&world.server, method, &place, body(method, path, &case).as_ref());
-            world.check(&asking, &other, path, &reply, expected, &case);
-            world.check_asking(&asking, given, path, expected, &case);
-            world.check_other(&other, path, expected, &case);
+            let caller = world.caller_with(role, given, case.clone());
+            let other = world.new_target();
+            let place = path.replace("<own>", &caller.id).replace("<other>", &other.id);
+            let reply = caller.send(&world.server, method, &place, body(method, path, &case).as_ref());
+            world.check(&caller, &other, path, &reply, expected, &case);
+            world.check_caller(&caller, given, path, expected, &case);
+            world.check_target(&other, path, expected, &case);
             let login = world.server.client().post("/login", &credentials(&made(&case), PASSWORD));
             assert_eq!(login.status, if expected == Created { 200 } else { 401 }, "{case}");
         }
@@ -174,7 +174,7 @@ fn every_kind_of_token_of_every_role_meets_every_endpoint_as_the_contract_says()
 }
 
 #[test]
-fn the_table_has_every_kind_of_token_once_for_every_role() {
+fn the_table_lists_every_kind_of_token_once_for_every_role() {
     let mut rows: Vec<_> = rows().map(|(role, given, _)| format!("{role:?} {given:?}")).collect();
     rows.sort();
     rows.dedup();
@@ -191,28 +191,28 @@ fn rows() -> impl Iterator<Item = (Role, Given, [Answer; ENDPOINTS.len()])> {
     rows.flat_map(|(roles, given, answers)| roles.iter().map(move |&role| (role, given, answers)))
 }
 
-/// A server, and what others have made for it. Its oldest user is the administrator `root`, who always stays.
+/// A server, and tokens of another server. Its oldest user is the administrator `root`, which no request changes.
 pub(crate) struct World {
     pub(crate) server: TestServer,
     root_id: String,
     elsewhere: [Tokens; 2],
-    other_issuer: [Asking; 2],
-    /// How many there have been of those that requests are about.
+    other_issuer: [Caller; 2],
+    /// The number of target users created so far.
     others: usize,
-    /// The last of them, if nothing has happened to them.
-    other: Option<Somebody>,
+    /// The last target user, if no request has changed it.
+    other: Option<Target>,
 }
 
-/// A user that requests are about: as good as new.
-struct Somebody {
+/// The target of requests: a user as if newly created.
+struct Target {
     name: String,
     id: String,
     tokens: Tokens,
 }
 
-/// Whoever asks: a user made for this one request, so that no request disturbs another.
+/// The caller: a user created for this one request, so that no request disturbs another.
 #[derive(Clone)]
-pub(crate) struct Asking {
+pub(crate) struct Caller {
     pub(crate) name: String,
     pub(crate) id: String,
     role: Role,
@@ -227,11 +227,11 @@ impl World {
         let (server, root_id) =
             with_admin_and(&["--issuer", "other", "--access-ttl", "10y", "--refresh-ttl", "10y"]);
         let other_issuer = [
-            Asking::new(&server, Role::User, "anna".to_owned()),
-            Asking::new(&server, Role::Admin, "ada".to_owned()),
+            Caller::new(&server, Role::User, "anna".to_owned()),
+            Caller::new(&server, Role::Admin, "ada".to_owned()),
         ];
         let clock = Arc::clone(&server.clock);
-        // This is about tokens: more users ask than one address may register.
+        // More callers than the limits let one address register.
         let server = server
             .restart_with(
                 &["--registration-limit", "off", "--network-limit", "off", "--account-limit", "off"],
@@ -248,10 +248,10 @@ impl World {
         }
     }
 
-    /// Somebody else, with a session that goes on.
-    fn somebody_else(&mut self) -> Somebody {
+    /// A target user with a live session.
+    fn new_target(&mut self) -> Target {
         let (name, id) = match self.other.take() {
-            Some(Somebody { name, id, .. }) => (name, id),
+            Some(Target { name, id, .. }) => (name, id),
             None => {
                 self.others += 1;
                 let name = format!("other {}", self.others);
@@ -260,10 +260,10 @@ impl World {
             }
         };
         let tokens = self.server.log_in(&name, PASSWORD);
-        Somebody { name, id, tokens }
+        Target { name, id, tokens }
     }
 
-    pub(crate) fn someone_with(&self, role: Role, given: Given, name: String) -> Asking {
+    pub(crate) fn caller_with(&self, role: Role, given: Given, name: String) -> Caller {
         let Self { server, .. } = self;
         let elsewhere = &self.elsewhere[role as usize];
         let other_issuer = &self.other_issuer[role as usize];
@@ -275,10 +275,10 @@ impl World {
             let token = other_issuer.tokens.refresh.clone();
             return other_issuer.clone().bearing(&token);
         }
-        let asking = Asking::new(server, role, name);
-        let id = asking.id.clone();
-        let Tokens { access, refresh } = asking.tokens.clone();
-        let refreshed = server.refresh(&asking.tokens);
+        let caller = Caller::new(server, role, name);
+        let id = caller.id.clone();
+        let Tokens { access, refresh } = caller.tokens.clone();
+        let refreshed = server.refresh(&caller.tokens);
         let logged_out = || assert_eq!(server.call("POST", "/logout", Some(&access), None).status, 200);
         let all_ended = || {
             assert_eq!(server.call("DELETE", "/user/me/sessions", Some(&access), None).status, 200);
@@ -289,95 +289,95 @@ impl World {
             assert_eq!(server.call("PATCH", &format!("/user/{id}"), Some(&root), Some(&change)).status, 200);
         };
         let deleted = || assert_eq!(server.call("DELETE", "/user/me", Some(&access), None).status, 200);
-        // Longer than both lifetimes, and the tokens of other rows are made after it.
+        // Longer than both lifetimes. Tokens of later rows are issued after it.
         let expired = || server.advance(Duration::from_secs(31 * 24 * 3600));
         match given {
-            Given::Nothing => asking,
-            Given::OtherScheme => Asking { authorization: Some(format!("Basic {access}")), ..asking },
-            Given::Garbage => asking.bearing("garbage"),
-            Given::Fresh => asking.bearing(&access),
-            Given::NotFresh => asking.bearing(&refreshed),
-            Given::Refresh => asking.bearing(&refresh),
+            Given::Nothing => caller,
+            Given::OtherScheme => Caller { authorization: Some(format!("Basic {access}")), ..caller },
+            Given::Garbage => caller.bearing("garbage"),
+            Given::Fresh => caller.bearing(&access),
+            Given::NotFresh => caller.bearing(&refreshed),
+            Given::Refresh => caller.bearing(&refresh),
             Given::LoggedOutFresh => {
                 logged_out();
-                asking.bearing(&access)
+                caller.bearing(&access)
             }
             Given::LoggedOutNotFresh => {
                 logged_out();
-                asking.bearing(&refreshed)
+                caller.bearing(&refreshed)
             }
             Given::LoggedOutRefresh => {
                 logged_out();
-                asking.bearing(&refresh)
+                caller.bearing(&refresh)
             }
             Given::AllEndedFresh => {
                 all_ended();
-                asking.bearing(&access)
+                caller.bearing(&access)
             }
             Given::AllEndedNotFresh => {
                 all_ended();
-                asking.bearing(&refreshed)
+                caller.bearing(&refreshed)
             }
             Given::AllEndedRefresh => {
                 all_ended();
-                asking.bearing(&refresh)
+                caller.bearing(&refresh)
             }
             Given::DisabledFresh => {
                 disabled();
-                asking.bearing(&access)
+                caller.bearing(&access)
             }
             Given::DisabledNotFresh => {
                 disabled();
-                asking.bearing(&refreshed)
+                caller.bearing(&refreshed)
             }
             Given::DisabledRefresh => {
                 disabled();
-                asking.bearing(&refresh)
+                caller.bearing(&refresh)
             }
             Given::DeletedFresh => {
                 deleted();
-                asking.bearing(&access)
+                caller.bearing(&access)
             }
             Given::DeletedNotFresh => {
                 deleted();
-                asking.bearing(&refreshed)
+                caller.bearing(&refreshed)
             }
             Given::DeletedRefresh => {
                 deleted();
-                asking.bearing(&refresh)
+                caller.bearing(&refresh)
             }
-            Given::OtherKeyAccess => asking.bearing(&elsewhere.access),
-            Given::OtherKeyRefresh => asking.bearing(&elsewhere.refresh),
+            Given::OtherKeyAccess => caller.bearing(&elsewhere.access),
+            Given::OtherKeyRefresh => caller.bearing(&elsewhere.refresh),
             Given::OtherIssuerAccess | Given::OtherIssuerRefresh => unreachable!("answered above"),
-            Given::FlippedBitAccess => asking.bearing(&flipped(&access)),
-            Given::FlippedBitRefresh => asking.bearing(&flipped(&refresh)),
+            Given::FlippedBitAccess => caller.bearing(&flipped(&access)),
+            Given::FlippedBitRefresh => caller.bearing(&flipped(&refresh)),
             Given::ExpiredFresh => {
                 expired();
-                asking.bearing(&access)
+                caller.bearing(&access)
             }
             Given::ExpiredNotFresh => {
                 expired();
-                asking.bearing(&refreshed)
+                caller.bearing(&refreshed)
             }
             Given::ExpiredRefresh => {
                 expired();
-                asking.bearing(&refresh)
+                caller.bearing(&refresh)
             }
         }
     }
 
     fn check(
         &self,
-        asking: &Asking,
-        other: &Somebody,
+        caller: &Caller,
+        other: &Target,
         path: &str,
         reply: &Reply,
         expected: Answer,
         case: &str,
     ) {
         let is_other = path.contains("<other>");
-        let (id, name) = if is_other { (&other.id, &other.name) } else { (&asking.id, &asking.name) };
-        let role = if asking.role == Role::Admin && !is_other { "admin" } else { "user" };
+        let (id, name) = if is_other { (&other.id, &other.name) } else { (&caller.id, &caller.name) };
+        let role = if caller.role == Role::Admin && !is_other { "admin" } else { "user" };
         let message = |text: &str| expect(reply, 200, &json!({ "message": text }), case);
         match expected {
             Answer::Refused(refusal) => refusal.expect(reply, case),
@@ -406,7 +406,7 @@ impl World {
                 expect(reply, 200, &body, case);
                 assert_eq!(body["user"]["id"], Value::from(id.as_str()), "{case}");
                 assert_eq!(body["user"]["role"], role, "{case}");
-                assert_eq!(body["session"]["id"], read_unverified(&asking.tokens.access)["sid"], "{case}");
+                assert_eq!(body["session"]["id"], read_unverified(&caller.tokens.access)["sid"], "{case}");
             }
             Created => {
                 expect(reply, 201, &json!({"message": "User created successfully."}), case);
@@ -419,17 +419,17 @@ impl World {
                 assert_eq!(body.as_object().map(serde_json::Map::len), Some(1), "{case}: {body}");
                 assert_eq!(reply.header("cache-control"), Some("no-store"), "{case}");
                 assert_eq!(reply.header("www-authenticate"), None, "{case}");
-                assert_ne!(body["access_token"], Value::from(asking.tokens.access.as_str()), "{case}");
+                assert_ne!(body["access_token"], Value::from(caller.tokens.access.as_str()), "{case}");
             }
         }
     }
 
-    /// What was done to whoever asked is done, and what was refused has done nothing to them.
-    fn check_asking(&self, asking: &Asking, given: Given, path: &str, answer: Answer, case: &str) {
-        // What was done to somebody else has done nothing to whoever asked.
+    /// Asserts that a change to the caller took effect, and that a refused one did not.
+    fn check_caller(&self, caller: &Caller, given: Given, path: &str, answer: Answer, case: &str) {
+        // A change to the target leaves the caller as it was.
         let answer = if path.contains("<other>") { Shown } else { answer };
         let login =
-            |password: &str| self.server.client().post("/login", &credentials(&asking.name, password)).status;
+            |password: &str| self.server.client().post("/login", &credentials(&caller.name, password)).status;
         let logins = match answer {
             _ if given.is_gone() => (401, 401),
             Deleted | Disabled => (401, 401),
@@ -437,7 +437,7 @@ impl World {
             _ => (200, 401),
         };
         assert_eq!((login(PASSWORD), login(NEW_PASSWORD)), logins, "{case}");
-        let session = self.server.call("POST", "/refresh", Some(&asking.tokens.refresh), None);
+        let session = self.server.call("POST", "/refresh", Some(&caller.tokens.refresh), None);
         match (given, answer) {
             _ if given.is_over() => Refusal::Revoked.expect(&session, case),
             (_, LoggedOut | Deleted | Disabled | Ended) => Refusal::Revoked.expect(&session, case),
@@ -452,8 +452,8 @@ impl World {
         }
     }
 
-    /// The same for somebody else.
-    fn check_other(&mut self, other: &Somebody, path: &str, answer: Answer, case: &str) {
+    /// The same for the target user.
+    fn check_target(&mut self, other: &Target, path: &str, answer: Answer, case: &str) {
         let answer = if path.contains("<other>") { answer } else { Shown };
         let login =
             |password: &str| self.server.client().post("/login", &credentials(&other.name, password)).status;
@@ -468,7 +468,7 @@ impl World {
             Deleted | Disabled | Changed | Ended => Refusal::Revoked.expect(&session, case),
             _ => {
                 assert_eq!(session.status, 200, "{case}: {session:?}");
-                self.other = Some(Somebody {
+                self.other = Some(Target {
                     name: other.name.clone(),
                     id: other.id.clone(),
                     tokens: other.tokens.clone(),
@@ -479,7 +479,7 @@ impl World {
 }
 
 impl Given {
-    /// Whether the token's user cannot log in any more.
+    /// Whether the token's user can no longer log in.
     fn is_gone(self) -> bool {
         use Given::{
             DeletedFresh, DeletedNotFresh, DeletedRefresh, DisabledFresh, DisabledNotFresh, DisabledRefresh,
@@ -495,7 +495,7 @@ impl Given {
         )
     }
 
-    /// Whether the token's session has been ended, or its user is gone.
+    /// Whether the token's session is revoked, or its user is gone.
     fn is_over(self) -> bool {
         use Given::{
             AllEndedFresh, AllEndedNotFresh, AllEndedRefresh, LoggedOutFresh, LoggedOutNotFresh,
@@ -507,7 +507,7 @@ impl Given {
     }
 }
 
-impl Asking {
+impl Caller {
     fn new(server: &TestServer, role: Role, name: String) -> Self {
         let id = match role {
             Role::User => server.register(&name, PASSWORD),

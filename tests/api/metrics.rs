@@ -1,4 +1,4 @@
-//! What Prometheus is told, on a listener of its own.
+//! The metrics and their listener.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
@@ -10,7 +10,7 @@ use crate::support::{Client, Reply, TestServer, credentials, start};
 
 const PASSWORD: &str = "correct horse";
 
-/// A server with metrics, and the page that was read last.
+/// A server with metrics, and the page read last.
 struct Watched {
     server: TestServer,
     last: BTreeMap<String, f64>,
@@ -22,7 +22,7 @@ impl Watched {
     }
 
     fn watch(server: TestServer) -> Self {
-        // What the start keeps of the clock is a commit, which may come late. After this there is none left.
+        // The start stores the clock in a commit, perhaps late. After this answer no such commit is left.
         assert_eq!(server.call("GET", "/readyz", None, None).status, 200);
         let mut watched = Self { server, last: BTreeMap::new() };
         watched.last = watched.page();
@@ -57,7 +57,7 @@ impl Watched {
         *self.last.get(series).unwrap_or_else(|| panic!("no {series}: {:#?}", self.last))
     }
 
-    /// Asserts that since the last time these counters, and none beside them, have moved, and by how much.
+    /// Asserts that exactly these counters have moved since the last call, by these amounts.
     fn assert_moved(&mut self, expected: &[(&str, f64)]) {
         let now = self.page();
         let counters =
@@ -80,7 +80,7 @@ fn durations(route: &str) -> String {
 }
 
 #[test]
-fn every_series_is_there_from_the_start() {
+fn every_series_exists_from_the_start() {
     let watched = Watched::start();
     let text = watched.scrape();
     for name in [
@@ -139,7 +139,7 @@ fn every_series_is_there_from_the_start() {
 }
 
 #[test]
-fn counters_move_by_what_has_happened_and_no_others_do() {
+fn each_event_moves_its_counters_and_no_others() {
     let mut watched = Watched::start();
     let server = &watched.server;
     server.register("anna", PASSWORD);
@@ -243,7 +243,7 @@ fn a_copied_refresh_token_a_throttled_login_and_changes_are_counted() {
 }
 
 #[test]
-fn what_verify_cannot_decide_is_counted_apart_from_its_refusals() {
+fn undecided_answers_of_verify_are_counted_apart_from_refusals() {
     let mut watched = Watched::start();
     let server = &watched.server;
     server.register("anna", PASSWORD);
@@ -265,7 +265,7 @@ fn what_verify_cannot_decide_is_counted_apart_from_its_refusals() {
 }
 
 #[test]
-fn users_and_ended_sessions_are_counted_across_restarts_and_until_they_are_pruned() {
+fn users_and_revoked_sessions_are_counted_across_restarts_and_pruning() {
     let watched = Watched::start();
     let server = &watched.server;
     for name in ["anna", "bert", "carl"] {
@@ -280,13 +280,13 @@ fn users_and_ended_sessions_are_counted_across_restarts_and_until_they_are_prune
     let watched = Watched::watch(watched.server.restart());
     assert_eq!((watched.value("gatelet_users"), watched.value("gatelet_ended_sessions")), (2.0, 2.0));
     assert_eq!(watched.value("gatelet_registrations_total{outcome=\"ok\"}"), 0.0);
-    // Pruned when a start keeps house, with a clock by which all of them are over.
+    // At a start, a background task prunes them once all have expired.
     watched.server.advance(Duration::from_secs(31 * 24 * 3600));
     Watched::watch(watched.server.restart()).page_where("gatelet_ended_sessions", 0.0);
 }
 
 #[test]
-fn a_clock_that_is_behind_shows() {
+fn the_gauge_shows_a_clock_that_is_behind() {
     let watched = Watched::start();
     watched.server.register("anna", PASSWORD);
     watched.server.clock.set(start().before(Duration::from_secs(3600)));
@@ -296,20 +296,20 @@ fn a_clock_that_is_behind_shows() {
 }
 
 #[test]
-fn connections_are_those_of_clients_and_not_of_prometheus() {
+fn connections_of_clients_are_counted_and_those_of_scrapers_are_not() {
     let watched = Watched::start();
     let mut clients: Vec<_> = (0..3).map(|_| watched.server.client()).collect();
     for client in &mut clients {
         assert_eq!(client.call("GET", "/healthz", None, None).status, 200);
     }
-    let page = watched.page_where("gatelet_http_connections", 3.0); // one that was closed may not be gone yet
+    let page = watched.page_where("gatelet_http_connections", 3.0); // a closed one may still be counted
     assert_eq!(page["gatelet_http_connections_max"], 1024.0);
     assert_eq!(page[&requests("GET", "/healthz", "200")], 3.0);
     assert!(!page.keys().any(|series| series.contains("/metrics")), "{page:?}");
 }
 
 #[test]
-fn nothing_of_it_is_on_the_public_port_and_nothing_else_on_this_one() {
+fn metrics_are_on_their_own_listener_only_and_nothing_else_is() {
     let watched = Watched::start();
     let server = &watched.server;
     for path in ["/metrics", "/metrics/", "//metrics"] {
@@ -327,7 +327,7 @@ fn nothing_of_it_is_on_the_public_port_and_nothing_else_on_this_one() {
 }
 
 #[test]
-fn labels_hold_no_names_ids_or_tokens_and_nothing_that_clients_choose() {
+fn labels_hold_no_names_ids_tokens_or_text_of_clients() {
     let watched = Watched::start();
     let server = &watched.server;
     let (anna, longer) = ("annabella", "a secret and long enough password");
@@ -352,7 +352,7 @@ fn labels_hold_no_names_ids_or_tokens_and_nothing_that_clients_choose() {
     assert!(more <= series + 2, "{series} became {more}");
 }
 
-/// Waits until the server closes the connection, with or without a farewell.
+/// Waits until the server closes or resets the connection.
 fn assert_closed(client: &Client) {
     match client.socket().read_to_end(&mut Vec::new()) {
         Ok(_) => {}
@@ -370,13 +370,13 @@ fn a_scraper_that_hangs_is_closed() {
 }
 
 #[test]
-fn of_nine_scrapers_the_one_that_has_waited_longest_makes_room() {
+fn the_ninth_scraper_replaces_the_one_idle_longest() {
     let watched = Watched::start();
     let mut scrapers: Vec<_> = (0..8).map(|_| watched.scraper()).collect();
     for client in &mut scrapers {
         assert_eq!(client.call("GET", "/metrics", None, None).status, 200);
     }
     assert_eq!(watched.scraper().call("GET", "/metrics", None, None).status, 200);
-    assert_closed(&scrapers.remove(0)); // long before its time
+    assert_closed(&scrapers.remove(0)); // long before its deadline
     assert_eq!(watched.server.call("GET", "/healthz", None, None).status, 200);
 }

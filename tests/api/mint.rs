@@ -1,5 +1,5 @@
-//! Tokens opened and made with the server's own keys, as nobody else can: to see what is in them, and what a
-//! good signature alone does not vouch for.
+//! Opens and makes tokens with the server's own keys, to compare claims and to test tokens whose signature is good but
+//! whose content is not.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ pub(crate) struct Mint {
 }
 
 impl Mint {
-    /// With the keys of `server`, one of each kind.
+    /// Uses the keys of `server`, one of each kind.
     pub(crate) fn of(server: &TestServer) -> Self {
         let (signing_footer, signing) = key_file(server, "k4.pid.");
         let (encrypting_footer, encrypting) = key_file(server, "k4.lid.");
@@ -36,7 +36,7 @@ impl Mint {
         self.sign_text(&claims.to_string())
     }
 
-    /// The same from a payload that need not be JSON.
+    /// The same from any payload, JSON or not.
     pub(crate) fn sign_text(&self, payload: &str) -> String {
         self.sign_with(payload, Some(&self.signing_footer), None)
     }
@@ -67,7 +67,7 @@ impl Mint {
         LocalToken::encrypt(&self.encrypting, payload.as_bytes(), footer, implicit_assertion).unwrap()
     }
 
-    /// What an access token says to whoever has the public key, and nothing else.
+    /// The claims of an access token, verified with the public key alone.
     pub(crate) fn open_access(&self, token: &str) -> Value {
         let public = AsymmetricPublicKey::try_from(&self.signing).unwrap();
         let token = UntrustedToken::try_from(token).unwrap();
@@ -75,7 +75,7 @@ impl Mint {
         serde_json::from_str(token.payload()).unwrap()
     }
 
-    /// What a refresh token says to the service.
+    /// The claims of a refresh token, decrypted with the server's key.
     pub(crate) fn open_refresh(&self, token: &str) -> Value {
         let token = UntrustedToken::try_from(token).unwrap();
         let footer = Some(self.encrypting_footer.as_slice());
@@ -96,7 +96,7 @@ fn key_file(server: &TestServer, kind: &str) -> (Vec<u8>, String) {
     (footer, fs::read_to_string(file.path()).unwrap())
 }
 
-/// The claims of an access token as anybody can read them, signature or not.
+/// The claims of an access token, with its signature unchecked.
 pub(crate) fn read_unverified(token: &str) -> Value {
     const SIGNATURE: usize = 64;
     let payload = token.split('.').nth(2).unwrap();
@@ -104,8 +104,7 @@ pub(crate) fn read_unverified(token: &str) -> Value {
     serde_json::from_slice(&bytes[..bytes.len() - SIGNATURE]).unwrap()
 }
 
-/// The token with one of the six bits flipped that the character at `position` stands for; nothing where that is
-/// no character of base64url.
+/// The token with one of the six bits of the character at `position` flipped; `None` if it is not a base64url character.
 pub(crate) fn flip_bit(token: &str, position: usize, bit: u32) -> Option<String> {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let value = ALPHABET.iter().position(|&character| character == token.as_bytes()[position])?;

@@ -1,5 +1,4 @@
-//! `GET /openapi.json`: what it says is so. That every answer of all these tests is one that it has,
-//! `support::conformance` looks after.
+//! `GET /openapi.json` is true. `support::conformance` compares every answer of these tests with it.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +18,7 @@ fn paths(document: &Value) -> impl Iterator<Item = (&str, &Value)> {
     document["paths"].as_object().unwrap().iter().map(|(path, operations)| (path.as_str(), operations))
 }
 
-/// Every operation: path, method, what it is.
+/// Every operation: path, method, object.
 fn operations(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
     paths(document).flat_map(|(path, operations)| {
         operations.as_object().unwrap().iter().map(move |(method, it)| (path, method.as_str(), it))
@@ -39,7 +38,7 @@ fn walk(value: &Value, look: &mut impl FnMut(&serde_json::Map<String, Value>)) {
 }
 
 #[test]
-fn every_path_of_the_document_has_the_methods_that_stand_there_and_no_others() {
+fn every_path_of_the_document_accepts_its_methods_and_no_others() {
     let server = TestServer::start();
     let document = document(&server);
     let mut client = server.client();
@@ -63,7 +62,7 @@ fn every_path_of_the_document_has_the_methods_that_stand_there_and_no_others() {
 }
 
 #[test]
-fn the_document_is_openapi_3_1_and_whole() {
+fn the_document_is_openapi_3_1_and_its_references_resolve() {
     let server = TestServer::start();
     let document = document(&server);
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
@@ -94,9 +93,9 @@ fn the_document_is_openapi_3_1_and_whole() {
     assert!(links > 5, "only {links}");
 }
 
-/// Below a path of a proxy's, what starts with a slash is another application's.
+/// Behind a proxy's path prefix, an absolute path would lead to another application.
 #[test]
-fn the_document_leads_to_the_server_that_it_comes_from_wherever_that_is() {
+fn the_document_names_its_server_by_a_relative_url() {
     let document = document(&TestServer::start());
     assert_eq!(document["servers"], serde_json::json!([{"url": "."}]));
     walk(&document, &mut |object| {
@@ -131,7 +130,7 @@ fn every_example_fits_its_schema() {
 }
 
 #[test]
-fn what_takes_a_token_says_so_and_refuses_without() {
+fn operations_that_need_a_token_say_so_and_refuse_without_one() {
     let server = TestServer::start();
     let document = document(&server);
     let mut client = server.client();
@@ -143,7 +142,7 @@ fn what_takes_a_token_says_so_and_refuses_without() {
 }
 
 #[test]
-fn the_document_says_how_short_a_password_may_be_here() {
+fn the_document_gives_the_minimum_length_of_passwords() {
     for (args, shortest) in [(&[][..], 8), (&["--password-min-length", "15"], 15)] {
         let document = document(&TestServer::start_with(args));
         assert_eq!(document["components"]["schemas"]["NewPassword"]["minLength"], shortest);
@@ -151,7 +150,7 @@ fn the_document_says_how_short_a_password_may_be_here() {
 }
 
 #[test]
-fn whoever_has_the_document_is_told_so_without_a_body() {
+fn an_unchanged_document_is_not_sent_again() {
     let server = TestServer::start();
     let mut client = server.client();
     let first = client.call("GET", "/openapi.json", None, None);

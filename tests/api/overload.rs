@@ -1,4 +1,4 @@
-//! More logins than can be hashed.
+//! More logins than the server can hash.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -10,11 +10,11 @@ use crate::addresses::post_from;
 use crate::refusal::Refusal;
 use crate::support::{TestServer, credentials, request};
 
-/// Hashes that take a good part of a second, one at a time: the queue holds a handful of them.
+/// Hashes that take a good part of a second, one at a time. The queue holds a handful of them.
 const COSTLY: [&str; 4] = ["--hash-slots", "1", "--scrypt", "ln=15,r=8,p=3"];
 
 #[test]
-fn a_flood_of_logins_is_told_to_come_back_while_tokens_are_checked() {
+fn a_flood_of_logins_gets_503_while_tokens_are_checked() {
     let server = TestServer::start_with(&COSTLY);
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
@@ -31,7 +31,7 @@ fn a_flood_of_logins_is_told_to_come_back_while_tokens_are_checked() {
         })
         .collect();
 
-    // While nobody has read a single answer.
+    // No answer has been read yet.
     let reply = server.call("GET", "/user/me", Some(&tokens.access), None);
     assert_eq!(reply.status, 200, "{reply:?}");
     server.refresh(&tokens);
@@ -53,7 +53,7 @@ fn a_flood_of_logins_is_told_to_come_back_while_tokens_are_checked() {
 }
 
 #[test]
-fn a_flood_of_registrations_leaves_no_user_whose_registration_was_refused() {
+fn a_refused_registration_of_a_flood_leaves_no_user() {
     let server = TestServer::start_with(&COSTLY);
     let body = |n: usize| credentials(&format!("user {n}"), "correct horse");
     let mut flood: Vec<_> = (0..40)
@@ -64,7 +64,7 @@ fn a_flood_of_registrations_leaves_no_user_whose_registration_was_refused() {
             client
         })
         .collect();
-    // Where a hash takes seconds, the last in line are cut off like any request that takes too long.
+    // On a slow machine, the last in the queue exceed the deadline of a request.
     let replies: Vec<_> = flood.iter_mut().map(|client| client.receive(false).ok()).collect();
     let status = |n: &usize| replies[*n].as_ref().map(|reply| reply.status);
     let refused: Vec<_> = (0..replies.len()).filter(|n| ![Some(201), None].contains(&status(n))).collect();
@@ -77,8 +77,8 @@ fn a_flood_of_registrations_leaves_no_user_whose_registration_was_refused() {
 }
 
 #[test]
-fn a_flood_of_right_passwords_gets_the_503_and_others_log_in() {
-    /// Some forty of these may wait.
+fn a_flood_of_right_passwords_gets_the_503_while_others_log_in() {
+    /// Cheap enough for a queue of about forty.
     const LESS_COSTLY: [&str; 4] = ["--hash-slots", "1", "--scrypt", "ln=14,r=8,p=1"];
     const FLOOD: usize = 80;
     const VICTIMS: usize = 6;
@@ -90,7 +90,7 @@ fn a_flood_of_right_passwords_gets_the_503_and_others_log_in() {
     let [served, refused] = &[const { AtomicUsize::new(0) }; 2];
     thread::scope(|scope| {
         let _over = Over(over);
-        // One account, from many networks at once; each asks again as soon as it is answered.
+        // One account from many networks; each sends its next login on the answer.
         for n in 0..FLOOD {
             scope.spawn(move || {
                 let address = format!("198.51.100.{n}");
@@ -103,11 +103,11 @@ fn a_flood_of_right_passwords_gets_the_503_and_others_log_in() {
                         Ok(reply) if reply.status == 200 => served.fetch_add(1, Ordering::Relaxed),
                         Ok(reply) => {
                             Refusal::Busy.expect(&reply, "the flood");
-                            // At once, it would take the processor from the hashes, which real floods do from elsewhere.
+                            // Without a pause, the flood's threads would take the cores from the hashes.
                             thread::sleep(Duration::from_millis(50));
                             refused.fetch_add(1, Ordering::Relaxed)
                         }
-                        // It has waited so long that its time was up.
+                        // The request has exceeded its deadline.
                         Err(_) => {
                             client = server.client();
                             0
@@ -127,7 +127,7 @@ fn a_flood_of_right_passwords_gets_the_503_and_others_log_in() {
     });
 }
 
-/// Says that it is over, also when it is because the test fails.
+/// Stops the flood, also when the test fails.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {

@@ -1,4 +1,4 @@
-//! `GET /.well-known/paseto-keys`: all that another service needs to check access tokens.
+//! `GET /.well-known/paseto-keys`: the keys with which other services check access tokens.
 
 use std::fs;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::support::{Client, Reply, TestServer, request, start};
 const PATH: &str = "/.well-known/paseto-keys";
 const PASSWORD: &str = "correct horse";
 
-/// A server that has answered once: its console listens, too.
+/// A server that has answered once, so that its admin socket is open too.
 fn server(args: &[&str]) -> TestServer {
     let server = TestServer::start_with(args);
     assert_eq!(server.call("GET", "/healthz", None, None).status, 200);
@@ -34,18 +34,18 @@ fn tag(reply: &Reply) -> String {
     reply.header("etag").unwrap().to_owned()
 }
 
-/// Rotates from the console.
+/// Rotates the keys through the admin socket.
 fn rotate(server: &TestServer) {
     let (status, body) = server.console("POST", "/keys", Some(&json!({})));
     assert_eq!(status, 200, "{body}");
 }
 
-/// One request with such an `If-None-Match` for each of `tags`. An answer of 304 has no body: the next answer on
-/// the connection would come out of step.
+/// One request with an `If-None-Match` header for each of `tags`. After a 304, a second request on the connection proves
+/// that no body was sent.
 fn ask_if_none_match(client: &mut Client, method: &str, tags: &[&str]) -> Reply {
     let headers: Vec<_> = tags.iter().map(|tags| ("If-None-Match", *tags)).collect();
     client.send_raw(&request(method, PATH, &headers, None)).unwrap();
-    // Read as if there were no body, whatever the head declares.
+    // Read the head alone, even if it declares a body.
     let reply = client.receive(true).unwrap();
     if reply.status == 304 {
         assert_eq!(client.call("GET", "/healthz", None, None).json(), json!({"status": "alive"}));
@@ -53,7 +53,7 @@ fn ask_if_none_match(client: &mut Client, method: &str, tags: &[&str]) -> Reply 
     reply
 }
 
-/// What a service does that has the published set and nothing else. Answers the claims.
+/// The claims of a token, verified as another service does: by the published key set alone.
 fn verify(set: &Value, token: &str) -> Option<Value> {
     let token = UntrustedToken::<pasetors::token::Public, V4>::try_from(token).ok()?;
     let footer: Value = serde_json::from_slice(token.untrusted_footer()).ok()?;
@@ -72,7 +72,7 @@ fn a_new_server_publishes_its_one_signing_key() {
     let expected = json!({"kid": kid, "public_key": paserk, "state": "active", "not_after": null});
     assert_eq!(body, json!({ "keys": [expected] }));
 
-    // The id is that of the key, as PASERK has it, and names the file.
+    // The id is the PASERK id of the key, and the name of its file.
     let public = AsymmetricPublicKey::<V4>::try_from(paserk.as_str().unwrap()).unwrap();
     let mut id = String::new();
     Id::from(&public).fmt(&mut id).unwrap();
@@ -82,7 +82,7 @@ fn a_new_server_publishes_its_one_signing_key() {
 }
 
 #[test]
-fn a_retiring_key_says_until_when_it_is_needed() {
+fn a_retiring_key_has_the_time_until_which_it_is_needed() {
     let server = server(&["--access-ttl", "20m"]);
     let old = published(&server).json()["keys"][0].clone();
     server.advance(Duration::from_secs(100));
@@ -98,7 +98,7 @@ fn a_retiring_key_says_until_when_it_is_needed() {
     expected["state"] = "retiring".into();
     expected["not_after"] = not_after.clone();
     assert_eq!(keys[1], expected);
-    // Not before the last token is refused for sure, and not for long after. Such texts sort by time.
+    // After the leeway of the last token, and at most five minutes after its expiry. These texts sort by time.
     let last = start().after(Duration::from_secs(100 + 20 * 60));
     let earliest = last.after(Duration::from_secs(5)).to_string();
     let latest = last.after(Duration::from_secs(300)).to_string();
@@ -107,11 +107,11 @@ fn a_retiring_key_says_until_when_it_is_needed() {
 }
 
 #[test]
-fn the_active_key_comes_first_and_the_others_from_the_latest_on() {
+fn the_active_key_comes_first_and_retired_ones_newest_first() {
     let server = server(&[]);
     let mut newest_first = vec![published(&server).json()["keys"][0]["kid"].clone()];
     for _ in 0..4 {
-        server.advance(Duration::from_secs(1)); // those of one second have no order
+        server.advance(Duration::from_secs(1)); // keys retired in one second have no order
         rotate(&server);
         newest_first.insert(0, published(&server).json()["keys"][0]["kid"].clone());
     }
@@ -122,7 +122,7 @@ fn the_active_key_comes_first_and_the_others_from_the_latest_on() {
 }
 
 #[test]
-fn whoever_has_the_current_tag_is_told_so_without_a_body() {
+fn a_request_with_the_current_etag_gets_304_without_a_body() {
     let server = server(&[]);
     let reply = published(&server);
     let tag = tag(&reply);
@@ -146,7 +146,7 @@ fn whoever_has_the_current_tag_is_told_so_without_a_body() {
 }
 
 #[test]
-fn whoever_has_another_tag_is_sent_the_keys() {
+fn a_request_with_another_etag_gets_the_keys() {
     let server = server(&[]);
     let current = published(&server);
     let tag = tag(&current);
@@ -160,7 +160,7 @@ fn whoever_has_another_tag_is_sent_the_keys() {
 }
 
 #[test]
-fn the_tag_stays_while_the_keys_do_and_changes_with_them() {
+fn the_etag_changes_only_with_the_keys() {
     let server = server(&["--access-ttl", "10m"]);
     let first = tag(&published(&server));
     server.advance(Duration::from_secs(60));
@@ -182,7 +182,7 @@ fn the_tag_stays_while_the_keys_do_and_changes_with_them() {
 }
 
 #[test]
-fn other_methods_are_answered_as_everywhere() {
+fn other_methods_and_paths_are_answered_as_everywhere() {
     let server = server(&[]);
     let mut client = server.client();
     let id = [("X-Request-Id", "same")];
@@ -204,7 +204,7 @@ fn other_methods_are_answered_as_everywhere() {
 }
 
 #[test]
-fn a_token_is_neither_needed_nor_looked_at() {
+fn a_token_is_neither_needed_nor_checked() {
     let server = server(&[]);
     let keys = published(&server);
     for token in ["garbage", ""] {
@@ -214,7 +214,7 @@ fn a_token_is_neither_needed_nor_looked_at() {
 }
 
 #[test]
-fn access_tokens_verify_by_the_published_set_alone_across_rotations() {
+fn access_tokens_verify_by_the_published_keys_across_rotations() {
     let server = server(&[]);
     let id = server.register("anna", PASSWORD);
     let first = server.log_in("anna", PASSWORD);
@@ -227,13 +227,13 @@ fn access_tokens_verify_by_the_published_set_alone_across_rotations() {
         let claims = verify(&after, token).unwrap();
         assert_eq!((&claims["sub"], &claims["typ"]), (&json!(id), &json!("access")));
     }
-    // The set that was kept from before knows the tokens of before and no others.
+    // The key set of before the rotation verifies the older tokens only.
     assert!(verify(&before, &first.access).is_some());
     assert!(verify(&before, &second.access).is_none() && verify(&before, &refreshed).is_none());
 }
 
 #[test]
-fn nothing_else_verifies_by_the_published_set() {
+fn forged_foreign_and_refresh_tokens_do_not_verify() {
     let (server, other) = (server(&[]), server(&[]));
     for server in [&server, &other] {
         server.register("anna", PASSWORD);
@@ -251,7 +251,7 @@ fn nothing_else_verifies_by_the_published_set() {
 }
 
 #[test]
-fn of_the_keys_nothing_but_the_public_half_is_published() {
+fn only_the_public_half_of_keys_is_published() {
     let server = server(&[]);
     rotate(&server);
     let text = String::from_utf8(published(&server).body).unwrap();

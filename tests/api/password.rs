@@ -11,13 +11,13 @@ use crate::support::{Reply, TestServer, Tokens, credentials};
 
 const OLD: &str = "correct horse";
 const NEW: &str = "battery staple";
-const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+const UNKNOWN_ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 fn changed() -> Value {
     json!({"message": "Password changed."})
 }
 
-/// What an owner sends.
+/// The body of a change by the owner.
 fn from_to(current: &str, new: &str) -> Value {
     json!({"current_password": current, "new_password": new})
 }
@@ -40,16 +40,16 @@ fn expect_password(server: &TestServer, name: &str, right: &str, wrong: &[&str])
 }
 
 #[test]
-fn a_change_replaces_the_password_ends_all_other_sessions_and_spares_this_one() {
+fn a_change_replaces_the_password_and_ends_all_other_sessions() {
     let server = TestServer::start();
     let id = server.register("anna", OLD);
     server.register("bert", OLD);
     let berts = begin(&server, "bert");
-    // The clock stands still, so the sessions began in the same instant.
+    // The clock stands still, so all sessions begin in the same instant.
     let before = begin(&server, "anna");
     let this = begin(&server, "anna");
     let after = begin(&server, "anna");
-    // A token that is not fresh will do: the current password is the proof.
+    // The token need not be fresh: the current password is the proof.
     expect(&ask(&server, &id, &this.1, &from_to(OLD, NEW)), 200, &changed(), "not fresh");
     let mut server = server;
     for case in ["at once", "after a restart", "after two"] {
@@ -65,7 +65,7 @@ fn a_change_replaces_the_password_ends_all_other_sessions_and_spares_this_one() 
 }
 
 #[test]
-fn a_session_begun_right_after_the_change_goes_on_beside_the_one_that_made_it() {
+fn a_session_begun_right_after_the_change_goes_on() {
     let server = TestServer::start();
     server.register("anna", OLD);
     let this = begin(&server, "anna");
@@ -73,19 +73,19 @@ fn a_session_begun_right_after_the_change_goes_on_beside_the_one_that_made_it() 
     let next = server.log_in("anna", NEW);
     expect_live(&server, &next, &next.access, "the next");
     expect_live(&server, &this.0, &this.1, "this one");
-    // A spared session still ends as any other.
+    // A spared session ends like any other.
     assert_eq!(server.call("POST", "/logout", Some(&this.0.refresh), None).status, 200);
     expect_revoked(&server, &this.0, &this.1, "logged out");
     expect_live(&server, &next, &next.access, "the next, still");
 }
 
 #[test]
-fn a_change_from_another_session_ends_the_one_that_changed_it_before() {
+fn a_change_from_another_session_ends_the_one_spared_before() {
     let server = TestServer::start();
     server.register("anna", OLD);
     let first = begin(&server, "anna");
     expect(&ask(&server, "me", &first.0.access, &from_to(OLD, NEW)), 200, &changed(), "first");
-    // Again from the same session, which is of an earlier generation by now.
+    // Again from the same session, which is now of an earlier generation.
     expect(&ask(&server, "me", &first.1, &from_to(NEW, "third time lucky")), 200, &changed(), "second");
     expect_live(&server, &first.0, &first.1, "it still goes on");
     let second = server.log_in("anna", "third time lucky");
@@ -100,7 +100,7 @@ fn a_change_from_another_session_ends_the_one_that_changed_it_before() {
 }
 
 #[test]
-fn the_new_password_may_be_the_old_one_and_still_ends_the_other_sessions() {
+fn setting_the_same_password_again_ends_the_other_sessions_too() {
     let server = TestServer::start();
     server.register("anna", OLD);
     let (this, other) = (begin(&server, "anna"), begin(&server, "anna"));
@@ -110,7 +110,7 @@ fn the_new_password_may_be_the_old_one_and_still_ends_the_other_sessions() {
 }
 
 #[test]
-fn unicode_spellings_of_the_current_password_are_one() {
+fn the_current_password_matches_in_any_unicode_spelling() {
     let server = TestServer::start();
     server.register("anna", "Zo\u{eb} und Ada");
     let tokens = server.log_in("anna", "Zo\u{eb} und Ada");
@@ -120,7 +120,7 @@ fn unicode_spellings_of_the_current_password_are_one() {
 }
 
 #[test]
-fn a_wrong_current_password_is_answered_like_a_wrong_login_and_changes_nothing() {
+fn a_wrong_current_password_is_answered_like_a_wrong_login() {
     let server = TestServer::start();
     let id = server.register("anna", OLD);
     let this = begin(&server, "anna");
@@ -142,7 +142,7 @@ fn a_wrong_current_password_is_answered_like_a_wrong_login_and_changes_nothing()
     }
 }
 
-/// The whole answer, but for the moment it was sent at.
+/// The whole answer except its `Date`.
 fn reply_without_date(server: &TestServer, path: &str, token: Option<&str>, body: &Value) -> Reply {
     let authorization = token.map(|token| format!("Bearer {token}"));
     let mut headers = vec![("X-Request-Id", "same"), ("Content-Type", "application/json")];
@@ -153,7 +153,7 @@ fn reply_without_date(server: &TestServer, path: &str, token: Option<&str>, body
 }
 
 #[test]
-fn everything_wrong_with_an_owners_fields_is_said_at_once() {
+fn a_change_by_the_owner_reports_all_wrong_fields_at_once() {
     let server = TestServer::start();
     let id = server.register("annabella", OLD);
     let (tokens, not_fresh) = begin(&server, "annabella");
@@ -173,7 +173,7 @@ fn everything_wrong_with_an_owners_fields_is_said_at_once() {
         (from_to(OLD, "Password1"), json!({"new_password": ["This password is too common."]})),
         (from_to(OLD, "2026 GATELET!"), json!({"new_password": ["This password is too common."]})),
         (from_to(OLD, "AnnaBella"), json!({"new_password": ["This password is too close to the username."]})),
-        // A wrong current password is not looked at before.
+        // Fields are checked before the current password.
         (from_to("wrong horse!", "short"), json!({"new_password": ["Shorter than minimum length 8."]})),
         (
             json!({"current_password": OLD, "new_password": NEW, "id": id, "password": NEW}),
@@ -205,15 +205,15 @@ fn everything_wrong_with_an_owners_fields_is_said_at_once() {
 }
 
 #[test]
-fn users_change_nobody_elses_password_and_do_not_learn_who_exists() {
+fn users_cannot_change_others_passwords_or_learn_which_ids_exist() {
     let (server, root) = with_admin();
     let bert = server.register("bert", OLD);
     server.register("anna", OLD);
     let (tokens, not_fresh) = begin(&server, "anna");
     let berts = begin(&server, "bert");
-    for id in [&*bert, &root, NOBODY] {
+    for id in [&*bert, &root, UNKNOWN_ID] {
         for token in [&tokens.access, &not_fresh] {
-            // Before anything is said about the body.
+            // The right is checked before the body.
             for body in [from_to(OLD, NEW), to(NEW), json!({}), json!([]), to("short")] {
                 Refusal::Forbidden.expect(&ask(&server, id, token, &body), &format!("{id}: {body}"));
             }
@@ -224,13 +224,13 @@ fn users_change_nobody_elses_password_and_do_not_learn_who_exists() {
 }
 
 #[test]
-fn whatever_is_no_good_access_token_changes_nothing() {
+fn without_a_good_access_token_nothing_is_changed() {
     let (server, _) = with_admin();
     let id = server.register("anna", OLD);
     let ended = begin(&server, "anna");
     assert_eq!(server.call("POST", "/logout", Some(&ended.0.access), None).status, 200);
     let live = server.log_in("anna", OLD);
-    for id in ["me", &id, NOBODY] {
+    for id in ["me", &id, UNKNOWN_ID] {
         for body in [from_to(OLD, NEW), to(NEW), json!({})] {
             let case = format!("{id}: {body}");
             let path = format!("/user/{id}/password");
@@ -246,8 +246,8 @@ fn whatever_is_no_good_access_token_changes_nothing() {
 }
 
 #[test]
-fn a_login_that_overtakes_a_change_gets_a_session_that_has_ended() {
-    // One hash at a time, dear enough that logins are under way while the change is.
+fn a_login_overtaken_by_a_change_gets_a_revoked_session() {
+    // One hash at a time, expensive enough that logins overlap with the change.
     let server = TestServer::start_with(&["--scrypt", "ln=9,r=8,p=1", "--hash-slots", "1"]);
     server.register("anna", OLD);
     let this = server.log_in("anna", OLD);
@@ -278,7 +278,7 @@ fn a_login_that_overtakes_a_change_gets_a_session_that_has_ended() {
 }
 
 #[test]
-fn an_administrator_resets_a_password_which_ends_all_sessions_of_the_user() {
+fn a_reset_by_an_administrator_ends_all_sessions_of_the_user() {
     let (server, _) = with_admin();
     let anna = server.register("anna", OLD);
     let sessions = [begin(&server, "anna"), begin(&server, "anna")];
@@ -299,7 +299,7 @@ fn an_administrator_resets_a_password_which_ends_all_sessions_of_the_user() {
 }
 
 #[test]
-fn a_reset_ends_a_session_that_a_change_had_spared() {
+fn a_reset_ends_a_session_spared_by_a_change() {
     let (server, _) = with_admin();
     let anna = server.register("anna", OLD);
     let spared = begin(&server, "anna");
@@ -310,23 +310,23 @@ fn a_reset_ends_a_session_that_a_change_had_spared() {
 }
 
 #[test]
-fn an_administrator_needs_a_fresh_token_for_others_whether_they_exist_or_not() {
+fn a_reset_needs_a_fresh_token_for_existing_and_unknown_users() {
     let (server, _) = with_admin();
     let anna = server.register("anna", OLD);
     let annas = begin(&server, "anna");
     let (roots, not_fresh) = begin(&server, "root");
-    for id in [&*anna, NOBODY] {
+    for id in [&*anna, UNKNOWN_ID] {
         for body in [to(NEW), json!({})] {
             Refusal::NotFresh.expect(&ask(&server, id, &not_fresh, &body), id);
         }
     }
-    Refusal::NotFound.expect(&ask(&server, NOBODY, &roots.access, &to(NEW)), "an id that nobody has");
+    Refusal::NotFound.expect(&ask(&server, UNKNOWN_ID, &roots.access, &to(NEW)), "unknown id");
     expect_password(&server, "anna", OLD, &[NEW]);
     expect_live(&server, &annas.0, &annas.1, "after refusals");
 }
 
 #[test]
-fn everything_wrong_with_an_administrators_fields_is_said_at_once() {
+fn a_reset_reports_all_wrong_fields_at_once() {
     let (server, _) = with_admin();
     let anna = server.register("annabella", OLD);
     let roots = server.log_in("root", OLD);
@@ -339,7 +339,7 @@ fn everything_wrong_with_an_administrators_fields_is_said_at_once() {
         (from_to(OLD, NEW), json!({"current_password": unknown})),
         (to("seven77"), json!({"new_password": ["Shorter than minimum length 8."]})),
         (to("password"), json!({"new_password": ["This password is too common."]})),
-        // Too close to the name of whoever gets it, not of whoever gives it.
+        // Compared with the name of the user, not of the administrator.
         (to("annabella"), json!({"new_password": ["This password is too close to the username."]})),
         (
             json!({"current_password": OLD, "new_password": "short", "disabled": true}),

@@ -1,4 +1,4 @@
-//! What a password may be, and when it is the right one.
+//! Which passwords are allowed, and when two are the same.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ fn log_in(server: &TestServer, name: &str, password: &str) -> Reply {
 }
 
 #[test]
-fn a_password_has_at_least_eight_characters_however_many_bytes_they_are() {
+fn a_password_has_at_least_eight_characters_of_any_length_in_bytes() {
     let server = TestServer::start();
     for (name, character) in [("anna", "y"), ("bert", "ä"), ("carla", "🐎"), ("dora", " ")] {
         let reply = server.client().post("/register", &credentials(name, &character.repeat(7)));
@@ -44,7 +44,7 @@ fn the_length_of_a_password_counts_after_normalisation() {
 }
 
 #[test]
-fn a_password_is_never_cut_short() {
+fn a_password_is_never_truncated() {
     let server = TestServer::start();
     let long = "x".repeat(1023);
     server.register("anna", &format!("{long}y"));
@@ -56,7 +56,7 @@ fn a_password_is_never_cut_short() {
 }
 
 #[test]
-fn nul_is_a_character_like_any_other() {
+fn nul_is_an_ordinary_character() {
     let server = TestServer::start();
     server.register("anna", "correct\0horse");
     for wrong in ["correct", "correct\0", "correct\0house", "correcthorse", "correct horse"] {
@@ -65,7 +65,7 @@ fn nul_is_a_character_like_any_other() {
     server.log_in("anna", "correct\0horse");
 }
 
-/// HMAC, and with it scrypt, pads short keys with NUL.
+/// HMAC, and so scrypt, pads short keys with NUL.
 #[test]
 fn nul_at_the_end_makes_another_password() {
     let server = TestServer::start();
@@ -86,7 +86,7 @@ fn nul_at_the_end_makes_another_password() {
 }
 
 #[test]
-fn two_spellings_of_one_password_in_unicode_are_the_same() {
+fn unicode_spellings_of_one_password_are_the_same() {
     let server = TestServer::start();
     server.register("anna", "Zoe\u{308} und Ada");
     server.log_in("anna", "Zo\u{eb} und Ada");
@@ -95,7 +95,7 @@ fn two_spellings_of_one_password_in_unicode_are_the_same() {
 }
 
 #[test]
-fn spaces_and_case_count() {
+fn spaces_and_case_matter() {
     let server = TestServer::start();
     server.register("anna", " Correct horse ");
     for wrong in ["Correct horse", " correct horse ", " Correct horse", "Correct horse "] {
@@ -105,7 +105,7 @@ fn spaces_and_case_count() {
 }
 
 #[test]
-fn length_rules_do_not_hold_at_login() {
+fn length_limits_do_not_apply_at_login() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     for name in ["anna", "nobody", "", "a\0b", &"x".repeat(129)] {
@@ -117,7 +117,7 @@ fn length_rules_do_not_hold_at_login() {
 }
 
 #[test]
-fn the_minimum_length_can_be_set_and_counts_for_new_passwords_alone() {
+fn the_minimum_length_is_a_setting_for_new_passwords_only() {
     let server = TestServer::start();
     server.register("anna", "eight888");
     let clock = std::sync::Arc::clone(&server.clock);

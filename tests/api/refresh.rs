@@ -9,7 +9,7 @@ use crate::refusal::Refusal;
 use crate::support::{TestServer, credentials};
 
 #[test]
-fn a_refresh_token_gives_one_access_token_that_nothing_may_keep() {
+fn a_refresh_answers_one_access_token_and_no_store() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
@@ -23,7 +23,7 @@ fn a_refresh_token_gives_one_access_token_that_nothing_may_keep() {
 }
 
 #[test]
-fn a_refreshed_token_reads_the_account_but_does_not_delete_it() {
+fn a_refreshed_token_reads_the_account_but_cannot_delete_it() {
     let server = TestServer::start();
     let id = server.register("anna", "correct horse");
     let access = server.refresh(&server.log_in("anna", "correct horse"));
@@ -35,7 +35,7 @@ fn a_refreshed_token_reads_the_account_but_does_not_delete_it() {
 }
 
 #[test]
-fn a_refresh_token_goes_on_giving_tokens_and_none_is_like_another() {
+fn a_refresh_token_gives_a_new_access_token_each_time() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
@@ -84,7 +84,7 @@ fn no_access_token_outlives_its_session() {
 }
 
 #[test]
-fn an_access_token_that_lives_longer_than_the_refresh_token_keeps_its_lifetime() {
+fn an_access_token_may_have_a_longer_lifetime_than_the_refresh_token() {
     let server = TestServer::start_with(&["--access-ttl", "1h", "--refresh-ttl", "10m"]);
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
@@ -98,7 +98,7 @@ fn an_access_token_that_lives_longer_than_the_refresh_token_keeps_its_lifetime()
 }
 
 #[test]
-fn a_body_is_not_asked_for_and_not_looked_at() {
+fn a_body_is_neither_needed_nor_read() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");

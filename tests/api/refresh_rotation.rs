@@ -1,4 +1,4 @@
-//! `POST /refresh` where refresh tokens rotate (`--refresh-rotation on`)
+//! `POST /refresh` with `--refresh-rotation on`
 
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::support::{
 const ON: [&str; 2] = ["--refresh-rotation", "on"];
 const PASSWORD: &str = "correct horse";
 
-/// How long a replaced token answers its successor.
+/// For how long a replaced token answers its successor.
 const GRACE: Duration = Duration::from_secs(30);
 const INSTANT: Duration = Duration::from_millis(1);
 
@@ -28,7 +28,7 @@ fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// A server where tokens rotate, and a user, in the midst of a second.
+/// A server with rotation and a user, with the clock between two full seconds.
 fn with_anna(args: &[&str]) -> TestServer {
     let server = TestServer::start_with(&[&ON[..], args].concat());
     server.advance(Duration::from_millis(537));
@@ -51,9 +51,9 @@ fn expect_live(server: &TestServer, access: &str, case: &str) {
     assert_eq!(reply.status, 200, "{case}: {reply:?}");
 }
 
-/// Every token of these is refused, wherever it is shown.
+/// Asserts that all these tokens are refused as revoked, at every endpoint for their kind.
 #[track_caller]
-fn expect_over(server: &TestServer, tokens: &[Tokens], case: &str) {
+fn expect_revoked(server: &TestServer, tokens: &[Tokens], case: &str) {
     let mut client = server.client();
     for Tokens { access, refresh: token } in tokens {
         Refusal::Revoked.expect(&client.call("GET", "/user/me", Some(access), None), case);
@@ -69,7 +69,7 @@ fn session_of(tokens: &Tokens) -> SessionId {
 }
 
 #[test]
-fn a_refresh_answers_an_access_token_that_is_not_fresh_and_another_refresh_token() {
+fn a_refresh_answers_an_access_token_and_a_new_refresh_token() {
     let server = with_anna(&[]);
     let mut tokens = server.log_in("anna", PASSWORD);
     let mut seen = vec![tokens.refresh.clone()];
@@ -93,7 +93,7 @@ fn a_refresh_answers_an_access_token_that_is_not_fresh_and_another_refresh_token
 }
 
 #[test]
-fn a_refresh_token_takes_the_claims_of_the_one_before_except_for_its_id_and_when_it_was_made() {
+fn a_new_refresh_token_differs_from_the_last_in_jti_iat_and_nbf_only() {
     let server = with_anna(&[]);
     let mint = Mint::of(&server);
     let mut token = server.log_in("anna", PASSWORD).refresh;
@@ -116,7 +116,7 @@ fn a_refresh_token_takes_the_claims_of_the_one_before_except_for_its_id_and_when
 }
 
 #[test]
-fn a_replaced_token_answers_the_same_successor_for_thirty_seconds_to_the_millisecond() {
+fn a_replaced_token_answers_the_same_successor_for_exactly_thirty_seconds() {
     let server = with_anna(&["--access-ttl", "2h"]);
     let first = server.log_in("anna", PASSWORD);
     server.advance(secs(3600));
@@ -128,14 +128,14 @@ fn a_replaced_token_answers_the_same_successor_for_thirty_seconds_to_the_millise
         assert_eq!(again.refresh, second.refresh, "{after:?}");
         expect_live(&server, &again.access, "a retry");
     }
-    // Asking again has not prolonged it.
+    // The retries have not extended the thirty seconds.
     server.clock.set(replaced_at.after(GRACE + INSTANT));
     Refusal::Revoked.expect(&refresh(&mut server.client(), &first.refresh), "a millisecond late");
-    expect_over(&server, &[first, second], "afterwards");
+    expect_revoked(&server, &[first, second], "afterwards");
 }
 
 #[test]
-fn the_good_token_stays_good_however_long_it_rests() {
+fn the_current_token_stays_valid_while_unused() {
     let server = with_anna(&[]);
     let mut token = server.log_in("anna", PASSWORD).refresh;
     for rest in [0, 29, 30, 31, 60, 3600, 20 * 24 * 3600] {
@@ -145,7 +145,7 @@ fn the_good_token_stays_good_however_long_it_rests() {
 }
 
 #[test]
-fn a_token_that_comes_back_late_ends_its_session_for_good_and_no_other() {
+fn reuse_after_thirty_seconds_ends_that_session_and_no_other() {
     let server = with_anna(&[]);
     server.register("bert", PASSWORD);
     let mut stolen = vec![server.log_in("anna", PASSWORD)];
@@ -160,7 +160,7 @@ fn a_token_that_comes_back_late_ends_its_session_for_good_and_no_other() {
     let mut server = server;
     let (mut others, mut berts) = (others.refresh, berts.refresh);
     for case in ["at once", "after a restart"] {
-        expect_over(&server, &stolen, case);
+        expect_revoked(&server, &stolen, case);
         for token in [&mut others, &mut berts] {
             let next = rotate(&server, token);
             expect_live(&server, &next.access, case);
@@ -172,7 +172,7 @@ fn a_token_that_comes_back_late_ends_its_session_for_good_and_no_other() {
 }
 
 #[test]
-fn only_refreshing_with_a_replaced_token_is_theft() {
+fn only_a_refresh_with_a_replaced_token_counts_as_reuse() {
     let server = with_anna(&["--access-ttl", "2h"]);
     let first = server.log_in("anna", PASSWORD);
     let second = rotate(&server, &first.refresh);
@@ -180,15 +180,15 @@ fn only_refreshing_with_a_replaced_token_is_theft() {
     let reply = server.call("GET", "/user/me", Some(&first.refresh), None);
     Refusal::Invalid.expect(&reply, "a replaced refresh token for an access token");
     let third = rotate(&server, &second.refresh);
-    // Whoever holds any token of the session may end it.
+    // Any token of the session may end it.
     assert_eq!(server.call("POST", "/logout", Some(&first.refresh), None).status, 200);
-    expect_over(&server, &[first, second, third], "logged out");
+    expect_revoked(&server, &[first, second, third], "logged out");
 }
 
-/// The audit log is read from the executable, whose clock nobody can move: a ninth token within thirty seconds is
-/// one too many to be remembered, and its return is theft as well.
+/// Reads the audit log of the executable, whose clock the test cannot advance. So it replaces nine tokens within thirty
+/// seconds: the server remembers eight, and the return of the first counts as reuse.
 #[test]
-fn theft_leaves_a_line_in_the_audit_log_and_a_retry_does_not() {
+fn reuse_is_in_the_audit_log_and_a_retry_is_not() {
     let dir = temporary();
     let server = Process::start(dir.path(), &ON);
     let mut client = server.client();
@@ -201,13 +201,13 @@ fn theft_leaves_a_line_in_the_audit_log_and_a_retry_does_not() {
         assert_eq!(Tokens::from_reply(&refresh(&mut client, &token)).refresh, next.refresh);
         token = next.refresh;
     }
-    let theft = refresh(&mut client, &first.refresh);
-    Refusal::Revoked.expect(&theft, "theft");
+    let reuse = refresh(&mut client, &first.refresh);
+    Refusal::Revoked.expect(&reuse, "reuse");
     let log = server.stop().log;
     let lines: Vec<_> = log.lines().filter(|line| line.contains("refresh_token_reused")).collect();
     let [line] = lines[..] else { panic!("{log}") };
     assert!(line.contains(" gatelet::audit] refresh_token_reused "), "{line}");
-    let request = theft.header("x-request-id").unwrap();
+    let request = reuse.header("x-request-id").unwrap();
     for part in [
         format!(" user={id} "),
         format!(" session={session}: the session was ended "),
@@ -218,18 +218,18 @@ fn theft_leaves_a_line_in_the_audit_log_and_a_retry_does_not() {
     assert!(line.ends_with(&format!(" request={request}")), "{line}");
 }
 
-/// A session as its owner, or a thief, has seen it.
+/// A session as its owner or a thief knows it.
 struct Session {
-    /// All tokens so far; the last is the good one.
+    /// All tokens so far; the last one is current.
     tokens: Vec<Tokens>,
-    /// When each but the last was replaced.
+    /// When each token but the last was replaced.
     replaced: Vec<Timestamp>,
     random: Random,
 }
 
 const THREADS: usize = 8;
 
-/// Does something to all sessions, on some connections at once so that changes share their syncs.
+/// Runs `act` for all sessions, on several connections so that changes share their syncs.
 fn with_all(server: &TestServer, sessions: &mut [Session], act: impl Fn(&mut Client, &mut Session) + Sync) {
     let share = sessions.len().div_ceil(THREADS);
     thread::scope(|scope| {
@@ -243,7 +243,7 @@ fn with_all(server: &TestServer, sessions: &mut [Session], act: impl Fn(&mut Cli
 }
 
 #[test]
-fn of_a_thousand_replays_after_thirty_seconds_a_thousand_end_their_session() {
+fn each_of_a_thousand_late_replays_ends_its_session() {
     let mut random = Random::begin("replays");
     let server = with_anna(&["--access-ttl", "1h"]);
     let spared = server.log_in("anna", PASSWORD);
@@ -265,7 +265,7 @@ fn of_a_thousand_replays_after_thirty_seconds_a_thousand_end_their_session() {
         });
         server.advance(Duration::from_millis(random.number() % 25_000));
     }
-    // Not one that was replaced less than thirty seconds ago.
+    // Skip tokens replaced less than thirty seconds ago.
     let last = sessions.iter().filter_map(|session| session.replaced.last()).max().unwrap();
     let beyond = [INSTANT, secs(1), secs(600)][random.below(3)];
     server.clock.set(last.after(GRACE + beyond));
@@ -296,13 +296,13 @@ fn of_a_thousand_replays_after_thirty_seconds_a_thousand_end_their_session() {
     });
 }
 
-/// Refreshes and loses the answer. Answers what a client would have got that did not, if anybody can know.
+/// Refreshes and loses the answer. Returns the lost successor if the test can know it.
 fn lose(server: &TestServer, token: &str, random: &mut Random) -> Option<String> {
     let mut client = server.client();
     if random.once_in(2) {
         return Some(Tokens::from_reply(&refresh(&mut client, token)).refresh);
     }
-    // The client hangs up: before the change is begun, or while it is made, or afterwards.
+    // The client disconnects before, during or after the change.
     let authorization = format!("Bearer {token}");
     client.send_raw(&request("POST", "/refresh", &[("Authorization", &authorization)], None)).unwrap();
     for _ in 0..random.below(2000) {
@@ -311,13 +311,13 @@ fn lose(server: &TestServer, token: &str, random: &mut Random) -> Option<String>
     client.socket().shutdown(Shutdown::Write).unwrap();
     let answer = client.receive(false).ok();
     drop(client);
-    // A change goes on without its client, and the clock must not leap over it.
+    // The change goes on without its client. Wait for it before the clock advances.
     server.settle();
     answer.map(|reply| Tokens::from_reply(&reply).refresh)
 }
 
 #[test]
-fn of_a_thousand_lost_answers_a_thousand_are_answered_again() {
+fn each_of_a_thousand_lost_answers_is_given_again() {
     let mut random = Random::begin("lost answers");
     let mut server = with_anna(&[]);
     let mut chains: Vec<_> = (0..20).map(|_| server.log_in("anna", PASSWORD).refresh).collect();
@@ -334,13 +334,13 @@ fn of_a_thousand_lost_answers_a_thousand_are_answered_again() {
                 assert_eq!(answer, expected, "another successor");
             }
             expected = expected.or(answer);
-            // The last moment is good enough.
+            // The last millisecond still counts.
             let pause = if random.once_in(4) { left } else { random.number() % (left + 1) };
             left -= pause;
             server.advance(Duration::from_millis(pause));
             if restarts < 10 && random.once_in(60) {
                 server = server.restart();
-                expected = None; // the same token, written anew
+                expected = None; // the same token in another text
                 restarts += 1;
             }
         }
@@ -361,7 +361,7 @@ fn of_a_thousand_lost_answers_a_thousand_are_answered_again() {
 }
 
 #[test]
-fn after_a_restart_the_successor_is_the_same_token_and_leads_to_the_same_next_one() {
+fn a_successor_after_a_restart_is_the_same_token() {
     let server = with_anna(&[]);
     let first = server.log_in("anna", PASSWORD).refresh;
     let second = rotate(&server, &first).refresh;
@@ -372,7 +372,7 @@ fn after_a_restart_the_successor_is_the_same_token_and_leads_to_the_same_next_on
     assert_eq!(mint.open_refresh(&again), mint.open_refresh(&second));
     let third = rotate(&server, &again).refresh;
     assert_eq!(rotate(&server, &second).refresh, third);
-    assert_eq!(rotate(&server, &first).refresh, third, "whoever is late by two gets the good one");
+    assert_eq!(rotate(&server, &first).refresh, third, "a token replaced twice answers the current one");
     server.advance(secs(20));
     let server = server.restart();
     let again = rotate(&server, &first).refresh;
@@ -380,11 +380,11 @@ fn after_a_restart_the_successor_is_the_same_token_and_leads_to_the_same_next_on
     server.advance(INSTANT);
     let server = server.restart();
     Refusal::Revoked.expect(&refresh(&mut server.client(), &first), "late, after a restart");
-    Refusal::Revoked.expect(&refresh(&mut server.client(), &third), "all of it is over");
+    Refusal::Revoked.expect(&refresh(&mut server.client(), &third), "the whole session");
 }
 
 #[test]
-fn sixteen_who_race_with_one_token_get_one_successor() {
+fn sixteen_racing_refreshes_with_one_token_get_one_successor() {
     let server = with_anna(&[]);
     let mut token = server.log_in("anna", PASSWORD).refresh;
     let mut before: Option<String> = None;
@@ -393,7 +393,7 @@ fn sixteen_who_race_with_one_token_get_one_successor() {
         let answers: Mutex<Vec<(bool, Tokens)>> = Mutex::default();
         thread::scope(|scope| {
             for n in 0..16 {
-                // Every other round some come with the token before.
+                // In every other round some refresh with the previous token.
                 let late = before.as_ref().filter(|_| round % 2 == 1 && n % 4 == 0);
                 let (barrier, answers, server) = (Arc::clone(&barrier), &answers, &server);
                 let sent = late.unwrap_or(&token);
@@ -422,7 +422,7 @@ fn sixteen_who_race_with_one_token_get_one_successor() {
 }
 
 #[test]
-fn stragglers_of_the_last_eight_generations_get_the_good_token_within_their_thirty_seconds() {
+fn each_of_the_last_eight_tokens_answers_the_current_one_for_thirty_seconds() {
     let mut random = Random::begin("stragglers");
     let server = with_anna(&[]);
     let mut tokens = vec![server.log_in("anna", PASSWORD).refresh];
@@ -439,7 +439,7 @@ fn stragglers_of_the_last_eight_generations_get_the_good_token_within_their_thir
         }
         server.advance(secs(2));
     }
-    // Each for its own thirty seconds.
+    // Each token has its own thirty seconds.
     for straggler in 0..8 {
         server.clock.set(replaced[straggler].after(GRACE));
         for known in &tokens[straggler..8] {
@@ -452,7 +452,7 @@ fn stragglers_of_the_last_eight_generations_get_the_good_token_within_their_thir
 }
 
 #[test]
-fn one_straggler_that_is_late_ends_the_session_though_others_are_not() {
+fn one_token_replaced_too_long_ago_ends_the_session() {
     let server = with_anna(&[]);
     let mut tokens = vec![server.log_in("anna", PASSWORD).refresh];
     for _ in 0..3 {
@@ -492,7 +492,7 @@ fn rotation_does_not_prolong_a_session() {
 }
 
 #[test]
-fn rotation_is_off_by_default_and_one_token_does_for_the_whole_session() {
+fn rotation_is_off_by_default_and_one_token_lasts_the_session() {
     let server = TestServer::start_with(&["--refresh-ttl", "10d"]);
     server.register("anna", PASSWORD);
     let tokens = server.log_in("anna", PASSWORD);
@@ -507,7 +507,7 @@ fn rotation_is_off_by_default_and_one_token_does_for_the_whole_session() {
 }
 
 #[test]
-fn a_session_that_has_rotated_goes_on_rotating_when_that_is_switched_off() {
+fn a_session_that_has_rotated_keeps_rotating_after_switching_off() {
     let server = with_anna(&[]);
     let (rotated, untouched) = (server.log_in("anna", PASSWORD), server.log_in("anna", PASSWORD));
     let second = rotate(&server, &rotated.refresh);
@@ -525,12 +525,12 @@ fn a_session_that_has_rotated_goes_on_rotating_when_that_is_switched_off() {
         assert_eq!(reply.json().as_object().unwrap().len(), 1, "never rotated");
         server.advance(secs(60));
     }
-    Refusal::Revoked.expect(&refresh(&mut server.client(), &second.refresh), "still theft");
-    expect_over(&server, &[rotated, second, third], "all of it");
+    Refusal::Revoked.expect(&refresh(&mut server.client(), &second.refresh), "still reuse");
+    expect_revoked(&server, &[rotated, second, third], "the whole session");
 }
 
 #[test]
-fn a_session_from_before_rotation_was_switched_on_rotates_from_then_on() {
+fn an_earlier_session_rotates_once_rotation_is_switched_on() {
     let server = TestServer::start();
     server.register("anna", PASSWORD);
     let first = server.log_in("anna", PASSWORD);
@@ -544,12 +544,12 @@ fn a_session_from_before_rotation_was_switched_on_rotates_from_then_on() {
     server.advance(GRACE);
     assert_eq!(rotate(&server, &first.refresh).refresh, second.refresh);
     server.advance(INSTANT);
-    Refusal::Revoked.expect(&refresh(&mut server.client(), &first.refresh), "theft");
-    Refusal::Revoked.expect(&refresh(&mut server.client(), &second.refresh), "theft");
+    Refusal::Revoked.expect(&refresh(&mut server.client(), &first.refresh), "reuse");
+    Refusal::Revoked.expect(&refresh(&mut server.client(), &second.refresh), "reuse");
 }
 
 #[test]
-fn what_is_known_about_rotation_goes_when_the_session_is_over_and_not_before() {
+fn the_rotation_record_is_pruned_with_its_session_and_not_before() {
     let server = with_anna(&["--refresh-ttl", "1h"]);
     let begun = server.clock.reading();
     let early = server.log_in("anna", PASSWORD);
@@ -563,7 +563,7 @@ fn what_is_known_about_rotation_goes_when_the_session_is_over_and_not_before() {
     let mut lates = rotate(&server, &late.refresh);
     assert_eq!(server.call("POST", "/logout", Some(&left.refresh), None).status, 200);
     server.advance(GRACE + INSTANT);
-    Refusal::Revoked.expect(&refresh(&mut server.client(), &robbed.refresh), "theft");
+    Refusal::Revoked.expect(&refresh(&mut server.client(), &robbed.refresh), "reuse");
     let [early_id, late_id, left, robbed] = sessions;
     let server = server.restart_after(async |store| {
         for (session, kept) in [(early_id, true), (late_id, true), (left, false), (robbed, false)] {
@@ -575,7 +575,7 @@ fn what_is_known_about_rotation_goes_when_the_session_is_over_and_not_before() {
     server.clock.set(begun.after(secs(3600 + 6)));
     let now = server.clock.reading();
     let server = server.restart_after(async |store| {
-        // What housekeeping does, whether or not it has had its turn already.
+        // Prunes as the background task does, in case it has not run yet.
         store.prune_sessions(now.before(secs(5))).await.unwrap();
         assert_eq!(store.has_rotated(&early_id).await, Ok(false), "over");
         assert_eq!(store.has_rotated(&late_id).await, Ok(true), "within the leeway");
@@ -583,7 +583,7 @@ fn what_is_known_about_rotation_goes_when_the_session_is_over_and_not_before() {
     Refusal::Expired.expect(&refresh(&mut server.client(), &early.refresh), "over");
     let next = rotate(&server, &lates.refresh);
     assert_eq!(rotate(&server, &lates.refresh).refresh, next.refresh);
-    Refusal::Revoked.expect(&refresh(&mut server.client(), &late.refresh), "theft until the end");
+    Refusal::Revoked.expect(&refresh(&mut server.client(), &late.refresh), "reuse until the end");
 }
 
 #[test]
@@ -614,29 +614,29 @@ fn a_session_that_has_rotated_ends_like_any_other() {
             "deletion" => call("DELETE", "/user/me", &fresh),
             _ => patch(&id, true),
         }
-        expect_over(&server, &tokens, case);
+        expect_revoked(&server, &tokens, case);
         if case == "disabling" {
             patch(&id, false);
-            expect_over(&server, &tokens, "enabled again");
+            expect_revoked(&server, &tokens, "enabled again");
         }
         server.advance(GRACE + INSTANT);
-        expect_over(&server, &tokens, case);
+        expect_revoked(&server, &tokens, case);
     }
 }
 
 #[test]
-fn whoever_changes_the_password_goes_on_rotating_and_the_others_are_out() {
+fn after_a_password_change_the_spared_session_goes_on_rotating() {
     let server = with_anna(&[]);
     let (mine, others) = (server.log_in("anna", PASSWORD), server.log_in("anna", PASSWORD));
     let (second, other) = (rotate(&server, &mine.refresh), rotate(&server, &others.refresh));
     let body = json!({"current_password": PASSWORD, "new_password": "another horse"});
     let reply = server.call("POST", "/user/me/password", Some(&second.access), Some(&body));
     assert_eq!(reply.status, 200, "{reply:?}");
-    expect_over(&server, &[others, other], "the other session");
+    expect_revoked(&server, &[others, other], "the other session");
     assert_eq!(rotate(&server, &mine.refresh).refresh, second.refresh);
     let third = rotate(&server, &second.refresh);
     server.advance(GRACE + INSTANT);
     let fourth = rotate(&server, &third.refresh);
-    Refusal::Revoked.expect(&refresh(&mut server.client(), &second.refresh), "theft");
-    expect_over(&server, &[mine, second, third, fourth], "all of it");
+    Refusal::Revoked.expect(&refresh(&mut server.client(), &second.refresh), "reuse");
+    expect_revoked(&server, &[mine, second, third, fourth], "the whole session");
 }

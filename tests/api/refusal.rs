@@ -1,4 +1,4 @@
-//! The contract's refusals, spelt out once.
+//! The contract's refusals, each spelt out once.
 
 use serde_json::{Value, json};
 
@@ -99,7 +99,7 @@ impl Refusal {
         Spelling { status, body, challenge, retry_after }
     }
 
-    /// Compares a whole answer with this refusal. `case` says which one it was.
+    /// Compares a whole answer with this refusal. `case` identifies it in a failure.
     #[track_caller]
     pub(crate) fn expect(self, reply: &Reply, case: &str) {
         let expected = self.spelling();
@@ -111,7 +111,7 @@ impl Refusal {
     }
 }
 
-/// Compares a whole answer that is neither a refusal of the table nor holds a token.
+/// Compares a whole answer that holds no token and is no refusal of the table.
 #[track_caller]
 pub(crate) fn expect(reply: &Reply, status: u16, body: &Value, case: &str) {
     assert_eq!(reply.status, status, "{case}: {reply:?}");

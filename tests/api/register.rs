@@ -8,7 +8,7 @@ use crate::refusal::{Refusal, expect, expect_fields};
 use crate::support::{TestServer, credentials};
 
 #[test]
-fn a_new_user_is_created_and_their_place_is_named() {
+fn a_registration_answers_201_with_the_users_location() {
     let server = TestServer::start();
     let reply = server.client().post("/register", &credentials("anna", "correct horse"));
     expect(&reply, 201, &json!({"message": "User created successfully."}), "register");
@@ -18,7 +18,7 @@ fn a_new_user_is_created_and_their_place_is_named() {
 }
 
 #[test]
-fn the_place_that_was_named_holds_the_new_user() {
+fn the_location_leads_to_the_new_user() {
     let server = TestServer::start();
     let reply = server.client().post("/register", &credentials("anna", "correct horse"));
     let place = reply.header("location").unwrap();
@@ -29,7 +29,7 @@ fn the_place_that_was_named_holds_the_new_user() {
 }
 
 #[test]
-fn a_user_is_there_after_a_restart() {
+fn a_user_survives_a_restart() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let server = server.restart();
@@ -37,7 +37,7 @@ fn a_user_is_there_after_a_restart() {
 }
 
 #[test]
-fn a_name_that_is_taken_is_refused_whatever_the_password_and_keeps_its_own() {
+fn a_taken_name_is_refused_and_keeps_its_password() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     for password in ["correct horse", "another horse"] {
@@ -50,7 +50,7 @@ fn a_name_that_is_taken_is_refused_whatever_the_password_and_keeps_its_own() {
 }
 
 #[test]
-fn a_name_is_still_taken_after_a_restart() {
+fn a_taken_name_is_refused_after_a_restart() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let server = server.restart();
@@ -59,7 +59,7 @@ fn a_name_is_still_taken_after_a_restart() {
 }
 
 #[test]
-fn of_racing_registrations_of_one_name_exactly_one_succeeds() {
+fn exactly_one_of_racing_registrations_of_a_name_succeeds() {
     let server = TestServer::start();
     for name in ["anna", "bert", "carla", "dora"] {
         let racers: Vec<_> = (0..16)
@@ -84,7 +84,7 @@ fn of_racing_registrations_of_one_name_exactly_one_succeeds() {
 }
 
 #[test]
-fn every_field_text_of_the_contract_is_answered_where_it_belongs() {
+fn each_field_error_of_the_contract_is_answered() {
     let server = TestServer::start();
     let mut client = server.client();
     let missing = json!(["Missing data for required field."]);
@@ -120,7 +120,7 @@ fn every_field_text_of_the_contract_is_answered_where_it_belongs() {
         expect_fields(&client.post("/register", &body), &errors, &body.to_string());
     }
     let reply = client.post("/login", &credentials("anna", "correct horse"));
-    Refusal::InvalidCredentials.expect(&reply, "nobody has been created");
+    Refusal::InvalidCredentials.expect(&reply, "no user was created");
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn all_wrong_fields_are_reported_at_once() {
 }
 
 #[test]
-fn a_token_is_neither_needed_nor_looked_at() {
+fn a_token_is_neither_needed_nor_checked() {
     let server = TestServer::start();
     let body = credentials("anna", "correct horse");
     assert_eq!(server.call("POST", "/register", Some("garbage"), Some(&body)).status, 201);

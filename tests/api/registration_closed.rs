@@ -16,7 +16,7 @@ fn closed() -> Value {
 }
 
 #[test]
-fn nobody_registers_whatever_the_body() {
+fn every_registration_is_refused() {
     let (server, _) = with_admin_and(CLOSED);
     let mut client = server.client();
     for body in [
@@ -42,11 +42,11 @@ fn nobody_registers_whatever_the_body() {
         expect(&reply, 403, &closed(), content_type);
     }
     let reply = server.client().post("/login", &credentials("anna", PASSWORD));
-    Refusal::InvalidCredentials.expect(&reply, "nobody has been created");
+    Refusal::InvalidCredentials.expect(&reply, "no user was created");
 }
 
 #[test]
-fn an_administrators_token_does_not_open_the_front_door() {
+fn an_administrators_token_does_not_open_registration() {
     let (server, _) = with_admin_and(CLOSED);
     let tokens = server.log_in("root", PASSWORD);
     let body = credentials("anna", PASSWORD);
@@ -55,7 +55,7 @@ fn an_administrators_token_does_not_open_the_front_door() {
 }
 
 #[test]
-fn administrators_and_the_console_create_users_who_log_in() {
+fn administrators_and_commands_create_users_who_log_in() {
     let (server, _) = with_admin_and(CLOSED);
     let tokens = server.log_in("root", PASSWORD);
     let reply = server.call("POST", "/user", Some(&tokens.access), Some(&credentials("anna", PASSWORD)));
@@ -71,7 +71,7 @@ fn administrators_and_the_console_create_users_who_log_in() {
 }
 
 #[test]
-fn who_registered_before_stays_and_an_open_door_is_the_default() {
+fn earlier_users_stay_and_registration_is_open_by_default() {
     let server = TestServer::start();
     server.register("anna", PASSWORD);
     let clock = Arc::clone(&server.clock);

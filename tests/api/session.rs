@@ -1,4 +1,4 @@
-//! `GET /session`, and what it leaves to itself
+//! `GET /session`
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::{TestServer, start};
 const PASSWORD: &str = "correct horse";
 
 #[test]
-fn it_tells_who_one_is_since_when_how_fresh_and_until_when() {
+fn it_answers_user_role_login_time_freshness_and_end() {
     const DAYS_30: Duration = Duration::from_secs(30 * 24 * 3600);
     let (server, root) = with_admin();
     server.advance(Duration::from_millis(1500));
@@ -36,7 +36,7 @@ fn it_tells_who_one_is_since_when_how_fresh_and_until_when() {
         };
         let shown = |token: &str| server.call("GET", "/session", Some(token), None);
         expect(&shown(&tokens.access), 200, &body(&tokens.access, true), name);
-        // The login stays where it was, however late the refresh.
+        // A refresh does not move the time of login.
         for _ in 0..2 {
             server.advance(Duration::from_secs(10 * 24 * 3600));
             let refreshed = server.refresh(&tokens);
@@ -46,7 +46,7 @@ fn it_tells_who_one_is_since_when_how_fresh_and_until_when() {
 }
 
 #[test]
-fn the_moments_are_written_as_the_contract_says() {
+fn times_are_written_as_in_the_contract() {
     let server = TestServer::start();
     server.register("anna", PASSWORD);
     server.advance(Duration::from_secs(60));
@@ -58,7 +58,7 @@ fn the_moments_are_written_as_the_contract_says() {
 }
 
 #[test]
-fn a_session_lasts_for_the_refresh_tokens_life_and_its_last_token_no_longer() {
+fn a_session_ends_with_its_refresh_token_and_so_do_its_access_tokens() {
     let server = TestServer::start_with(&["--refresh-ttl", "2h"]);
     server.register("anna", PASSWORD);
     let tokens = server.log_in("anna", PASSWORD);
@@ -66,14 +66,14 @@ fn a_session_lasts_for_the_refresh_tokens_life_and_its_last_token_no_longer() {
     let last = server.refresh(&tokens);
     let body = server.call("GET", "/session", Some(&last), None).json();
     assert_eq!(body["session"]["expires_at"], "2026-01-01T02:00:00Z");
-    // The end and the leeway.
+    // The end plus the leeway.
     server.advance(Duration::from_secs(60 + 5));
     Refusal::Expired.expect(&server.call("GET", "/session", Some(&last), None), "access");
     Refusal::Expired.expect(&server.call("POST", "/refresh", Some(&tokens.refresh), None), "refresh");
 }
 
 #[test]
-fn two_logins_are_two_sessions_and_a_refresh_stays_in_its_own() {
+fn two_logins_are_two_sessions_and_a_refresh_keeps_its_session() {
     let server = TestServer::start();
     server.register("anna", PASSWORD);
     let (first, second) = (server.log_in("anna", PASSWORD), server.log_in("anna", PASSWORD));
@@ -85,7 +85,7 @@ fn two_logins_are_two_sessions_and_a_refresh_stays_in_its_own() {
 }
 
 #[test]
-fn the_role_is_the_stores_not_the_tokens() {
+fn the_role_comes_from_the_store_not_the_token() {
     let (server, _) = with_admin();
     let anna = server.register("anna", PASSWORD);
     let (annas, roots) = (server.log_in("anna", PASSWORD), server.log_in("root", PASSWORD));
@@ -99,7 +99,7 @@ fn the_role_is_the_stores_not_the_tokens() {
 }
 
 #[test]
-fn whatever_is_no_good_access_token_is_refused() {
+fn anything_but_a_good_access_token_is_refused() {
     for args in [&[][..], &["--dev"]] {
         let server = TestServer::start_with(args);
         server.register("anna", PASSWORD);
@@ -114,7 +114,7 @@ fn whatever_is_no_good_access_token_is_refused() {
 }
 
 #[test]
-fn me_says_no_more_than_id_and_name() {
+fn user_me_answers_only_id_and_name() {
     let (server, root) = with_admin();
     let anna = server.register("anna", PASSWORD);
     for (name, id) in [("root", &root), ("anna", &anna)] {

@@ -69,7 +69,7 @@ fn a_logged_out_session_stays_out_until_its_tokens_have_expired() {
     let mut server = server;
     for _ in 0..6 {
         server.advance(Duration::from_secs(599));
-        server = server.restart(); // starts with housekeeping
+        server = server.restart(); // background tasks run at the start
         let reply = server.call("POST", "/refresh", Some(&ended.refresh), None);
         Refusal::Revoked.expect(&reply, &server.clock.reading().to_string());
     }
@@ -84,7 +84,7 @@ fn a_logged_out_session_stays_out_until_its_tokens_have_expired() {
 }
 
 #[test]
-fn what_is_pruned_is_what_no_token_could_tell_from_expired() {
+fn a_revocation_is_pruned_only_after_all_its_tokens_expired() {
     let server = TestServer::start_with(&["--refresh-ttl", "1h"]);
     server.register("anna", PASSWORD);
     let early = server.log_in("anna", PASSWORD);
@@ -99,17 +99,17 @@ fn what_is_pruned_is_what_no_token_could_tell_from_expired() {
     let (early, late_session) = (session(&early), session(&late));
     let now = server.clock.reading();
     let server = server.restart_after(async |store| {
-        // What housekeeping does, whether or not it has had its turn already.
+        // Prunes as the background task does, in case it has not run yet.
         store.prune_sessions(now.before(Duration::from_secs(5))).await.unwrap();
-        assert!(!store.is_revoked(&early).await.unwrap(), "forgotten");
-        assert!(store.is_revoked(&late_session).await.unwrap(), "still within the leeway");
+        assert!(!store.session_ended(&early).await.unwrap(), "pruned");
+        assert!(store.session_ended(&late_session).await.unwrap(), "still within the leeway");
     });
     let reply = server.call("POST", "/refresh", Some(&late.refresh), None);
     Refusal::Revoked.expect(&reply, "within the leeway");
 }
 
 #[test]
-fn deletion_ends_every_session_of_the_user_and_no_other() {
+fn deleting_a_user_ends_all_their_sessions_and_no_other() {
     let server = TestServer::start();
     server.register("anna", PASSWORD);
     server.register("bert", PASSWORD);
@@ -130,7 +130,7 @@ fn deletion_ends_every_session_of_the_user_and_no_other() {
 }
 
 #[test]
-fn whoever_takes_a_freed_name_inherits_nothing() {
+fn the_next_user_of_a_freed_name_inherits_nothing() {
     let server = TestServer::start();
     let first = server.register("anna", PASSWORD);
     let old = server.log_in("anna", PASSWORD);
@@ -153,7 +153,7 @@ fn whoever_takes_a_freed_name_inherits_nothing() {
 }
 
 #[test]
-fn a_session_that_was_logged_out_and_whose_user_was_deleted_is_simply_over() {
+fn a_logged_out_session_of_a_deleted_user_is_revoked() {
     let server = TestServer::start();
     server.register("anna", PASSWORD);
     let (ended, other) = (server.log_in("anna", PASSWORD), server.log_in("anna", PASSWORD));

@@ -1,4 +1,4 @@
-//! Which host and which path a request is for: one reading, or none.
+//! The host and path of a request: ambiguous ones are refused.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::support::{Client, Reply, TestServer, credentials, request};
 
 const PASSWORD: &str = "correct horse";
 
-/// What these very bytes are answered.
+/// The answer to exactly these bytes.
 pub(crate) fn ask(server: &TestServer, request: &str) -> Reply {
     let mut client = Client::connect(server.address).unwrap();
     client.send_raw(request.as_bytes()).unwrap();
@@ -16,7 +16,7 @@ pub(crate) fn ask(server: &TestServer, request: &str) -> Reply {
 }
 
 #[test]
-fn a_request_without_one_valid_host_is_refused_and_its_connection_closed() {
+fn a_request_without_exactly_one_valid_host_is_refused_and_closed() {
     let server = TestServer::start();
     for host in [
         "",
@@ -55,7 +55,7 @@ fn a_request_without_one_valid_host_is_refused_and_its_connection_closed() {
 }
 
 #[test]
-fn a_target_is_a_path_or_a_url_by_http_and_nothing_else() {
+fn a_target_is_a_path_or_an_http_url_and_nothing_else() {
     let server = TestServer::start();
     for target in ["http://a/healthz", "HTTP://a:80/healthz?x", "https://b/healthz"] {
         let reply = ask(&server, &format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
@@ -81,7 +81,7 @@ fn a_target_is_a_path_or_a_url_by_http_and_nothing_else() {
     }
 }
 
-/// Other spellings of a path, which some programs take for the same.
+/// Other spellings of a path that some programs treat as equal.
 fn spellings(path: &str) -> Vec<String> {
     let last = path.rfind('/').unwrap();
     let (folder, name) = path.split_at(last + 1);
@@ -109,7 +109,7 @@ fn spellings(path: &str) -> Vec<String> {
 }
 
 #[test]
-fn one_path_is_one_resource_and_every_other_spelling_of_it_is_unknown() {
+fn each_path_has_one_spelling_and_every_other_is_unknown() {
     let server = TestServer::start();
     server.register("anna", PASSWORD);
     let access = server.log_in("anna", PASSWORD).access;
@@ -123,7 +123,7 @@ fn one_path_is_one_resource_and_every_other_spelling_of_it_is_unknown() {
                 let body = (method == "POST").then_some(anna.as_bytes());
                 client.send_raw(&request(method, &spelling, &headers, body)).unwrap();
                 let reply = client.receive(false).unwrap();
-                // An id is an id in capitals, too (RFC 9562, section 4).
+                // Ids may be in capitals (RFC 9562, section 4).
                 if spelling.starts_with("/user/01890A5D") {
                     continue;
                 }
@@ -131,11 +131,11 @@ fn one_path_is_one_resource_and_every_other_spelling_of_it_is_unknown() {
             }
         }
     }
-    assert_eq!(server.call("GET", "/user/me", Some(&access), None).status, 200, "nothing was done");
+    assert_eq!(server.call("GET", "/user/me", Some(&access), None).status, 200, "nothing was changed");
 }
 
 #[test]
-fn the_socket_of_commands_knows_a_path_in_one_spelling_as_well() {
+fn the_admin_socket_accepts_one_spelling_of_a_path_too() {
     let server = TestServer::start();
     for path in ["/user/", "/keys/", "/export/", "//keys", "/keys;x"] {
         for method in ["GET", "POST", "DELETE"] {
@@ -145,7 +145,7 @@ fn the_socket_of_commands_knows_a_path_in_one_spelling_as_well() {
 }
 
 #[test]
-fn metrics_have_one_path_and_need_a_host() {
+fn metrics_have_one_path_and_need_a_host_header() {
     let server = TestServer::start_with(&["--metrics-listen", "127.0.0.1:0"]);
     let ask = |target: &str, host: &str| {
         let mut client = Client::connect(server.metrics.unwrap()).unwrap().unchecked();

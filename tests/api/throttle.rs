@@ -1,4 +1,4 @@
-//! Guessing slowed down: `--account-limit`, `--network-limit`, `--registration-limit`
+//! Throttling: `--account-limit`, `--network-limit`, `--registration-limit`
 
 use std::thread;
 use std::time::Duration;
@@ -14,7 +14,7 @@ const PASSWORD: &str = "correct horse";
 const WRONG: &str = "wrong horse!";
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Somebody's home, from which they log in.
+/// The home network of a user.
 const HOME: &str = "192.0.2.1";
 
 const BEHIND_A_PROXY: [&str; 2] = ["--trusted-proxies", "127.0.0.1"];
@@ -30,7 +30,7 @@ fn with_anna(args: &[&str]) -> TestServer {
     server
 }
 
-/// The same behind a proxy, so that tests can be clients from anywhere.
+/// The same behind a proxy, so that tests can choose the address of a client.
 fn behind_a_proxy(args: &[&str]) -> TestServer {
     with_anna(&[args, &BEHIND_A_PROXY].concat())
 }
@@ -60,7 +60,7 @@ fn expect_too_many(reply: &Reply, text: &str, retry_after: u64, case: &str) {
     assert!(reply.header("x-request-id").is_some(), "{case}");
 }
 
-/// How many wrong logins are answered 401 before the first 429. Answers that as well.
+/// The number of wrong logins that are answered 401 before the first 429, and that answer.
 #[track_caller]
 fn guesses_left(client: &mut Client, address: &str, name: &str) -> (usize, Reply) {
     for guesses in 0..10_000 {
@@ -81,7 +81,7 @@ fn an_account_is_throttled_until_the_second_that_retry_after_names() {
     for n in 0..3 {
         Refusal::InvalidCredentials.expect(&wrong(), &n.to_string());
     }
-    // Guesses come one in seven minutes from then on, and asking costs nothing.
+    // From then on there is one guess in seven minutes, and throttled requests are not charged.
     for round in 0..3_u64 {
         let begun = start().after(secs(420 * round));
         for (millis, retry_after) in
@@ -95,7 +95,7 @@ fn an_account_is_throttled_until_the_second_that_retry_after_names() {
         server.clock.set(begun.after(secs(420)));
         Refusal::InvalidCredentials.expect(&wrong(), &format!("round {round}"));
     }
-    // Whoever rests gets as many as at the beginning, and no more.
+    // After a long pause there are as many guesses as at first, and no more.
     server.advance(secs(365 * 24 * 3600));
     for n in 0..3 {
         Refusal::InvalidCredentials.expect(&wrong(), &format!("rested, {n}"));
@@ -104,14 +104,14 @@ fn an_account_is_throttled_until_the_second_that_retry_after_names() {
 }
 
 #[test]
-fn a_network_is_throttled_over_all_names_and_others_are_not() {
+fn a_network_is_throttled_over_all_names_and_other_networks_are_not() {
     let server = behind_a_proxy(&["--account-limit", "off", "--network-limit", "4,10s"]);
     let mut client = server.client();
     for name in ["anna", "bert", "x", ""] {
         Refusal::InvalidCredentials.expect(&log_in(&mut client, HOME, name, WRONG), name);
     }
     expect_throttled(&log_in(&mut client, HOME, "anna", WRONG), 10, "another one");
-    expect_throttled(&log_in(&mut client, HOME, "anna", PASSWORD), 10, "nor the right one");
+    expect_throttled(&log_in(&mut client, HOME, "anna", PASSWORD), 10, "the right one too");
     assert_eq!(log_in(&mut client, "192.0.2.2", "anna", PASSWORD).status, 200);
     server.advance(secs(9));
     expect_throttled(&log_in(&mut client, HOME, "anna", PASSWORD), 1, "a second early");
@@ -120,7 +120,7 @@ fn a_network_is_throttled_over_all_names_and_others_are_not() {
 }
 
 #[test]
-fn whoever_is_throttled_twice_is_told_the_longer_wait_and_costs_the_network_nothing() {
+fn a_login_throttled_twice_gets_the_longer_wait_and_is_not_charged() {
     let server = behind_a_proxy(&["--account-limit", "1,7m", "--network-limit", "2,11m"]);
     let mut client = server.client();
     Refusal::InvalidCredentials.expect(&log_in(&mut client, HOME, "anna", WRONG), "the account's only one");
@@ -133,10 +133,10 @@ fn whoever_is_throttled_twice_is_told_the_longer_wait_and_costs_the_network_noth
     expect_throttled(&log_in(&mut client, "192.0.2.2", "anna", WRONG), 420, "by account");
 }
 
-/// Hashes of a tenth of a second or more, one at a time: of so many a dozen may wait.
+/// Hashes of a tenth of a second or more, one at a time. About a dozen may wait.
 const COSTLY: [&str; 4] = ["--hash-slots", "1", "--scrypt", "ln=15,r=8,p=3"];
 
-/// So many clients who have sent their request at once, the `n`th with the `n`th body, and have read nothing yet.
+/// `size` clients that have sent their requests at once, each with its own body, and have read no answer yet.
 fn crowd(server: &TestServer, size: usize, path: &str, body: impl Fn(usize) -> Value) -> Vec<Client> {
     let send = |n| {
         let mut client = server.client();
@@ -146,13 +146,12 @@ fn crowd(server: &TestServer, size: usize, path: &str, body: impl Fn(usize) -> V
     (0..size).map(send).collect()
 }
 
-/// What they are answered; nothing where a hash takes seconds, and the last in line are cut off like any request that
-/// takes too long.
+/// The statuses of the answers; `None` for requests that exceed their deadline on a slow machine.
 fn statuses(crowd: &mut [Client]) -> Vec<Option<u16>> {
     crowd.iter_mut().map(|client| client.receive(false).ok().map(|reply| reply.status)).collect()
 }
 
-/// A crowd of clients whose logins leave no place for another hash, for a moment.
+/// Clients whose logins fill the queue for a moment.
 fn fill_the_queue(server: &TestServer) -> Vec<Client> {
     let mut crowd = crowd(server, 60, "/login", |n| credentials(&format!("nobody {n}"), PASSWORD));
     let last = crowd.pop().unwrap().receive(false).unwrap();
@@ -161,20 +160,20 @@ fn fill_the_queue(server: &TestServer) -> Vec<Client> {
 }
 
 #[test]
-fn who_is_throttled_is_refused_before_anything_is_hashed() {
+fn a_throttled_login_is_refused_before_hashing() {
     let limits = ["--account-limit", "1,1h", "--network-limit", "off"];
     let server = with_anna(&[&COSTLY[..], &limits].concat());
     for name in ["anna", "nobody"] {
         let wrong = credentials(name, WRONG);
         Refusal::InvalidCredentials.expect(&server.client().post("/login", &wrong), name);
-        // So many hashes would fill the queue several times over, and most be told so.
+        // If they were hashed, most would overflow the queue and get a 503.
         for password in [WRONG, PASSWORD] {
             for mut client in crowd(&server, 100, "/login", |_| credentials(name, password)) {
                 expect_throttled(&client.receive(false).unwrap(), 3600, name);
             }
         }
     }
-    // While there is no place for a hash, they are told the same.
+    // With a full queue the answer is the same.
     let mut busy = fill_the_queue(&server);
     let mut client = server.client();
     for _ in 0..10 {
@@ -183,7 +182,7 @@ fn who_is_throttled_is_refused_before_anything_is_hashed() {
     assert!(statuses(&mut busy).iter().all(|status| [Some(401), Some(503), None].contains(status)));
 }
 
-/// All that can be seen of an answer, but for what names the request and the moment.
+/// An answer as a client sees it, without request id and date.
 fn visible(reply: Reply) -> (u16, Vec<(String, String)>, Vec<u8>) {
     let mut headers = reply.headers;
     headers.retain(|(name, _)| name != "x-request-id" && name != "date");
@@ -191,7 +190,7 @@ fn visible(reply: Reply) -> (u16, Vec<(String, String)>, Vec<u8>) {
 }
 
 #[test]
-fn being_throttled_does_not_tell_whether_there_is_such_a_user() {
+fn throttling_does_not_reveal_whether_a_user_exists() {
     let server = behind_a_proxy(&["--account-limit", "5,10m", "--network-limit", "off"]);
     for name in ["bert", "dora"] {
         server.register(name, PASSWORD);
@@ -203,10 +202,10 @@ fn being_throttled_does_not_tell_whether_there_is_such_a_user() {
     let path = format!("/user/{}", dora["id"].as_str().unwrap());
     let reply = server.call("PATCH", &path, Some(&root), Some(&json!({"disabled": true})));
     assert_eq!(reply.status, 200, "{reply:?}");
-    // Bert has a network that is known to him, which is not where these come from.
+    // Bert has a known network, which is none of those below.
     assert_eq!(log_in(&mut server.client(), HOME, "bert", PASSWORD).status, 200);
 
-    // Known, known with a known network, disabled, nobody's, nobody's, no name at all, too long for a name.
+    // A user, one with a known network, a disabled one, two unknown names, an invalid one and one too long.
     let long = "x".repeat(200);
     let names = ["anna", "bert", "dora", "nobody", "Nobody else", "a\u{0}b", &long];
     let mut random = Random::begin("unknown names");
@@ -230,12 +229,12 @@ fn being_throttled_does_not_tell_whether_there_is_such_a_user() {
 }
 
 #[test]
-fn who_guesses_from_a_known_network_gets_as_many_guesses_as_any_other() {
+fn the_number_of_guesses_does_not_reveal_a_known_network() {
     let server = behind_a_proxy(&["--account-limit", "8,10m", "--network-limit", "off"]);
     server.register("bert", PASSWORD);
     let mut client = server.client();
     assert_eq!(log_in(&mut client, HOME, "bert", PASSWORD).status, 200);
-    // Known there, known nowhere, and nobody.
+    // A user known in that network, one known in none, and an unknown name.
     let names = ["bert", "anna", "nobody"];
     for name in names {
         let (guesses, reply) = guesses_left(&mut client, HOME, name);
@@ -258,7 +257,7 @@ fn who_guesses_from_a_known_network_gets_as_many_guesses_as_any_other() {
 }
 
 #[test]
-fn two_spellings_of_one_name_share_what_is_allowed() {
+fn unicode_spellings_of_one_name_share_a_limit() {
     let server = with_anna(&["--account-limit", "2,1h", "--network-limit", "off"]);
     server.register("Zo\u{eb}", PASSWORD);
     let mut client = server.client();
@@ -272,7 +271,7 @@ fn two_spellings_of_one_name_share_what_is_allowed() {
 }
 
 #[test]
-fn strangers_lock_the_owner_out_of_strange_networks_and_not_of_a_known_one() {
+fn strangers_cannot_lock_the_owner_out_of_a_known_network() {
     let server = behind_a_proxy(&[]);
     let mut client = server.client();
     assert_eq!(log_in(&mut client, HOME, "anna", PASSWORD).status, 200);
@@ -284,7 +283,7 @@ fn strangers_lock_the_owner_out_of_strange_networks_and_not_of_a_known_one() {
         assert_eq!(guesses, if day == 0 { 0 } else { 40 }, "day {day}");
         let strange = log_in(&mut client, &stranger(3), "anna", PASSWORD);
         expect_throttled(&strange, 36 * 60, "the right password, from a strange network");
-        // From the known one, as often as it goes well, and after nine slips.
+        // From the known network: any number of right passwords, even after nine wrong ones.
         for slip in 0..10 {
             for _ in 0..5 {
                 assert_eq!(log_in(&mut client, HOME, "anna", PASSWORD).status, 200, "day {day}, slip {slip}");
@@ -292,9 +291,9 @@ fn strangers_lock_the_owner_out_of_strange_networks_and_not_of_a_known_one() {
             let reply = log_in(&mut client, HOME, "anna", WRONG);
             Refusal::InvalidCredentials.expect(&reply, &format!("day {day}, slip {slip}"));
         }
-        // The eleventh has to wait for whichever comes first.
+        // The reserve of ten is used up. The next guess comes with the account's.
         expect_throttled(&log_in(&mut client, HOME, "anna", PASSWORD), 36 * 60, "no slips left");
-        // Strangers have got nothing by all that.
+        // Strangers gain nothing from that.
         let strange = log_in(&mut client, &stranger(4), "anna", PASSWORD);
         expect_throttled(&strange, 36 * 60, "still throttled");
         server.advance(2 * DAY);
@@ -302,12 +301,12 @@ fn strangers_lock_the_owner_out_of_strange_networks_and_not_of_a_known_one() {
 }
 
 #[test]
-fn a_network_gets_known_by_a_right_password_alone_and_to_that_account_alone() {
+fn only_a_right_password_makes_a_network_known_and_only_to_its_account() {
     let server = behind_a_proxy(&["--account-limit", "4,1h"]);
     server.register("bert", PASSWORD);
     let mut client = server.client();
     let tokens = log_in(&mut client, HOME, "bert", PASSWORD).json();
-    // Registered from there, failed there, and used a token there.
+    // None of these makes 192.0.2.2 known: a failed login, a registration, a refresh.
     Refusal::InvalidCredentials.expect(&log_in(&mut client, "192.0.2.2", "anna", WRONG), "a failure");
     let body = credentials("carla", PASSWORD);
     assert_eq!(post_from(&mut client, "192.0.2.2", "/register", &body).status, 201);
@@ -331,15 +330,15 @@ fn a_network_gets_known_by_a_right_password_alone_and_to_that_account_alone() {
     }
 }
 
-/// The most of these moments within any 24 hours, both ends included.
+/// The largest number of these moments within any 24 hours, both ends included.
 fn most_in_a_day(moments: &[Timestamp]) -> usize {
     let within = |first: usize| moments[first..].partition_point(|at| *at <= moments[first].after(DAY));
     (0..moments.len()).map(within).max().unwrap_or(0)
 }
 
-/// The moments of all guesses at anna's password that an attacker gets in four days from these addresses, who begins
-/// with all of them at once, and then comes back with some: on the first day whenever it is worth it, and later at odd
-/// times as well.
+/// The moments of all guesses at anna's password that an attacker with these addresses gets in four days. The attack
+/// begins with all addresses at once and continues with some: on the first day as soon as `Retry-After` allows, later
+/// also at random times.
 fn attack(server: &TestServer, addresses: &[String], random: &mut Random) -> Vec<Timestamp> {
     let begun = server.clock.reading();
     let mut client = server.client();
@@ -349,7 +348,7 @@ fn attack(server: &TestServer, addresses: &[String], random: &mut Random) -> Vec
         let mut soonest = u64::MAX;
         let sweep = if guesses.is_empty() || random.once_in(50) { addresses.len() } else { 10 };
         let first = random.below(addresses.len());
-        // The last address is the best one: it is never left out.
+        // The last address may be the known network: always include it.
         let some = (0..sweep).map(|n| (first + n) % addresses.len()).chain([addresses.len() - 1]);
         for address in some.map(|n| &addresses[n]) {
             loop {
@@ -388,7 +387,7 @@ fn a_thousand_addresses_get_at_most_a_hundred_guesses_in_any_24_hours() {
 }
 
 #[test]
-fn the_owner_gets_in_all_the_time_while_a_thousand_addresses_are_guessing() {
+fn the_owner_can_log_in_while_a_thousand_addresses_guess() {
     let server = behind_a_proxy(&[]);
     let (mut owner, mut attacker) = (server.client(), server.client());
     assert_eq!(log_in(&mut owner, HOME, "anna", PASSWORD).status, 200);
@@ -403,7 +402,7 @@ fn the_owner_gets_in_all_the_time_while_a_thousand_addresses_are_guessing() {
 }
 
 #[test]
-fn a_login_that_goes_well_costs_nothing_and_forgives_nothing() {
+fn a_successful_login_is_not_charged_and_clears_no_count() {
     let server = behind_a_proxy(&["--account-limit", "3,1h", "--network-limit", "4,1h"]);
     let mut client = server.client();
     for n in 0..20 {
@@ -422,15 +421,15 @@ fn a_login_that_goes_well_costs_nothing_and_forgives_nothing() {
 }
 
 #[test]
-fn a_login_that_found_no_place_for_its_hash_costs_nothing() {
+fn a_login_refused_by_the_full_queue_is_not_charged() {
     let limits = ["--account-limit", "20,1h", "--network-limit", "off"];
     let server = with_anna(&[&COSTLY[..], &limits].concat());
     let mut others = fill_the_queue(&server);
-    // No more at once than are allowed: what is under way counts until it is known how it went.
+    // As many at once as the limit allows: a login under way counts until its outcome is known.
     let answers = statuses(&mut crowd(&server, 20, "/login", |_| credentials("anna", WRONG)));
     statuses(&mut others);
     assert!(answers.iter().all(|status| [Some(401), Some(503), None].contains(status)), "{answers:?}");
-    // Silence counts as a failure: the password may have been looked at.
+    // No answer counts as a failure: the password may have been checked.
     let failed = answers.iter().filter(|status| **status != Some(503)).count();
     assert!(failed < 20, "{answers:?}");
     let (left, reply) = guesses_left(&mut server.client(), HOME, "anna");
@@ -439,7 +438,7 @@ fn a_login_that_found_no_place_for_its_hash_costs_nothing() {
 }
 
 #[test]
-fn what_was_not_understood_costs_nothing() {
+fn an_invalid_request_is_not_charged() {
     let server = with_anna(&["--account-limit", "1,1h", "--network-limit", "1,1h"]);
     let mut client = server.client();
     for _ in 0..5 {
@@ -453,10 +452,10 @@ fn what_was_not_understood_costs_nothing() {
 }
 
 #[test]
-fn a_wrong_current_password_is_a_guess() {
+fn a_wrong_current_password_counts_as_a_guess() {
     let server = behind_a_proxy(&["--account-limit", "4,1h", "--network-limit", "off"]);
     let mut client = server.client();
-    // The session stems from home; whoever has its token sits elsewhere.
+    // The session began at home; the thief of its token is elsewhere.
     let tokens = log_in(&mut client, HOME, "anna", PASSWORD).json();
     let authorization = format!("Bearer {}", tokens["access_token"].as_str().unwrap());
     let mut change = |address: &str, current: &str, new: &str| {
@@ -478,12 +477,12 @@ fn a_wrong_current_password_is_a_guess() {
     }
     let mut other = server.client();
     assert_eq!(guesses_left(&mut other, &stranger(1), "anna").0, 2, "logins and changes are one account");
-    // Strangers have used up what is for all; the session's own is one guess, wherever it is used.
+    // The account's guesses are used up. The session's reserve is one guess, from any network.
     Refusal::InvalidCredentials.expect(&change(thief, WRONG, "another horse"), "the session's own");
     for password in [WRONG, PASSWORD] {
         expect_throttled(&change(thief, password, "another horse"), 3600, "throttled");
     }
-    // The reserve of the known network is one guess; what goes well costs none of it.
+    // The reserve of the known network is one guess. Right passwords do not use it.
     for (old, new) in [(PASSWORD, "another horse"), ("another horse", "yet another horse")] {
         expect(&change(HOME, old, new), 200, &json!({"message": "Password changed."}), "the owner");
     }
@@ -493,13 +492,13 @@ fn a_wrong_current_password_is_a_guess() {
 }
 
 #[test]
-fn strangers_do_not_keep_a_session_from_changing_its_password() {
+fn strangers_cannot_keep_a_session_from_changing_the_password() {
     let server = behind_a_proxy(&["--account-limit", "8,1h", "--network-limit", "off"]);
     let mut client = server.client();
     let tokens = log_in(&mut client, HOME, "anna", PASSWORD).json();
     let authorization = format!("Bearer {}", tokens["access_token"].as_str().unwrap());
     assert_eq!(guesses_left(&mut server.client(), &stranger(1), "anna").0, 8);
-    // In networks that are not known.
+    // From networks that are not known.
     let mut change = |address: &str, current: &str, new: &str| {
         let headers = [
             ("Content-Type", "application/json"),
@@ -515,11 +514,11 @@ fn strangers_do_not_keep_a_session_from_changing_its_password() {
     expect(&change(away, PASSWORD, "another horse"), 200, &changed, "the owner");
     Refusal::InvalidCredentials.expect(&change(elsewhere, WRONG, "another horse"), "a second slip");
     let reply = change(elsewhere, "another horse", PASSWORD);
-    expect_throttled(&reply, 3600, "whoever has the token gets no more than that");
+    expect_throttled(&reply, 3600, "the session's reserve is used up");
 }
 
 #[test]
-fn known_networks_outlive_a_restart() {
+fn known_networks_survive_a_restart() {
     let server = behind_a_proxy(&[]);
     assert_eq!(log_in(&mut server.client(), HOME, "anna", PASSWORD).status, 200);
     let file = server.data_dir().join("known-networks");
@@ -533,14 +532,14 @@ fn known_networks_outlive_a_restart() {
         assert_eq!(log_in(&mut server.client(), HOME, "anna", PASSWORD).status, 200, "{days}");
         server = server.restart();
     }
-    // What cannot be read keeps no server from starting, and no network known.
+    // A server starts with an unreadable file, and knows no network then.
     for content in [&text[..text.len() / 2], b"", b"something else"] {
         std::fs::write(&file, content).unwrap();
         server = server.restart();
         guesses_left(&mut server.client(), &stranger(1), "anna");
         assert_eq!(log_in(&mut server.client(), HOME, "anna", PASSWORD).status, 429);
     }
-    // And the next login makes it known again.
+    // The next login makes the network known again.
     server.advance(30 * DAY);
     assert_eq!(log_in(&mut server.client(), HOME, "anna", PASSWORD).status, 200);
     let server = server.restart();
@@ -549,7 +548,7 @@ fn known_networks_outlive_a_restart() {
 }
 
 #[test]
-fn a_refresh_keeps_a_network_known_and_makes_none_known() {
+fn a_refresh_keeps_a_network_known_but_makes_none_known() {
     let server = behind_a_proxy(&["--refresh-ttl", "90d"]);
     let mut client = server.client();
     let tokens = log_in(&mut client, HOME, "anna", PASSWORD).json();
@@ -567,7 +566,7 @@ fn a_refresh_keeps_a_network_known_and_makes_none_known() {
 }
 
 #[test]
-fn who_is_throttled_keeps_their_sessions() {
+fn a_throttled_users_sessions_go_on() {
     let server = with_anna(&["--account-limit", "2,1h", "--network-limit", "2,1h"]);
     let tokens = server.log_in("anna", PASSWORD);
     for _ in 0..2 {
@@ -581,7 +580,7 @@ fn who_is_throttled_keeps_their_sessions() {
 }
 
 #[test]
-fn of_registrations_those_that_made_an_account_or_met_one_count() {
+fn only_registrations_of_new_and_taken_names_are_charged() {
     let server = with_anna(&["--registration-limit", "5,10s"]);
     let mut client = server.client();
     let mut register = |name: &str, password: &str| client.post("/register", &credentials(name, password));
@@ -592,7 +591,7 @@ fn of_registrations_those_that_made_an_account_or_met_one_count() {
         assert_eq!(register("bert", "short").status, 422);
         assert_eq!(register("", PASSWORD).status, 422);
     }
-    Refusal::NameTaken.expect(&register("anna", PASSWORD), "that it is taken has been learnt");
+    Refusal::NameTaken.expect(&register("anna", PASSWORD), "a taken name is charged");
     let register = |name: &str| server.client().post("/register", &credentials(name, PASSWORD));
     for name in ["bert", "carla", "dora"] {
         assert_eq!(register(name).status, 201, "{name}");
@@ -600,15 +599,15 @@ fn of_registrations_those_that_made_an_account_or_met_one_count() {
     for (millis, seconds) in [(0, 10), (1, 10), (1_000, 9), (9_000, 1), (9_999, 1)] {
         server.clock.set(start().after(Duration::from_millis(millis)));
         refused(&register("emil"), seconds, &millis.to_string());
-        refused(&register("anna"), seconds, "nor is anybody told what is taken");
+        refused(&register("anna"), seconds, "without telling that the name is taken");
     }
     server.clock.set(start().after(secs(10)));
     assert_eq!(register("emil").status, 201);
     refused(&register("fritz"), 10, "one in ten seconds");
     server.advance(secs(10));
     Refusal::NameTaken.expect(&register("anna"), "the one in ten seconds");
-    refused(&register("fritz"), 10, "which it was");
-    // That is another matter than logins, and administrators are not held up.
+    refused(&register("fritz"), 10, "used up by the taken name");
+    // Logins have limits of their own, and administrators create users without one.
     server.add_admin("root", PASSWORD);
     let root = server.log_in("root", PASSWORD);
     for n in 0..6 {
@@ -619,20 +618,20 @@ fn of_registrations_those_that_made_an_account_or_met_one_count() {
 }
 
 #[test]
-fn a_registration_that_found_no_place_for_its_hash_costs_nothing() {
-    // Anna's, and one for each of the crowd.
+fn a_registration_refused_by_the_full_queue_is_not_charged() {
+    // One for anna and one for each client of the crowd.
     let server = with_anna(&[&COSTLY[..], &["--registration-limit", "61,1h"]].concat());
     let mut crowd = crowd(&server, 60, "/register", |n| credentials(&format!("user {n}"), PASSWORD));
     let answers = statuses(&mut crowd);
     assert!(answers.iter().all(|answer| [Some(201), Some(503), None].contains(answer)), "{answers:?}");
     assert!(answers.contains(&Some(503)), "{answers:?}");
-    // Had those been charged, nothing would be left. That a name is taken is found out without a hash.
+    // If refused ones were charged, this would get a 429. A taken name is found without a hash.
     let taken = server.client().post("/register", &credentials("anna", PASSWORD));
-    Refusal::NameTaken.expect(&taken, "nothing is left");
+    Refusal::NameTaken.expect(&taken, "not throttled");
 }
 
 #[test]
-fn off_means_that_nobody_is_held_up() {
+fn limits_that_are_off_hold_nothing_up() {
     let off = ["--account-limit", "off", "--network-limit", "off", "--registration-limit", "off"];
     let server = with_anna(&off);
     let mut client = server.client();
@@ -641,7 +640,7 @@ fn off_means_that_nobody_is_held_up() {
         Refusal::InvalidCredentials.expect(&reply, &n.to_string());
     }
     server.log_in("anna", PASSWORD);
-    // At once, so that they share their syncs.
+    // On several connections, so that they share their syncs.
     thread::scope(|scope| {
         for thread in 0..8 {
             let mut client = server.client();
@@ -656,7 +655,7 @@ fn off_means_that_nobody_is_held_up() {
 }
 
 #[test]
-fn an_administrator_who_sets_a_password_or_enables_an_account_forgives_its_failed_logins() {
+fn resetting_a_password_or_enabling_an_account_clears_its_failed_logins() {
     const NEW_PASSWORD: &str = "a horse of another colour";
     let server = behind_a_proxy(&["--account-limit", "3,36m"]);
     let mut client = server.client();
@@ -679,7 +678,7 @@ fn an_administrator_who_sets_a_password_or_enables_an_account_forgives_its_faile
     {
         lock_out("anna");
         as_root("PATCH", "", &json!({"role": "user"}));
-        assert_eq!(tried(HOME), 429, "nothing else forgives");
+        assert_eq!(tried(HOME), 429, "another change does not clear it");
         as_root(method, below, body);
         assert_eq!(tried(&stranger(n)), 200); // from then on this network has a reserve
     }
@@ -687,7 +686,7 @@ fn an_administrator_who_sets_a_password_or_enables_an_account_forgives_its_faile
 }
 
 #[test]
-fn the_defaults_are_what_the_documents_say() {
+fn the_default_limits_are_the_documented_ones() {
     let server = with_anna(&[]);
     let mut client = server.client();
     let mut left = |name: &str| {
@@ -708,7 +707,7 @@ fn the_defaults_are_what_the_documents_say() {
 }
 
 #[test]
-fn an_ordinary_test_script_notices_nothing_at_defaults() {
+fn an_ordinary_test_script_stays_below_the_default_limits() {
     let server = TestServer::start();
     let mut client = server.client();
     for n in 0..100 {

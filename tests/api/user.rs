@@ -1,14 +1,14 @@
-//! `GET` and `DELETE /user/<id>`, `GET /user`, for those who are no administrators
+//! `GET` and `DELETE /user/<id>` and `GET /user` for users without the role `admin`
 
 use serde_json::json;
 
 use crate::refusal::{Refusal, expect};
 use crate::support::{TestServer, credentials};
 
-const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+const UNKNOWN_ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 #[test]
-fn users_see_themselves_by_id_and_as_me() {
+fn users_read_themselves_by_id_and_as_me() {
     let server = TestServer::start();
     let id = server.register("Zo\u{eb} 👩\u{200d}🚀", "correct horse");
     let tokens = server.log_in("Zo\u{eb} 👩\u{200d}🚀", "correct horse");
@@ -22,13 +22,13 @@ fn users_see_themselves_by_id_and_as_me() {
 }
 
 #[test]
-fn whether_another_id_exists_is_not_told() {
+fn users_do_not_learn_whether_another_id_exists() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let other = server.register("bert", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
     for method in ["GET", "DELETE"] {
-        for id in [&*other, NOBODY] {
+        for id in [&*other, UNKNOWN_ID] {
             let reply = server.call(method, &format!("/user/{id}"), Some(&tokens.access), None);
             Refusal::Forbidden.expect(&reply, &format!("{method} {id}"));
         }
@@ -37,13 +37,15 @@ fn whether_another_id_exists_is_not_told() {
 }
 
 #[test]
-fn an_id_that_is_none_is_an_unknown_path() {
+fn a_malformed_id_is_an_unknown_path() {
     let server = TestServer::start();
     let id = server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
     let bare = id.replace('-', "");
     let braced = format!("%7B{id}%7D");
-    for id in ["1", "0", "-1", "anna", "ME", "me/me", "%00", &bare, &braced, &format!("urn:uuid:{NOBODY}")] {
+    for id in
+        ["1", "0", "-1", "anna", "ME", "me/me", "%00", &bare, &braced, &format!("urn:uuid:{UNKNOWN_ID}")]
+    {
         for method in ["GET", "DELETE"] {
             let case = format!("{method} /user/{id}");
             let reply = server.call(method, &format!("/user/{id}"), Some(&tokens.access), None);
@@ -54,7 +56,7 @@ fn an_id_that_is_none_is_an_unknown_path() {
 }
 
 #[test]
-fn who_just_gave_the_password_may_delete_the_account() {
+fn a_fresh_token_deletes_the_account() {
     let server = TestServer::start();
     for (own, name) in [(false, "anna"), (true, "bert")] {
         let id = server.register(name, "correct horse");
@@ -68,7 +70,7 @@ fn who_just_gave_the_password_may_delete_the_account() {
 }
 
 #[test]
-fn deleting_oneself_twice_is_refused_because_the_session_is_over() {
+fn deleting_the_account_twice_is_refused_as_revoked() {
     let server = TestServer::start();
     let id = server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
@@ -80,7 +82,7 @@ fn deleting_oneself_twice_is_refused_because_the_session_is_over() {
 }
 
 #[test]
-fn of_racing_deletions_exactly_one_succeeds_and_the_name_stays_taken() {
+fn exactly_one_of_racing_deletions_succeeds_and_the_name_stays_taken() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
@@ -100,7 +102,7 @@ fn of_racing_deletions_exactly_one_succeeds_and_the_name_stays_taken() {
 }
 
 #[test]
-fn the_list_is_not_for_users() {
+fn users_cannot_list_users() {
     let server = TestServer::start();
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");

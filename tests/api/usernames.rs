@@ -1,4 +1,4 @@
-//! What a name may be, and when two are the same.
+//! Which names are allowed, and when two are the same.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::support::{TestServer, credentials};
 const PASSWORD: &str = "correct horse";
 
 #[test]
-fn two_spellings_of_one_name_in_unicode_are_one_user() {
+fn unicode_spellings_of_one_name_are_one_user() {
     let (composed, decomposed) = ("Zo\u{eb}", "Zoe\u{308}");
     let server = TestServer::start();
     let id = server.register(decomposed, PASSWORD);
@@ -21,7 +21,7 @@ fn two_spellings_of_one_name_in_unicode_are_one_user() {
     }
 }
 
-/// Names that are told apart by the rule of the first version alone are in [`SPELLINGS`].
+/// [`SPELLINGS`] has the names that only the rule of the first version tells apart.
 const NAMES: [&str; 20] = [
     "anna",
     "an na",
@@ -45,7 +45,7 @@ const NAMES: [&str; 20] = [
     "...a",
 ];
 
-/// Of `anna`, if invisible characters, white space around it and case count for nothing.
+/// Spellings of `anna` under the fold: invisible characters, outer white space and case do not count.
 const SPELLINGS: [&str; 7] =
     ["Anna", "ANNA", "anna ", " anna", "\u{a0}anna\u{3000}", "ａｎｎａ", "an\u{200b}na"];
 
@@ -57,18 +57,18 @@ fn expect_user(server: &TestServer, typed: &str, id: &str, name: &str) {
 }
 
 #[test]
-fn names_are_free_in_script_and_shown_as_they_were_typed() {
+fn names_may_be_in_any_script_and_are_shown_as_typed() {
     let server = TestServer::start();
     let ids: Vec<_> = NAMES.iter().map(|name| server.register(name, PASSWORD)).collect();
     for (name, id) in NAMES.iter().zip(&ids) {
         expect_user(&server, name, id, name);
     }
     let reply = server.client().post("/login", &credentials("anne", PASSWORD));
-    Refusal::InvalidCredentials.expect(&reply, "a name that nobody has");
+    Refusal::InvalidCredentials.expect(&reply, "an unknown name");
 }
 
 #[test]
-fn a_name_is_one_users_in_all_its_spellings() {
+fn all_spellings_of_a_name_belong_to_one_user() {
     let server = TestServer::start();
     let id = server.register("anna", PASSWORD);
     server.register("anna maria", PASSWORD);
@@ -101,7 +101,7 @@ fn racing_registrations_of_one_name_in_many_spellings_make_one_user() {
 }
 
 #[test]
-fn names_that_could_pass_for_others_are_refused_wherever_users_are_made() {
+fn lookalike_names_are_refused_at_every_way_to_create_users() {
     let server = TestServer::start();
     server.add_admin("root", PASSWORD);
     let root = server.log_in("root", PASSWORD);
@@ -136,12 +136,12 @@ fn names_that_could_pass_for_others_are_refused_wherever_users_are_made() {
         let (status, said) = server.console("POST", "/user", Some(&body));
         assert_eq!((status, &said["errors"]["json"]), (422, &errors), "{name:?}");
         let reply = server.client().post("/login", &body);
-        Refusal::InvalidCredentials.expect(&reply, "nobody has it, which is nothing wrong with the request");
+        Refusal::InvalidCredentials.expect(&reply, "an unknown name, not an invalid request");
     }
 }
 
 #[test]
-fn exact_names_are_those_of_the_first_version() {
+fn usernames_exact_keeps_the_rule_of_the_first_version() {
     let server = TestServer::start_with(&["--usernames", "exact"]);
     let names: Vec<_> =
         NAMES.into_iter().chain(SPELLINGS).chain(["fi", " ", "\u{430}nna", "\u{200b}", ".."]).collect();
@@ -152,9 +152,9 @@ fn exact_names_are_those_of_the_first_version() {
         Refusal::NameTaken.expect(&reply, name);
     }
     let reply = server.client().post("/login", &credentials("aNNA", PASSWORD));
-    Refusal::InvalidCredentials.expect(&reply, "a spelling that nobody has");
+    Refusal::InvalidCredentials.expect(&reply, "no user has this spelling");
 
-    // From now on by fold: each keeps the spelling, and what is nobody's is nobody's where several would be meant.
+    // From now on by fold: each user keeps their spelling, and another spelling that fits several users finds none.
     let clock = std::sync::Arc::new(gatelet::domain::clock::Clock::manual(server.clock.reading()));
     let server = server.restart_with(&[], clock).unwrap_or_else(|error| panic!("{error}"));
     for (name, id) in names.iter().zip(&ids) {
@@ -162,13 +162,13 @@ fn exact_names_are_those_of_the_first_version() {
     }
     expect_user(&server, "ÅNNA", &ids[2], "Ånna");
     let reply = server.client().post("/login", &credentials("aNNA", PASSWORD));
-    Refusal::InvalidCredentials.expect(&reply, "several are meant");
+    Refusal::InvalidCredentials.expect(&reply, "it fits several users");
     let reply = server.client().post("/register", &credentials("aNNA", PASSWORD));
     Refusal::NameTaken.expect(&reply, "several have it");
     let reply = server.client().post("/register", &credentials("ÅNNA", PASSWORD));
     Refusal::NameTaken.expect(&reply, "one has it");
 
-    // And back.
+    // Back to exact names.
     let clock = std::sync::Arc::new(gatelet::domain::clock::Clock::manual(server.clock.reading()));
     let server =
         server.restart_with(&["--usernames", "exact"], clock).unwrap_or_else(|error| panic!("{error}"));
@@ -180,10 +180,10 @@ fn exact_names_are_those_of_the_first_version() {
 }
 
 #[test]
-fn no_spelling_of_a_name_buys_more_guesses() {
+fn all_spellings_of_a_name_share_the_account_limit() {
     let server = TestServer::start_with(&["--account-limit", "5,1h", "--network-limit", "off"]);
     server.register("anna", PASSWORD);
-    // Of anna, and of nobody.
+    // Spellings of anna's name, and of a name without a user.
     for letters in ["anna", "nina"] {
         let guess =
             |spelling: &str| server.client().post("/login", &credentials(spelling, "a wrong one")).status;
@@ -200,7 +200,7 @@ fn no_spelling_of_a_name_buys_more_guesses() {
 }
 
 #[test]
-fn the_name_of_a_deleted_user_stays_taken_for_thirty_days_unless_it_is_freed() {
+fn a_deleted_users_name_stays_taken_for_thirty_days_unless_freed() {
     const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
     let register =
         |server: &TestServer, name: &str| server.client().post("/register", &credentials(name, PASSWORD));
@@ -215,7 +215,7 @@ fn the_name_of_a_deleted_user_stays_taken_for_thirty_days_unless_it_is_freed() {
     for spelling in ["Anna", "ANNA", "anna"] {
         Refusal::NameTaken.expect(&register(&server, spelling), spelling);
         let reply = server.client().post("/login", &credentials(spelling, PASSWORD));
-        Refusal::InvalidCredentials.expect(&reply, "nobody is called so");
+        Refusal::InvalidCredentials.expect(&reply, "no user has this name");
     }
     let free =
         |server: &TestServer, name: &str| server.console("DELETE", &format!("/names?username={name}"), None);
@@ -233,7 +233,7 @@ fn the_name_of_a_deleted_user_stays_taken_for_thirty_days_unless_it_is_freed() {
 }
 
 #[test]
-fn a_name_has_128_characters_at_most_however_many_bytes_they_are() {
+fn a_name_has_at_most_128_characters_of_any_length_in_bytes() {
     let server = TestServer::start();
     for character in ["x", "ä", "名", "🚀"] {
         server.register(&character.repeat(128), PASSWORD);
@@ -253,7 +253,7 @@ fn the_length_of_a_name_counts_after_normalisation() {
 }
 
 #[test]
-fn control_characters_make_no_name() {
+fn a_name_with_control_characters_is_refused() {
     let server = TestServer::start();
     let errors = json!({"username": ["Not a valid string."]});
     for character in ["\0", "\t", "\n", "\r", "\u{1b}", "\u{7f}", "\u{85}", "\u{9f}"] {

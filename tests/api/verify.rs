@@ -1,4 +1,4 @@
-//! `/verify`: whether a proxy may let a request pass
+//! `/verify`: the answer on which a proxy lets a request pass
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::{Reply, TestServer, request, start};
 
 const PASSWORD: &str = "correct horse";
 
-/// Among them one that nobody has heard of, and those that other paths answer without looking at the token.
+/// Includes an invented method, and those that other paths answer without checking the token.
 const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "FROBNICATE"];
 
@@ -24,7 +24,7 @@ enum Answer {
     Refused(Refusal),
 }
 
-/// What each kind of token gets for each query.
+/// The expected answer for each kind of token and each query.
 fn answer(role: Role, given: Given, query: &str) -> Answer {
     use Answer::{Passes, Refused};
     let (needs_fresh, needs_admin) = (query.contains("fresh"), query.contains("admin"));
@@ -60,7 +60,7 @@ fn answer(role: Role, given: Given, query: &str) -> Answer {
     }
 }
 
-/// The headers that say whose request it is.
+/// The headers that identify the user.
 fn identity(reply: &Reply) -> [Option<&str>; 3] {
     ["remote-user", "remote-user-id", "remote-role"].map(|name| reply.header(name))
 }
@@ -94,16 +94,16 @@ fn expect_closed(reply: &Reply, message: &str, case: &str) {
 }
 
 #[test]
-fn every_kind_of_token_meets_every_demand_by_every_method_as_the_contract_says() {
+fn every_token_gets_the_contracts_answer_to_every_query_and_method() {
     let world = World::new();
     for (role, given) in kinds() {
-        let asking = world.someone_with(role, given, format!("{role:?}-{given:?}"));
+        let caller = world.caller_with(role, given, format!("{role:?}-{given:?}"));
         for query in QUERIES {
             for method in METHODS {
                 let case = format!("{role:?} {given:?}: {method} /verify{query}");
-                let reply = asking.send(&world.server, method, &format!("/verify{query}"), None);
+                let reply = caller.send(&world.server, method, &format!("/verify{query}"), None);
                 match answer(role, given, query) {
-                    Answer::Passes => expect_passes(&reply, [&asking.name, &asking.id, name_of(role)], &case),
+                    Answer::Passes => expect_passes(&reply, [&caller.name, &caller.id, name_of(role)], &case),
                     Answer::Refused(refusal) => expect_refused(&reply, method, refusal, &case),
                 }
             }
@@ -127,7 +127,7 @@ fn with_anna(args: &[&str]) -> (TestServer, String, String) {
 }
 
 #[test]
-fn a_parameter_that_is_not_understood_lets_nobody_pass() {
+fn an_unknown_parameter_refuses_every_request() {
     const MESSAGE: &str = "A parameter is unknown or malformed; there are fresh=1 and role=admin.";
     let (server, root_id) = with_admin_and(&[]);
     let root = server.log_in("root", PASSWORD).access;
@@ -167,7 +167,7 @@ fn a_parameter_that_is_not_understood_lets_nobody_pass() {
 }
 
 #[test]
-fn names_travel_in_visible_ascii_and_come_back_by_percent_decoding() {
+fn names_are_percent_encoded_in_the_header() {
     let server = TestServer::start_with(&["--usernames", "exact"]); // for names as earlier versions let in
     for (name, header) in [
         ("anna", "anna"),
@@ -193,7 +193,7 @@ fn names_travel_in_visible_ascii_and_come_back_by_percent_decoding() {
     }
 }
 
-/// As any program does.
+/// Percent-decodes as any client does.
 fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -211,7 +211,7 @@ fn percent_decoded(text: &str) -> String {
 }
 
 #[test]
-fn the_longest_name_fits_into_its_header() {
+fn the_longest_name_fits_into_the_header() {
     let server = TestServer::start();
     let name = "🐎".repeat(128);
     let id = server.register(&name, PASSWORD);
@@ -221,7 +221,7 @@ fn the_longest_name_fits_into_its_header() {
 }
 
 #[test]
-fn a_role_counts_from_the_moment_it_is_given_or_taken_whatever_the_token_says() {
+fn a_change_of_role_holds_from_the_next_request_with_the_same_token() {
     let (server, _) = with_admin_and(&[]);
     let id = server.register("anna", PASSWORD);
     let root = server.log_in("root", PASSWORD).access;
@@ -237,7 +237,7 @@ fn a_role_counts_from_the_moment_it_is_given_or_taken_whatever_the_token_says() 
 }
 
 #[test]
-fn what_a_client_says_about_itself_is_neither_believed_nor_repeated() {
+fn identity_headers_of_a_client_are_ignored() {
     let (server, access, id) = with_anna(&[]);
     let bearer = format!("Bearer {access}");
     let forged = [
@@ -260,7 +260,7 @@ fn what_a_client_says_about_itself_is_neither_believed_nor_repeated() {
 }
 
 #[test]
-fn bodies_change_nothing_and_keep_the_connection() {
+fn a_body_is_ignored_and_keeps_the_connection() {
     let (server, access, id) = with_anna(&[]);
     let bearer = format!("Bearer {access}");
     let mut client = server.client();
@@ -284,7 +284,7 @@ fn bodies_change_nothing_and_keep_the_connection() {
 }
 
 #[test]
-fn a_chunked_body_is_dropped_like_any_other() {
+fn a_chunked_body_is_ignored_too() {
     let (server, access, id) = with_anna(&[]);
     let bearer = format!("Bearer {access}");
     let mut client = server.client();
@@ -297,7 +297,7 @@ fn a_chunked_body_is_dropped_like_any_other() {
 }
 
 #[test]
-fn an_outage_of_ours_closes_the_door_without_making_clients_throw_tokens_away() {
+fn an_outage_answers_403_so_that_clients_keep_their_tokens() {
     let (server, access, id) = with_anna(&[]);
     expect_passes(&server.call("GET", "/verify", Some(&access), None), ["anna", &id, "user"], "before");
     server.clock.set(start().before(Duration::from_secs(3600)));
@@ -313,7 +313,7 @@ fn an_outage_of_ours_closes_the_door_without_making_clients_throw_tokens_away() 
 }
 
 #[test]
-fn dev_opens_this_door_to_nobody() {
+fn dev_lets_no_request_pass_without_a_token() {
     let (server, access, id) = with_anna(&["--dev"]);
     for method in METHODS {
         let reply = server.client().send(method, "/verify", &[], None);
@@ -325,7 +325,7 @@ fn dev_opens_this_door_to_nobody() {
 }
 
 #[test]
-fn a_logout_closes_the_door_at_once() {
+fn a_logout_refuses_the_next_request() {
     let (server, access, id) = with_anna(&[]);
     expect_passes(&server.call("GET", "/verify", Some(&access), None), ["anna", &id, "user"], "before");
     assert_eq!(server.call("POST", "/logout", Some(&access), None).status, 200);
@@ -334,7 +334,7 @@ fn a_logout_closes_the_door_at_once() {
 }
 
 #[test]
-fn other_paths_open_nothing_and_a_token_in_a_path_is_none() {
+fn no_other_path_lets_a_request_pass() {
     let (server, access, _) = with_anna(&[]);
     let body: Value = json!({"code": 404, "status": "Not Found"});
     for path in ["/verify/x", "/verify/me", "/Verify", "//verify", "/verify%3Frole=admin", "/x/../verify"] {
@@ -343,7 +343,7 @@ fn other_paths_open_nothing_and_a_token_in_a_path_is_none() {
 }
 
 #[test]
-fn connect_is_a_method_like_others_and_makes_no_tunnel() {
+fn connect_is_answered_like_other_methods_and_opens_no_tunnel() {
     let (server, access, id) = with_anna(&[]);
     let bearer = format!("Bearer {access}");
     let headers = [("Authorization", bearer.as_str())];
