@@ -1,4 +1,4 @@
-//! More clients than there is room for.
+//! More connections than `--max-connections`.
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,10 +20,10 @@ fn allow_files(wanted: u64) {
     }
 }
 
-/// Hashes that take about half a second: what asks for one is under way for as long.
+/// Hashes of about half a second, so that requests stay in progress for as long.
 const SLOW_HASHES: [&str; 4] = ["--scrypt", "ln=16,r=8,p=3", "--hash-slots", "1"];
 
-/// A client whose request is being worked on.
+/// A client whose request is in progress.
 fn begin(server: &Server, name: &str) -> Client {
     let body = credentials(name, PASSWORD).to_string();
     let mut client = server.client();
@@ -36,7 +36,7 @@ fn finish(client: &mut Client) {
     assert_eq!(reply.status, 201, "{reply:?}");
 }
 
-/// Tells the others that it is over, also when it is because a test fails.
+/// Stops the good clients, also when the test fails.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -46,7 +46,7 @@ impl Drop for Over<'_> {
 }
 
 #[test]
-fn two_thousand_half_requests_are_closed_while_good_clients_are_served() {
+fn good_clients_are_served_during_two_thousand_half_requests() {
     allow_files(4000);
     let server = &Server::start(&[]);
     assert!(server.register("anna"));
@@ -80,10 +80,10 @@ fn two_thousand_half_requests_are_closed_while_good_clients_are_served() {
             let before = counts();
             for _ in 0..100 {
                 let mut client = server.client();
-                let _ = client.send_raw(HALF_A_HEAD); // it may be gone already, to make room for the next
+                let _ = client.send_raw(HALF_A_HEAD); // it may be closed already, to make room for the next
                 flood.push(client);
             }
-            // However busy the machine is, the good clients get a word in between.
+            // Both good clients are served between any two waves, even on a busy machine.
             while counts().iter().zip(before).any(|(now, before)| *now == before) {
                 assert!(good.iter().all(|client| !client.is_finished()), "a good client was not served");
                 thread::sleep(Duration::from_millis(1));
@@ -94,14 +94,14 @@ fn two_thousand_half_requests_are_closed_while_good_clients_are_served() {
 }
 
 #[test]
-fn a_full_house_makes_room_for_the_next_by_closing_the_longest_idle() {
+fn at_the_limit_the_longest_idle_connection_is_closed() {
     let server = Server::start(&["--max-connections", "4"]);
     let mut idle: Vec<_> = (0..4).map(|_| server.client()).collect();
     for client in &mut idle {
         assert_eq!(client.call("GET", "/healthz", None, None).status, 200);
-        thread::sleep(Duration::from_millis(2)); // idle since milliseconds that can be told apart
+        thread::sleep(Duration::from_millis(2)); // so that they became idle in different milliseconds
     }
-    // The first is not the longest idle any more.
+    // The first connection is no longer the longest idle.
     assert_eq!(idle[0].call("GET", "/healthz", None, None).status, 200);
     server.assert_answers();
     assert_closed(&idle[1]);
@@ -110,8 +110,8 @@ fn a_full_house_makes_room_for_the_next_by_closing_the_longest_idle() {
     }
 }
 
-/// Tries `scene` with a server of four places. On a machine that is busy a client may not send, nor the server read, within the
-/// time that clients have to themselves: then it is tried again.
+/// Tries `scene` with a server of four places, up to five times: on a busy machine the server may not read a request
+/// before the connection may be evicted.
 fn with_four_places(scene: impl Fn(&Server)) {
     let went_well = |_| {
         let server = Server::start(&[&["--max-connections", "4"], &SLOW_HASHES[..]].concat());
@@ -121,7 +121,7 @@ fn with_four_places(scene: impl Fn(&Server)) {
 }
 
 #[test]
-fn requests_that_are_worked_on_are_never_evicted() {
+fn requests_in_progress_are_never_evicted() {
     with_four_places(|server| {
         let mut busy: Vec<_> = (0..3).map(|n| begin(server, &format!("user {n}"))).collect();
         for _ in 0..50 {
@@ -132,10 +132,10 @@ fn requests_that_are_worked_on_are_never_evicted() {
 }
 
 #[test]
-fn where_all_are_worked_on_the_next_is_served_as_soon_as_one_is_done() {
+fn with_all_requests_in_progress_the_next_one_waits_for_a_place() {
     with_four_places(|server| {
         let mut busy: Vec<_> = (0..4).map(|n| begin(server, &format!("user {n}"))).collect();
-        // No sleep in between: the fifth must not push out one whose request has not been read yet.
+        // No pause: the fifth must not evict a connection whose request has not been read yet.
         let mut fifth = server.client();
         fifth.send_raw(&request("GET", "/healthz", &[], None)).unwrap();
         assert_eq!(fifth.receive(false).unwrap().status, 200);
@@ -144,7 +144,7 @@ fn where_all_are_worked_on_the_next_is_served_as_soon_as_one_is_done() {
 }
 
 #[test]
-fn bodies_that_do_not_come_make_room_at_once() {
+fn connections_that_wait_for_a_body_are_evicted() {
     let server = Server::start(&["--max-connections", "4"]);
     let mut slow: Vec<_> = (0..4).map(|_| server.client()).collect();
     for client in &mut slow {
@@ -157,7 +157,7 @@ fn bodies_that_do_not_come_make_room_at_once() {
 }
 
 #[test]
-fn half_requests_make_room_at_once() {
+fn connections_with_half_a_head_are_evicted() {
     let server = Server::start(&["--max-connections", "4"]);
     let mut half: Vec<_> = (0..4).map(|_| server.client()).collect();
     for client in &mut half {
@@ -170,7 +170,7 @@ fn half_requests_make_room_at_once() {
 }
 
 #[test]
-fn clients_that_never_read_make_room() {
+fn clients_that_never_read_are_evicted() {
     let server = Server::start(&["--max-connections", "2"]);
     let requests = request("GET", "/user/me", &[], None).repeat(100);
     let deaf = [server.client(), server.client()];
@@ -185,7 +185,7 @@ fn clients_that_never_read_make_room() {
 }
 
 #[test]
-fn a_thousand_connections_that_come_and_go_leave_nothing_behind() {
+fn a_thousand_closed_connections_take_no_places() {
     let server = Server::start(&["--max-connections", "8"]);
     for round in 0..1000 {
         let mut client = server.client();

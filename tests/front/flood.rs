@@ -1,4 +1,4 @@
-//! A flood of logins, many times what can be hashed.
+//! A flood of logins at many times the capacity of hashing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,27 +12,27 @@ use crate::{PASSWORD, Server};
 
 const SLOTS: usize = 2;
 
-/// 32 MiB and a tenth of a second or more a hash: two at once are a dozen or two a second, and each one too many at
-/// the same time shows in the memory.
+/// A hash takes 32 MiB and a tenth of a second or more. Two slots compute a dozen or two a second, and each hash beyond
+/// the slots shows in the memory.
 const ARGS: [&str; 8] =
     ["--hash-slots", "2", "--scrypt", "ln=15,r=8,p=2", "--account-limit", "off", "--network-limit", "off"];
 const HASH_KIB: u64 = 32 << 10;
 
-/// What buffers, connections and the allocator may take besides: less than a hash.
+/// The memory for buffers, connections and the allocator: less than a hash.
 const SLACK_KIB: u64 = 24 << 10;
 
-/// More than there are places in the queue; each sends its next login this long after an answer.
+/// More clients than places in the queue; each sends its next login after this pause.
 const ATTACKERS: usize = 160;
 const PAUSE: Duration = Duration::from_millis(30);
 
-/// Where other processes take the whole machine, hashes wait: a request that takes longer than 15 s is closed.
+/// On a busy machine hashes wait; the server closes a request after 15 s.
 const LONGEST: Duration = Duration::from_secs(14);
 
-/// The flood is this many times what is hashed,
+/// The flood sends this many logins for each that is hashed,
 const TIMES: usize = 50;
-/// lasts until so many logins have been hashed, to see many waves of them,
+/// lasts until this many logins have been hashed, which takes many waves,
 const HASHED: usize = 20;
-/// or, on a machine that has other things to do, for so long.
+/// or, on a busy machine, for this long.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A line of `/proc/<pid>/status` in KiB.
@@ -42,7 +42,7 @@ fn memory(server: &Process, line: &str) -> u64 {
     value.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// How many threads there are, by name; numbers at the end of a name left out.
+/// The number of threads by name, without numbers at the end of a name.
 fn threads(server: &Process) -> BTreeMap<String, usize> {
     let mut threads = BTreeMap::new();
     for task in fs::read_dir(format!("/proc/{}/task", server.id())).unwrap() {
@@ -55,7 +55,7 @@ fn threads(server: &Process) -> BTreeMap<String, usize> {
     threads
 }
 
-/// Says that it is over, also when it is because a test fails.
+/// Stops the flood, also when the test fails.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -65,7 +65,7 @@ impl Drop for Over<'_> {
 }
 
 #[test]
-fn a_flood_of_logins_at_fifty_times_capacity_takes_its_slots_and_nothing_else() {
+fn a_flood_of_logins_takes_only_its_hash_slots() {
     let server = &Server::start(&ARGS);
     assert!(server.register("anna"));
     let tokens = &Tokens::from_reply(&server.client().post("/login", &credentials("anna", PASSWORD)));
@@ -128,7 +128,7 @@ fn a_flood_of_logins_at_fifty_times_capacity_takes_its_slots_and_nothing_else() 
         loop {
             assert!(
                 workers.iter().all(|worker| !worker.is_finished()),
-                "somebody was not answered as expected"
+                "a client got an unexpected answer"
             );
             let during = threads(&server.process);
             assert_eq!(during.get("hash-"), Some(&SLOTS), "{during:?}");
@@ -148,10 +148,10 @@ fn a_flood_of_logins_at_fifty_times_capacity_takes_its_slots_and_nothing_else() 
     let (answers, checked) = (answers.lock().unwrap(), checked.load(Ordering::Relaxed));
     let peak = memory(&server.process, "VmHWM");
     println!("{answers:?}, {checked} rounds of token checks, resident {rest} to {peak} KiB");
-    assert!(checked > 0, "nobody checked a token");
+    assert!(checked > 0, "no token was checked");
     let slots = u64::try_from(SLOTS).unwrap();
     assert!(peak <= rest + slots * HASH_KIB + SLACK_KIB, "{peak} KiB at most, {rest} before");
-    // Flat: what it takes, it takes at the beginning.
+    // Memory stays flat after the beginning.
     let highest = |part: &[u64]| part.iter().copied().max().unwrap();
     let (first, second) = resident.split_at(resident.len() / 2);
     let (first, second) = (highest(first), highest(second));

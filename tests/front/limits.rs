@@ -14,7 +14,7 @@ fn headers(count: usize, length: usize) -> Vec<(String, String)> {
     (0..count).map(|n| (format!("X-{n}"), "x".repeat(length))).collect()
 }
 
-/// Sends a registration. Answers its status; if that is not a success, nobody has been registered.
+/// Sends a registration and returns its status. Asserts that a refused one has created no user.
 fn try_register(server: &Server, headers: &[(String, String)]) -> u16 {
     let mut client = server.client();
     client.send_raw(&registration("anna", headers)).unwrap();
@@ -27,7 +27,7 @@ fn try_register(server: &Server, headers: &[(String, String)]) -> u16 {
 }
 
 #[test]
-fn sixty_four_headers_are_enough_for_everybody() {
+fn sixty_four_headers_are_read_and_one_more_is_refused() {
     // With Host and Content-Length:
     assert_eq!(try_register(&Server::start(&[]), &headers(62, 10)), 201);
     assert_eq!(try_register(&Server::start(&[]), &headers(63, 10)), TOO_LARGE_HEAD);
@@ -35,7 +35,7 @@ fn sixty_four_headers_are_enough_for_everybody() {
 }
 
 #[test]
-fn sixteen_kib_of_headers_are_enough_for_everybody() {
+fn fifteen_kib_of_headers_are_read_and_sixteen_are_refused() {
     assert_eq!(try_register(&Server::start(&[]), &headers(1, 15 * 1024)), 201);
     assert_eq!(try_register(&Server::start(&[]), &headers(15, 1000)), 201);
     assert_eq!(try_register(&Server::start(&[]), &headers(1, 16 * 1024)), TOO_LARGE_HEAD);
@@ -44,7 +44,7 @@ fn sixteen_kib_of_headers_are_enough_for_everybody() {
 }
 
 #[test]
-fn an_address_without_end_is_refused() {
+fn a_request_target_of_16_kib_is_refused() {
     let server = Server::start(&[]);
     for length in [16 * 1024, 70_000] {
         let mut client = server.client();
@@ -75,13 +75,13 @@ fn a_chunked_body_is_counted_while_it_is_read() {
 }
 
 #[test]
-fn a_chunked_body_without_end_is_refused() {
+fn an_endless_chunked_body_is_refused() {
     let server = Server::start(&[]);
     let mut client = server.client();
     client.send_raw(b"POST /register HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
     let chunk = format!("1000\r\n{}\r\n", " ".repeat(4096)).repeat(16);
     while client.send_raw(chunk.as_bytes()).is_ok() {}
-    // The answer may be lost to the reset, as the client goes on sending; it must not be a success.
+    // The client goes on sending, so a reset may discard the answer. It must not be a success.
     if let Ok(reply) = client.receive(false) {
         assert_eq!(reply.status, 413);
     }
@@ -103,7 +103,7 @@ fn a_body_of_16_kib_is_read_and_one_byte_more_is_not() {
 }
 
 #[test]
-fn chunk_extensions_and_trailers_without_end_are_refused() {
+fn endless_chunk_extensions_and_trailers_are_refused() {
     let server = Server::start(&[]);
     let endless = "x".repeat(4096);
     for start in ["1;", "1\r\n \r\n0\r\nX-Trailer: "] {

@@ -1,7 +1,7 @@
-//! The front of the real executable, against clients that are slow, hostile or merely unusual.
+//! The listener of the real executable against slow, hostile and unusual clients.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a look that fails fails the test
+#![allow(clippy::disallowed_methods)] // an error fails the test
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -41,7 +41,7 @@ impl Server {
         assert_eq!(self.client().call("GET", "/healthz", None, None).status, 200);
     }
 
-    /// `true`: nobody had that name.
+    /// Registers a user. `false` if the name is taken.
     fn register(&self, name: &str) -> bool {
         let status = self.client().post("/register", &credentials(name, PASSWORD)).status;
         assert!(status == 201 || status == 409, "{status}");
@@ -49,14 +49,14 @@ impl Server {
     }
 }
 
-/// All that still comes, until the server closes the connection.
+/// The rest of the answer, until the server closes the connection.
 fn rest(client: &Client) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     client.socket().read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Waits until the server closes the connection, with or without a farewell.
+/// Waits until the server closes or resets the connection.
 fn assert_closed(client: &Client) {
     match rest(client) {
         Ok(_) => {}
@@ -64,14 +64,14 @@ fn assert_closed(client: &Client) {
     }
 }
 
-/// What a raw exchange on a connection of its own answers, until the server closes it.
+/// The answer to raw bytes on a connection of their own, until the server closes it.
 fn exchange(server: &Server, bytes: &[u8]) -> String {
     let mut client = server.client();
     client.send_raw(bytes).unwrap();
     String::from_utf8(rest(&client).unwrap()).unwrap()
 }
 
-/// Writes a byte now and then on a thread of its own until the server closes the connection or `limit` is over.
+/// Writes a byte after each `pause`, on a thread of its own, until the server closes the connection or `limit` is over.
 fn drip(client: &Client, byte: &'static [u8], pause: Duration, limit: Duration) {
     let mut stream: TcpStream = client.socket().try_clone().unwrap();
     let begun = Instant::now();

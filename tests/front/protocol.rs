@@ -1,4 +1,4 @@
-//! HTTP/1.1 as clients really speak it, and what is no HTTP at all.
+//! HTTP/1.1 as real clients use it, and bytes that are not HTTP.
 
 use crate::support::{credentials, request};
 use crate::{PASSWORD, Server, assert_closed, exchange};
@@ -33,7 +33,7 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn http_1_0_is_spoken() {
+fn http_1_0_is_served() {
     let server = Server::start(&[]);
     let answer = exchange(&server, b"GET /healthz HTTP/1.0\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{answer}");
@@ -49,7 +49,7 @@ fn http_1_0_is_spoken() {
 }
 
 #[test]
-fn a_client_that_asks_for_it_has_its_connection_closed() {
+fn a_connection_is_closed_on_request() {
     let server = Server::start(&[]);
     let answer = exchange(&server, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
@@ -57,7 +57,7 @@ fn a_client_that_asks_for_it_has_its_connection_closed() {
 }
 
 #[test]
-fn what_is_no_http_gets_400_and_is_closed() {
+fn bytes_other_than_http_get_400_and_are_closed() {
     let server = Server::start(&[]);
     for garbage in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], // the start of TLS
@@ -80,7 +80,7 @@ fn what_is_no_http_gets_400_and_is_closed() {
 }
 
 #[test]
-fn http_2_is_turned_away() {
+fn http_2_is_refused() {
     let server = Server::start(&[]);
     let mut client = server.client();
     client.send_raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
@@ -88,9 +88,9 @@ fn http_2_is_turned_away() {
     server.assert_answers();
 }
 
-/// Two readings of one request are how requests are smuggled past a proxy.
+/// A request that can be read in two ways can smuggle another past a proxy.
 #[test]
-fn a_body_whose_length_is_in_doubt_is_refused() {
+fn a_body_of_ambiguous_length_is_refused() {
     let server = Server::start(&[]);
     let hidden = "GET /hidden HTTP/1.1\r\n\r\n";
     for headers in [
@@ -108,8 +108,8 @@ fn a_body_whose_length_is_in_doubt_is_refused() {
         assert!(answer.starts_with("HTTP/1.1 400 "), "{headers:?}: {answer}");
         assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{headers:?}: {answer}");
     }
-    // Here a length and chunks, of which chunks count (RFC 9112, 6.3): what follows them may not be taken for
-    // a body, and what is in them not for a request.
+    // With a length and chunks, the chunks count (RFC 9112, 6.3): the bytes after them are not a body, and the bytes in
+    // them not a request.
     let text = format!(
         "POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n18\r\n{hidden}\r\n0\r\n\r\n"
     );
@@ -124,7 +124,7 @@ fn a_body_whose_length_is_in_doubt_is_refused() {
 }
 
 #[test]
-fn a_body_that_is_coded_otherwise_than_in_chunks_is_refused_and_its_connection_closed() {
+fn a_transfer_coding_other_than_chunked_is_refused_and_closed() {
     let server = Server::start(&[]);
     let body = credentials("anna", PASSWORD).to_string();
     for coding in
@@ -141,7 +141,7 @@ fn a_body_that_is_coded_otherwise_than_in_chunks_is_refused_and_its_connection_c
 }
 
 #[test]
-fn a_body_that_is_declared_as_too_large_is_not_asked_for() {
+fn a_body_declared_too_large_gets_no_100_continue() {
     let server = Server::start(&[]);
     for (headers, body) in [
         ("Content-Length: 1000000000\r\nExpect: 100-continue", ""),
@@ -155,7 +155,7 @@ fn a_body_that_is_declared_as_too_large_is_not_asked_for() {
 }
 
 #[test]
-fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
+fn a_client_that_expects_100_continue_gets_it() {
     let server = Server::start(&[]);
     let body = credentials("anna", PASSWORD).to_string();
     let head = format!(

@@ -1,4 +1,4 @@
-//! Clients that take their time.
+//! Slow clients, against the deadlines of a connection.
 
 use std::io::Write;
 use std::thread;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use crate::support::{credentials, request};
 use crate::{PASSWORD, Server, assert_closed, drip, rest};
 
-/// Far beyond every limit of the server on a request. Clients wait for 30 seconds.
+/// Longer than every deadline of a request; clients wait for 30 seconds.
 const FOR_EVER: Duration = Duration::from_secs(40);
 
 #[test]
-fn a_body_that_drips_in_for_ever_is_refused_and_its_connection_closed() {
+fn an_endless_slow_body_is_refused_and_its_connection_closed() {
     let server = Server::start(&[]);
     let clients = [("Content-Length: 16000", &b" "[..]), ("Transfer-Encoding: chunked", b"1\r\n \r\n")];
     let clients = clients.map(|(header, drop)| {
@@ -30,7 +30,7 @@ fn a_body_that_drips_in_for_ever_is_refused_and_its_connection_closed() {
 }
 
 #[test]
-fn a_body_that_drips_in_where_none_is_wanted_does_not_hold_the_connection() {
+fn an_unwanted_slow_body_does_not_hold_the_connection() {
     let server = Server::start(&[]);
     let mut client = server.client();
     client.send_raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 16000\r\n\r\n").unwrap();
@@ -40,7 +40,7 @@ fn a_body_that_drips_in_where_none_is_wanted_does_not_hold_the_connection() {
 }
 
 #[test]
-fn a_body_that_never_comes_is_not_waited_for() {
+fn a_missing_body_is_not_waited_for() {
     let server = Server::start(&[]);
     let clients = [("10", 408), ("10000000000", 413)].map(|(length, status)| {
         let mut client = server.client();
@@ -55,7 +55,7 @@ fn a_body_that_never_comes_is_not_waited_for() {
 }
 
 #[test]
-fn a_head_that_drips_in_is_cut_off() {
+fn a_slow_head_is_cut_off() {
     let server = Server::start(&[]);
     let mut client = server.client();
     client.send_raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ").unwrap();
@@ -64,7 +64,7 @@ fn a_head_that_drips_in_is_cut_off() {
 }
 
 #[test]
-fn a_connection_that_says_nothing_is_closed() {
+fn a_silent_connection_is_closed() {
     let server = Server::start(&[]);
     assert_eq!(rest(&server.client()).unwrap(), b"");
 }
@@ -78,7 +78,7 @@ fn empty_lines_do_not_keep_a_connection_alive() {
 }
 
 #[test]
-fn a_second_request_may_not_drip_either() {
+fn a_slow_second_request_is_cut_off_too() {
     let server = Server::start(&[]);
     let mut client = server.client();
     assert_eq!(client.call("GET", "/healthz", None, None).status, 200);
@@ -89,7 +89,7 @@ fn a_second_request_may_not_drip_either() {
 
 #[test]
 #[ignore = "takes a minute"]
-fn a_second_head_that_came_half_along_with_the_first_request_is_waited_for_like_an_idle_connection() {
+fn half_a_second_head_has_the_deadline_of_an_idle_connection() {
     let server = Server::start(&[]);
     let mut client = server.client();
     client
@@ -101,7 +101,7 @@ fn a_second_head_that_came_half_along_with_the_first_request_is_waited_for_like_
 }
 
 #[test]
-fn a_client_that_is_slow_but_in_time_is_served() {
+fn a_slow_client_within_the_deadlines_is_served() {
     let server = Server::start(&[]);
     let body = credentials("anna", PASSWORD).to_string();
     let text = request("POST", "/register", &[("Content-Type", "application/json")], Some(body.as_bytes()));
@@ -116,7 +116,7 @@ fn a_client_that_is_slow_but_in_time_is_served() {
 
 #[test]
 #[ignore = "takes a minute"]
-fn an_idle_connection_is_closed_after_a_minute_and_not_much_earlier() {
+fn an_idle_connection_is_closed_after_a_minute() {
     let server = Server::start(&[]);
     let mut client = server.client();
     assert_eq!(client.call("GET", "/healthz", None, None).status, 200);
@@ -135,7 +135,7 @@ fn a_client_that_never_reads_is_closed() {
     stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
     let requests = request("GET", "/user/me", &[], None).repeat(100);
     while stream.write_all(&requests).is_ok() {}
-    // The server's reset is all that such a client ever hears.
+    // Such a client notices only the reset.
     for _ in 0..120 {
         if stream.take_error().unwrap().is_some() {
             return;
