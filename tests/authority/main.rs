@@ -1,4 +1,4 @@
-//! What somebody may do is decided in the step that writes: nothing takes effect after the right to it was taken away.
+//! The step that writes a change decides whether it is allowed: no change takes effect after its right was revoked.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 

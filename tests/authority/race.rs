@@ -1,7 +1,7 @@
-//! The same through the socket: a change is in flight while the right to it is taken away.
+//! The same through the socket: a change is in flight while its right is revoked.
 //!
-//! Where the taking away is answered, another administrator looks at once whether the change has taken effect. If it has
-//! not, it never may.
+//! Once the revocation is answered, another administrator checks whether the change has taken effect. If not, it must
+//! never do so.
 
 use std::ops::AddAssign;
 use std::sync::Barrier;
@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Random, Reply, TestServer, Tokens, credentials};
 
-/// Rounds for each pair, unless the variable `ROUNDS` says how many: 1,026 in all.
+/// Rounds for each pair, 1,026 in all; the variable `ROUNDS` sets another number.
 const ROUNDS: usize = 18;
 
-/// Pairs that race side by side, and put each other off their step.
+/// The number of pairs that race at the same time, which varies their timing.
 const LANES: usize = 3;
 
 const PASSWORD: &str = "correct horse";
@@ -47,7 +47,7 @@ enum Taking {
     NewPassword,
 }
 
-/// All pairs in which the effect of the change can be told from that of the taking away.
+/// All pairs in which the effect of the change differs from that of the revocation.
 fn pairs() -> Vec<(Change, Taking)> {
     use Taking::{Delete, Demote, Disable, EndSessions, LogOut, NewPassword};
     let of = |change: Change| {
@@ -83,17 +83,17 @@ fn pairs() -> Vec<(Change, Taking)> {
     .collect()
 }
 
-/// How the rounds ended.
+/// The outcomes of the rounds.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     rounds: usize,
-    /// The change was made, and the right to it was still there.
+    /// The change was made before its right was revoked.
     made: usize,
     /// The change was refused.
     refused: usize,
-    /// The change was unanswered when the taking away was answered.
+    /// The change was unanswered when the revocation was answered.
     in_flight: usize,
-    /// The change came first and left nothing to take away.
+    /// The change came first and left no right to revoke.
     nothing_taken: usize,
 }
 
@@ -108,9 +108,9 @@ impl AddAssign for Count {
 }
 
 #[test]
-fn nothing_takes_effect_after_the_right_to_it_was_taken_away() {
+fn no_change_takes_effect_after_its_right_was_revoked() {
     let rounds = std::env::var("ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
-    // Dear enough that changes are under way while rights are taken away.
+    // Hashes expensive enough that changes overlap with revocations.
     #[rustfmt::skip] // flags and their values
     let server = TestServer::start_with(&[
         "--scrypt", "ln=9,r=8,p=1", "--refresh-rotation", "on",
@@ -142,18 +142,18 @@ fn nothing_takes_effect_after_the_right_to_it_was_taken_away() {
     });
     println!("all: {total:?}");
     let met = total.made > 0 && total.refused > 0 && total.in_flight > 0;
-    assert!(met, "hardly ever at once: the race shows nothing");
+    assert!(met, "too few overlaps to prove anything");
 }
 
-/// One way to change something, and one to take the right to it away.
+/// One kind of change, and one way to revoke its right.
 struct Pair<'a> {
     server: &'a TestServer,
     root: &'a str,
     change: Change,
     taking: Taking,
-    /// Of root.
+    /// The token of root.
     client: Client,
-    /// How long the change takes, roughly, and the taking away.
+    /// The rough duration of the change, and of the revocation.
     spans: [Duration; 2],
     random: Random,
     /// A user from before the round: lists begin there.
@@ -162,7 +162,7 @@ struct Pair<'a> {
     count: Count,
 }
 
-/// Who and what a round is about.
+/// The users and sessions of a round.
 struct Scene {
     actor: String,
     actor_id: String,
@@ -236,7 +236,7 @@ impl<'a> Pair<'a> {
     }
 
     fn race(&mut self, scene: &Scene, round: usize) {
-        // From one that is answered before the other begins to the reverse.
+        // Offsets range from one being answered before the other begins to the reverse.
         let moment =
             (self.spans[0] + self.spans[1]) * u32::try_from(self.random.below(1_000)).unwrap() / 1_000;
         let waits = [self.spans[1].saturating_sub(moment), moment.saturating_sub(self.spans[1])];
@@ -263,7 +263,7 @@ impl<'a> Pair<'a> {
         self.count.rounds += 1;
         let case = format!("{change:?} and {:?}, round {round}: {reply:?}", self.taking);
         if taken.status != 200 {
-            // The actor was gone already, or their session was.
+            // The actor or their session was gone already.
             let came_first =
                 matches!(change, Change::DeleteSelf | Change::OwnPassword | Change::EndOwnSessions);
             assert!(came_first && reply.status == 200, "{taken:?}; {case}");
@@ -280,7 +280,7 @@ impl<'a> Pair<'a> {
             self.count.made += 1;
             let is_overwritten = (self.change, self.taking) == (Change::OwnPassword, Taking::NewPassword);
             assert!(late || is_overwritten || !self.leaves_a_trace(), "without effect: {case}");
-            // A login that was not answered when all sessions were being ended may have begun after that.
+            // A login unanswered while all sessions were revoked may have begun after that.
             let may_live =
                 (change, self.taking) == (Change::LogIn, Taking::EndSessions) && ended_at > taking_at;
             if !may_live {
@@ -294,18 +294,18 @@ impl<'a> Pair<'a> {
         }
     }
 
-    /// Users who are no administrators go on to do with their own as they like.
+    /// Whether the revocation takes this right: a demoted user may still change the own account.
     fn takes_the_right(&self) -> bool {
         use Change::{DeleteSelf, EndOwnSessions, OwnPassword};
         self.taking != Taking::Demote || !matches!(self.change, DeleteSelf | EndOwnSessions | OwnPassword)
     }
 
-    /// Whether anything but tokens comes of it.
+    /// Whether the change has an effect besides tokens.
     fn leaves_a_trace(&self) -> bool {
         !matches!(self.change, Change::Rotate | Change::LogIn)
     }
 
-    /// Tokens that were given out before are of no use.
+    /// Asserts that tokens issued by the change are refused.
     fn expect_worthless(&mut self, reply: &Reply, case: &str) {
         if self.leaves_a_trace() {
             return;
@@ -323,7 +323,7 @@ impl<'a> Pair<'a> {
         let is_as_expected = match (self.taking, self.change) {
             (_, Change::LogIn) => reply.status == 401 && reply.json()["message"] == "Invalid credentials",
             (Taking::Demote, _) => reply.status == 403,
-            // The present password is another one by then, and the session over a moment later.
+            // The current password was replaced first, and the session is revoked a moment later.
             (Taking::NewPassword, Change::OwnPassword) => reply.status == 401,
             _ => is_revoked(reply),
         };
@@ -345,7 +345,7 @@ impl<'a> Pair<'a> {
         }
     }
 
-    /// Whether the change can be seen, by root.
+    /// Whether root sees the effect of the change.
     fn has_effect(&mut self, scene: &Scene) -> bool {
         match self.change {
             Change::Create => self.listed(&scene.made).is_some(),
@@ -363,7 +363,7 @@ impl<'a> Pair<'a> {
         }
     }
 
-    /// A user as they stand in the list.
+    /// The user's entry in the list.
     fn listed(&mut self, name: &str) -> Option<Value> {
         let reply = self.as_root("GET", &format!("/user?after={}", self.marker), None);
         assert_eq!(reply.status, 200, "{reply:?}");
@@ -375,7 +375,7 @@ impl<'a> Pair<'a> {
         is_revoked(&self.client.call("GET", "/user/me", Some(&session.access), None))
     }
 
-    /// The actor's hash, where nothing else tells whether they have another password.
+    /// The actor's hash, where only that shows a change of password.
     fn hash(&mut self, scene: &Scene) -> Option<Value> {
         if (self.change, self.taking) != (Change::OwnPassword, Taking::Disable) {
             return None;
@@ -388,7 +388,7 @@ impl<'a> Pair<'a> {
     }
 }
 
-/// Asks for the change.
+/// Requests the change.
 fn ask(client: &mut Client, change: Change, scene: &Scene) -> Reply {
     let token = Some(&*scene.session.access);
     let victim = format!("/user/{}", scene.victim_id);

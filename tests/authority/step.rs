@@ -1,4 +1,4 @@
-//! The step itself: each change after each way to take away the right to it, one by one and in one batch.
+//! The step itself: each change after each way to revoke its right, one by one and in one batch.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 
 use crate::support::{start, temporary};
 
-/// Every change that somebody can ask for with a token.
+/// Every change that a request with a token can make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
     Create,
@@ -46,7 +46,7 @@ const CHANGES: [Change; 11] = [
     Change::Rotate,
 ];
 
-/// Every way to take a right away.
+/// Every way to revoke a right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Taking {
     Demote,
@@ -72,7 +72,7 @@ impl Change {
         matches!(self, Create | Promote | Disable | Delete | ResetPassword | EndSessions)
     }
 
-    /// What keeps an administrator from it after this.
+    /// The refusal that an administrator gets after this revocation.
     fn denied_after(self, taking: Taking) -> Option<Denied> {
         match taking {
             Taking::Demote => self.is_for_administrators().then_some(Denied::NotAllowed),
@@ -101,7 +101,7 @@ impl Scene {
     }
 }
 
-#[allow(clippy::disallowed_methods)] // the scene is set, and rights are taken away, by the store's own word
+#[allow(clippy::disallowed_methods)] // the test changes the store without an authority
 const STANDING: Authority = Authority::standing();
 
 fn session_of(user: &User) -> SessionId {
@@ -162,7 +162,7 @@ impl Bench {
         }
     }
 
-    /// Asks for a change; `Ok` where it was made.
+    /// Requests a change; `Ok` if it was made.
     async fn change(&self, change: Change, scene: &Scene) -> Result<(), Denied> {
         let (store, by) = (&self.store, scene.authority());
         let (own, other) = (scene.actor.id, scene.victim.id);
@@ -198,7 +198,7 @@ impl Bench {
         })
     }
 
-    /// All that these changes could change.
+    /// Everything that these changes could affect.
     async fn records(&self, scene: &Scene) -> (Vec<(User, PasswordHash)>, bool, bool) {
         (
             self.store.users_with_hashes_after(None, usize::MAX).await.unwrap(),
@@ -221,7 +221,7 @@ fn run(test: impl AsyncFnOnce(Bench)) {
 }
 
 #[test]
-fn a_right_that_was_taken_away_makes_no_change() {
+fn a_change_without_its_right_is_not_made() {
     run(async |mut bench| {
         for change in CHANGES {
             let scene = bench.scene().await;
@@ -242,12 +242,12 @@ fn a_right_that_was_taken_away_makes_no_change() {
 }
 
 #[test]
-fn in_one_batch_too_what_comes_first_is_decided_first() {
+fn within_one_batch_the_first_change_is_decided_first() {
     run(async |mut bench| {
         for change in CHANGES {
             for taking in TAKINGS {
                 let scene = bench.scene().await;
-                // Begun in this order, and answered together or one after the other.
+                // Begun in this order; the answers may come together or one by one.
                 let ((), changed) = join(bench.take(taking, &scene), bench.change(change, &scene)).await;
                 let expected = change.denied_after(taking).map_or(Ok(()), Err);
                 assert_eq!(changed, expected, "{taking:?}, then {change:?}");
@@ -263,7 +263,7 @@ fn in_one_batch_too_what_comes_first_is_decided_first() {
 }
 
 #[test]
-fn users_change_themselves_and_nobody_else() {
+fn users_change_only_themselves() {
     run(async |mut bench| {
         for change in CHANGES {
             let scene = bench.scene().await;
@@ -275,20 +275,20 @@ fn users_change_themselves_and_nobody_else() {
 }
 
 #[test]
-fn a_session_whose_end_has_been_forgotten_makes_no_change() {
+fn a_session_whose_revocation_was_pruned_makes_no_change() {
     run(async |mut bench| {
         for change in CHANGES {
             let scene = bench.scene().await;
             bench.take(Taking::LogOut, &scene).await;
             bench.store.prune_sessions(scene.session.ends_at().after(Duration::from_secs(1))).await.unwrap();
-            assert!(!bench.store.is_revoked(&scene.session).await.unwrap(), "forgotten");
-            assert_eq!(bench.change(change, &scene).await, Err(Denied::SessionRevoked), "{change:?}");
+            assert!(!bench.store.session_ended(&scene.session).await.unwrap(), "pruned");
+            assert_eq!(bench.change(change, &scene).await, Err(Denied::SessionOver), "{change:?}");
         }
     });
 }
 
 #[test]
-fn a_user_of_no_record_has_no_right() {
+fn a_user_without_a_record_has_no_right() {
     run(async |mut bench| {
         let mut scene = bench.scene().await;
         scene.actor.id = UserId::from_bytes([9; 16]);
