@@ -1,10 +1,10 @@
-"""Walks through the API page by clicking, as a person would: register, log in, authorise, read, log out.
+"""Clicks through the API page as a person would: register, log in, authorise, read, log out.
 
     python api_page.py http://127.0.0.1:5000 screenshot.png
 
-The address may have a path, below which the server is.
+The address may have a path prefix of the server.
 
-Fails where the page does not do what it should, complains in the console, or asks anybody but its own server.
+Fails if a step fails, if the browser's console has an unexpected message, or if a request goes to another server.
 """
 
 import json
@@ -36,7 +36,7 @@ class Page:
         self.browser = browser
 
     def find(self, selector: str, within=None):
-        """The element, once it is there to be seen."""
+        """The element, once it is visible."""
         place = within or self.browser
 
         def look(_):
@@ -55,7 +55,7 @@ class Page:
         element.send_keys(text)
 
     def execute(self, operation: str, **parameters: str) -> tuple[int, dict]:
-        """Opens an operation, fills it in, executes it. Answers status and body."""
+        """Opens an operation, fills it in, executes it. Returns status and body."""
         block = self.find(f"#operations-{operation}")
         if "is-open" not in block.get_attribute("class"):
             self.click(".opblock-summary-control", block)
@@ -98,7 +98,7 @@ def screenshot(page: Page, operation: str, path: str):
 
 
 def check_console(browser: webdriver.Chrome):
-    """The one complaint is Chromium's own about the status of the refusal."""
+    """The only message is Chromium's own about the status of the refusal."""
     complaints = [entry["message"] for entry in browser.get_log("browser") if entry["level"] != "INFO"]
     refused = [complaint for complaint in complaints if "/user/me" in complaint and "status of 401" in complaint]
     assert len(refused) == 1 and complaints == refused, complaints

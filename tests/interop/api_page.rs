@@ -1,5 +1,5 @@
-//! The API page in a real browser, with the network truly cut: server and browser are alone in a network namespace
-//! that has nothing but loopback. The picture in docs/integrate.md is taken here.
+//! The API page in a real browser without a network: server and browser share a network namespace that has only a
+//! loopback interface. This test also takes the picture in docs/integrate.md.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use crate::support::{Process, serve, temporary};
 
 /// A server in a network namespace of its own.
 fn start_alone(dir: &std::path::Path) -> Process {
-    let serve = serve(dir, &["--listen", "127.0.0.1:5000"]); // nobody else is there
+    let serve = serve(dir, &["--listen", "127.0.0.1:5000"]); // free in a new namespace
     let mut alone = Command::new("unshare");
     alone.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
     alone.args(["--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]);
@@ -18,7 +18,7 @@ fn start_alone(dir: &std::path::Path) -> Process {
 
 #[test]
 #[ignore = "needs root, chromium from Debian and selenium from PyPI: .ci/run installs them"]
-fn a_browser_without_a_network_does_everything_on_the_api_page() {
+fn the_api_page_works_in_a_browser_without_a_network() {
     let (data, home) = (temporary(), temporary());
     let server = start_alone(data.path());
     let mut browser = Command::new("nsenter");
@@ -30,7 +30,7 @@ fn a_browser_without_a_network_does_everything_on_the_api_page() {
     let output = browser.env("HOME", home.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
-    // From here it cannot be reached, so the browser was where it cannot reach anybody else.
+    // The server cannot be reached from here, so the browser could reach nothing else either.
     assert!(std::net::TcpStream::connect(server.address).is_err());
     let log = server.stop().log;
     assert!(log.contains("POST /login 200") && log.contains("GET /user/<id> 401"), "{log}");

@@ -1,4 +1,4 @@
-//! Chromium decides what a page of another origin may read of our answers.
+//! Chromium decides whether a page of another origin may read Gatelet's answers.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -11,7 +11,7 @@ use crate::support::{Process, credentials, temporary};
 
 const PASSWORD: &str = "correct horse";
 
-/// Logs in, looks at itself and logs out, as an application in a browser does, and writes down what it could read.
+/// Logs in, reads the account and logs out, as an application in a browser does, and records what it could read.
 const PAGE: &str = r"<!doctype html><title>waits</title><body><script type=module>
 const said = {}
 const ask = async (method, path, headers, body) => {
@@ -37,7 +37,7 @@ delete said.login.body
 document.body.textContent = JSON.stringify(said)
 </script>";
 
-/// Serves the page; its address is its origin.
+/// A server of the page, whose address is the page's origin.
 struct Page {
     address: SocketAddr,
     listener: TcpListener,
@@ -49,13 +49,13 @@ impl Page {
         Self { address: listener.local_addr().unwrap(), listener }
     }
 
-    /// What the page could read of the answers of the server.
+    /// The parts of the server's answers that the page could read.
     fn read(self, gatelet: SocketAddr) -> Value {
         let page = PAGE.replace("GATELET", &gatelet.to_string());
         thread::spawn(move || {
             for stream in self.listener.incoming() {
                 let mut stream = BufReader::new(stream.unwrap());
-                // A browser may open connections that it does not use.
+                // A browser may open connections without using them.
                 if stream.read_line(&mut String::new()).unwrap_or(0) > 0 {
                     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n";
                     let _ = write!(stream.get_mut(), "{head}Content-Length: {}\r\n\r\n{page}", page.len());
@@ -65,7 +65,7 @@ impl Page {
         let profile = temporary();
         let mut chromium = Command::new("chromium");
         chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom"]);
-        // Time goes on once nothing is under way; the page is read when it is over.
+        // Virtual time advances while no request is in progress; the page is dumped at its end.
         chromium.arg("--virtual-time-budget=30000");
         chromium.arg(format!("--user-data-dir={}", profile.path().display()));
         let output = chromium.arg(format!("http://{}/", self.address)).output().unwrap();
@@ -78,7 +78,7 @@ impl Page {
 
 #[test]
 #[ignore = "needs chromium: .ci/run installs it"]
-fn a_browser_lets_pages_of_listed_origins_read_answers_and_no_others() {
+fn a_browser_lets_only_pages_of_listed_origins_read_answers() {
     let (listed, foreign) = (Page::bind(), Page::bind());
     let origin = format!("http://{}", listed.address);
     let data = temporary();

@@ -1,7 +1,7 @@
-//! With other people's programs: each test here needs one, says so, and `.ci/run` installs it.
+//! Tests with other programs. Each names the programs that it needs; `.ci/run` installs them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a look that fails fails the test
+#![allow(clippy::disallowed_methods)] // an error fails the test
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -18,7 +18,7 @@ mod yaml;
 
 use std::path::{Path, PathBuf};
 
-/// What `.ci/run` has installed: `venv/bin/…` from PyPI, `node_modules/…` from npm.
+/// The path of a program installed by `.ci/run`: `venv/bin/…` from PyPI, `node_modules/…` from npm.
 fn installed(path: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("interop").join(path);
     assert!(path.exists(), "{} is missing: .ci/run installs it", path.display());

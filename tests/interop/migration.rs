@@ -1,4 +1,5 @@
-//! Users of the original service move: from a database that its own libraries have made, by the one line of docs/migrate.md.
+//! Users of the original service move, from a database written by its own libraries, with the command of
+//! docs/migrate.md.
 
 use std::io::Write;
 use std::path::Path;
@@ -11,10 +12,10 @@ use crate::support::{Process, credentials, gatelet, secrets, temporary};
 
 const GUIDE: &str = include_str!("../../docs/migrate.md");
 
-/// The one line.
+/// The command of docs/migrate.md.
 const MOVE: &str = "sqlite3 -csv data.db 'select username,password from users' | gatelet import --apply";
 
-/// Names and passwords as people had them there, where neither had a rule.
+/// Names and passwords of the original service, which had no rules for either.
 fn people() -> Vec<(&'static str, String)> {
     let people = [
         ("anna", "correct horse"),
@@ -35,7 +36,7 @@ fn people() -> Vec<(&'static str, String)> {
     people
 }
 
-/// A database with `people`, and so many others.
+/// Writes a database with `people` and a number of other users.
 fn make_database(dir: &Path, people: &[(&str, String)], others: usize) {
     let users: serde_json::Map<_, _> =
         people.iter().map(|(name, password)| ((*name).to_owned(), json!(password))).collect();
@@ -47,7 +48,7 @@ fn make_database(dir: &Path, people: &[(&str, String)], others: usize) {
     assert!(child.wait().unwrap().success());
 }
 
-/// Types a line where the database is, and the data directory.
+/// Runs a command line in the directory with the database and the data directory.
 fn shell(dir: &Path, line: &str) -> Output {
     let own = Path::new(env!("CARGO_BIN_EXE_gatelet")).parent().unwrap().to_owned();
     let path = std::env::var_os("PATH").unwrap();
@@ -72,7 +73,7 @@ fn export(dir: &Path) -> Vec<Value> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Whether the user's hash is one of ours.
+/// Whether the user's hash has been replaced by one of Gatelet's.
 fn is_renewed(users: &[Value], name: &str) -> bool {
     let normal: gatelet::domain::user::Username = name.parse().unwrap();
     let user = users.iter().find(|user| user["username"] == normal.as_str()).expect(name);
@@ -87,7 +88,7 @@ fn status(server: &Process, name: &str, password: &str) -> u16 {
 
 #[test]
 #[ignore = "needs passlib and SQLAlchemy from PyPI, and sqlite3: .ci/run installs them"]
-fn ten_thousand_users_of_the_original_move_by_one_line_and_log_in_as_before() {
+fn ten_thousand_users_of_the_original_service_move_and_log_in_as_before() {
     const OTHERS: usize = 10_000;
     assert!(GUIDE.contains(MOVE), "docs/migrate.md has another line");
     let people = people();
@@ -132,7 +133,7 @@ fn ten_thousand_users_of_the_original_move_by_one_line_and_log_in_as_before() {
 
 #[test]
 #[ignore = "needs passlib and SQLAlchemy from PyPI, and sqlite3: .ci/run installs them"]
-fn who_cannot_move_is_told_by_line_while_all_others_do() {
+fn users_who_cannot_be_imported_are_named_by_line_and_others_move() {
     let dir = temporary();
     let people = [
         ("anna", "correct horse"),

@@ -2,7 +2,7 @@
 
     python original.py data.db 10000 < users.json
 
-Users and their passwords are read as a JSON object; so many more are made up, with hashes that cost little.
+Reads users and their passwords as a JSON object, and adds the given number of invented users with cheap hashes.
 """
 
 import json

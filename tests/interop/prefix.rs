@@ -1,4 +1,4 @@
-//! Gatelet below a path of a host that another application has: nginx as the guide shows it.
+//! Gatelet below a path of another application's host, behind nginx as the guide configures it.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -20,7 +20,7 @@ const PASSWORD: &str = "correct horse";
 /// Long enough for nginx to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Gatelet at `/auth/`, and another application everywhere else.
+/// Gatelet at `/auth/`, and another application at all other paths.
 struct Site {
     _gatelet: Process,
     nginx: Child,
@@ -39,7 +39,7 @@ impl Site {
         std::io::Write::write_all(&mut root.stdin.take().unwrap(), PASSWORD.as_bytes()).unwrap();
         assert!(root.wait().unwrap().success());
         let gatelet = Process::start(data.path(), &["--trusted-proxies", "127.0.0.1"]);
-        // Free a moment ago: nginx cannot be asked which one it got.
+        // A port that was free a moment ago: nginx does not report the port that it chose.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let at = |name: &str| dir.path().join(name).display().to_string();
         let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
@@ -71,7 +71,7 @@ impl Site {
         Client::connect(self.address).unwrap().unchecked()
     }
 
-    /// What the other application was asked.
+    /// The requests that reached the other application.
     fn elsewhere(&self) -> String {
         fs::read_to_string(self.dir.path().join("another")).unwrap_or_default()
     }
@@ -84,7 +84,7 @@ impl Drop for Site {
     }
 }
 
-/// Where a relative reference leads from `base` (RFC 3986, section 5.2), for those that Gatelet answers.
+/// Resolves a relative reference against `base` (RFC 3986, section 5.2), for the forms that Gatelet uses.
 fn resolved(base: &str, reference: &str) -> String {
     if reference.starts_with('/') {
         return reference.to_owned();
@@ -100,7 +100,7 @@ fn resolved(base: &str, reference: &str) -> String {
 
 #[test]
 #[ignore = "needs nginx: .ci/run installs it"]
-fn below_a_path_everything_that_gatelet_names_is_found_there() {
+fn below_a_path_prefix_every_link_of_gatelet_works() {
     let site = Site::start();
     let mut client = site.client();
     for (path, place) in [("/auth/", "/auth/swagger-ui"), ("/auth/swagger-ui/", "/auth/swagger-ui")] {
@@ -120,7 +120,7 @@ fn below_a_path_everything_that_gatelet_names_is_found_there() {
     let place = reply.header("location").unwrap().to_owned();
     let login = client.post("/auth/login", &credentials("root", PASSWORD)).json();
     let token = login["access_token"].as_str().unwrap().to_owned();
-    // nginx makes a whole URL of it.
+    // nginx turns it into an absolute URL.
     let path = place.split_once("://").map_or(&*place, |(_, rest)| &rest[rest.find('/').unwrap()..]);
     let anna = client.call("GET", path, Some(&token), None);
     assert_eq!(anna.json()["username"], json!("anna"), "{place}");
@@ -134,14 +134,14 @@ fn below_a_path_everything_that_gatelet_names_is_found_there() {
     }
     assert_eq!(names, ["root", "anna"]);
     assert_eq!(site.elsewhere(), "");
-    // Where nothing is taken away, there is nothing.
+    // Without stripping the prefix, Gatelet knows no such path.
     let reply = client.post("/auth/auth/login", &credentials("root", PASSWORD));
     assert_eq!(reply.status, 404, "{reply:?}");
 }
 
 #[test]
 #[ignore = "needs nginx and chromium from Debian and selenium from PyPI: .ci/run installs them"]
-fn below_a_path_the_api_page_sends_passwords_to_gatelet_and_nowhere_else() {
+fn below_a_path_prefix_the_api_page_sends_passwords_to_gatelet_only() {
     let site = Site::start();
     let home = temporary();
     let mut browser = Command::new(installed("venv/bin/python"));

@@ -1,4 +1,4 @@
-//! Prometheus reads our metrics, our example of its configuration, and our alerts.
+//! Prometheus's own tool checks the metrics, the scrape configuration and the alerts.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::support::{Client, Process, credentials, temporary};
 
 const ALERTS: &str = include_str!("../../deploy/alerts.yml");
 
-/// A server's page, after something has happened.
+/// The metrics page of a server after some requests.
 fn page() -> String {
     let dir = temporary();
     let address = TcpListener::bind("127.9.2.0:0").unwrap().local_addr().unwrap();
@@ -37,7 +37,7 @@ fn promtool(args: &[&str], dir: &Path, input: &str) -> Output {
 
 #[test]
 #[ignore = "needs promtool: .ci/run installs it"]
-fn promtool_has_nothing_to_say_about_the_metrics() {
+fn promtool_accepts_the_metrics() {
     let output = promtool(&["check", "metrics"], Path::new("."), &page());
     assert!(output.status.success(), "{output:?}");
     assert_eq!((&*output.stdout, &*output.stderr), (&b""[..], &b""[..]), "{output:?}");
@@ -55,7 +55,7 @@ fn promtool_accepts_the_alerts_and_the_example_that_loads_them() {
 
 #[test]
 #[ignore = "needs promtool: .ci/run installs it"]
-fn the_alerts_ring_when_they_should_and_not_otherwise() {
+fn the_alerts_fire_on_faults_and_not_otherwise() {
     let dir = temporary();
     fs::write(dir.path().join("alerts.yml"), ALERTS).unwrap();
     fs::write(dir.path().join("tests.yml"), include_str!("alerts_test.yml")).unwrap();
@@ -64,7 +64,7 @@ fn the_alerts_ring_when_they_should_and_not_otherwise() {
 }
 
 #[test]
-fn the_alerts_are_about_metrics_that_there_are() {
+fn the_alerts_use_existing_metrics() {
     let page = page();
     let names: BTreeSet<_> = ALERTS
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')

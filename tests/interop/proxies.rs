@@ -1,5 +1,5 @@
-//! nginx and Caddy ask Gatelet whom to let pass, configured as `deploy/` ships them: what is replaced here are
-//! addresses and the paths of files.
+//! nginx and Caddy ask Gatelet whether a request may pass, with the configuration in `deploy/`. The tests replace only
+//! addresses and paths of files.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -24,7 +24,7 @@ const PASSWORD: &str = "correct horse";
 /// Long enough for a proxy to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Gatelet, an application that knows nothing of it, and a proxy before both.
+/// Gatelet, an application without authentication of its own, and a proxy in front of both.
 struct Site {
     name: &'static str,
     gatelet: Option<Process>,
@@ -46,17 +46,17 @@ fn sites() -> impl Iterator<Item = Site> {
 }
 
 impl Site {
-    /// A request for a path of the application's; with the answer's status, head and what the application saw.
+    /// Requests a path of the application. Returns the status, the head, and the request as the application saw it.
     fn ask(&self, path: &str, token: Option<&str>, args: &[&str]) -> (u16, String, Option<Seen>) {
         let bearer = token.map(|token| format!("Authorization: Bearer {token}"));
         let bearer = bearer.iter().flat_map(|bearer| ["--header", bearer]);
         let args: Vec<_> = bearer.chain(args.iter().copied()).collect();
         let (status, head) = self.proxy.curl("example.org", path, &args);
-        // The application speaks before its answer goes out.
+        // The application reports a request before it answers.
         (status, head, self.application.seen.try_recv().ok())
     }
 
-    /// Asks for what must stay closed.
+    /// Requests a path that must be refused.
     #[track_caller]
     fn expect_closed(&self, path: &str, token: Option<&str>, args: &[&str], status: u16) -> String {
         let (answered, head, seen) = self.ask(path, token, args);
@@ -64,7 +64,7 @@ impl Site {
         head
     }
 
-    /// Asks for what is open.
+    /// Requests a path that must pass.
     #[track_caller]
     fn expect_open(&self, path: &str, token: Option<&str>, args: &[&str]) -> Seen {
         let (answered, head, seen) = self.ask(path, token, args);
@@ -112,7 +112,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Every header that speaks of whose request it is.
+    /// Every header that identifies the user.
     fn identity(&self) -> Vec<(&str, &str)> {
         let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let mut identity: Vec<_> = headers.filter(|(name, _)| name.starts_with("remote")).collect();
@@ -125,7 +125,7 @@ impl Seen {
     }
 }
 
-/// A program that answers 200 to everything, and tells the test what it was asked.
+/// A program that answers 200 to every request and reports it to the test.
 struct Application {
     address: SocketAddr,
     seen: Receiver<Seen>,
@@ -196,7 +196,7 @@ impl Proxy {
                 ("/etc/ssl/private/example.org.key", &at("key.pem"), 1),
             ],
         );
-        // What a distribution's nginx.conf says around it; everything stays in the directory.
+        // The surrounding nginx.conf of a distribution, with all files in this directory.
         let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
         let temp: String = temp.iter().map(|name| format!("{name}_temp_path {};\n", at(name))).collect();
         let config = format!(
@@ -217,7 +217,7 @@ impl Proxy {
             CADDY,
             &[("127.0.0.1:5000", &gatelet.to_string(), 2), ("127.0.0.1:8080", &application.to_string(), 1)],
         );
-        // Certificates of its own making, no other ports, nothing outside the directory.
+        // Self-signed certificates, no other ports, no files outside the directory.
         let config = format!(
             "{{\nadmin off\nlocal_certs\nskip_install_trust\nauto_https disable_redirects\n\
              https_port {port}\ndefault_bind 127.0.0.1\n}}\n{shipped}"
@@ -231,7 +231,7 @@ impl Proxy {
         Self::start(&mut caddy, port, authority, dir)
     }
 
-    /// Waits until it serves both names.
+    /// Starts the proxy and waits until it serves both names.
     fn start(command: &mut Command, port: u16, authority: PathBuf, dir: TempDir) -> Self {
         let log = fs::File::create(dir.path().join("log")).unwrap();
         let command = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -250,7 +250,7 @@ impl Proxy {
 
     fn command(&self, host: &str, path: &str, args: &[&str]) -> Command {
         let mut curl = Command::new("curl");
-        // Nothing of the caller's own: no proxy, no configuration file.
+        // Without the proxy settings and the configuration file of the caller.
         curl.args(["--disable", "--noproxy", "*", "--silent", "--include", "--http1.1", "--path-as-is"]);
         curl.args(["--max-time", "30", "--cacert"]).arg(&self.authority);
         curl.args(["--resolve", &format!("{host}:{}:127.0.0.1", self.port)]);
@@ -259,7 +259,7 @@ impl Proxy {
         curl
     }
 
-    /// Status and everything of an answer.
+    /// The status and the whole text of an answer.
     fn curl(&self, host: &str, path: &str, args: &[&str]) -> (u16, String) {
         let output = self.command(host, path, args).stdout(Stdio::piped()).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -270,13 +270,13 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // Its workers go with it; a harder signal would leave them behind.
+        // A gentle signal ends its workers too; SIGKILL would leave them running.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let _ = self.child.wait();
     }
 }
 
-/// The text with each of these replaced, as often as it must stand there.
+/// Replaces texts, each of which must occur the given number of times.
 fn replaced(text: &str, replacements: &[(&str, &str, usize)]) -> String {
     replacements.iter().fold(text.to_owned(), |text, (old, new, times)| {
         assert_eq!(text.matches(old).count(), *times, "{old}");
@@ -284,7 +284,7 @@ fn replaced(text: &str, replacements: &[(&str, &str, usize)]) -> String {
     })
 }
 
-/// A port that was free a moment ago: proxies cannot be asked which one they got.
+/// A port that was free a moment ago: proxies do not report the port that they chose.
 fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
@@ -298,7 +298,7 @@ fn run(command: &mut Command, input: &str) -> Output {
     output
 }
 
-/// What a client sends who would like to be an administrator.
+/// Headers of a client that tries to pass as an administrator.
 const FORGED: [&str; 20] = [
     "--header",
     "Remote-User: root",
@@ -324,7 +324,7 @@ const FORGED: [&str; 20] = [
 
 #[test]
 #[ignore = "needs nginx and caddy: .ci/run installs them"]
-fn without_a_good_token_nobody_passes_and_everybody_is_told_what_to_bring() {
+fn without_a_good_token_every_request_gets_401_with_the_scheme() {
     for site in sites() {
         let (_, tokens) = site.register("anna");
         for path in ["/", "/x/y?role=admin&a=b", "/danger/x", "/admin/x"] {
@@ -346,7 +346,7 @@ fn without_a_good_token_nobody_passes_and_everybody_is_told_what_to_bring() {
 
 #[test]
 #[ignore = "needs nginx and caddy: .ci/run installs them"]
-fn the_application_learns_whose_request_it_is_and_no_client_can_forge_it() {
+fn the_application_learns_the_user_and_no_client_can_forge_it() {
     for site in sites() {
         for (name, header) in [("anna", "anna"), ("Anna Müller", "Anna%20M%C3%BCller"), ("100%", "100%25")] {
             let (id, tokens) = site.register(name);
@@ -364,7 +364,7 @@ fn the_application_learns_whose_request_it_is_and_no_client_can_forge_it() {
 
 #[test]
 #[ignore = "needs nginx and caddy: .ci/run installs them"]
-fn no_client_can_have_the_proxy_drop_what_it_says_about_them() {
+fn no_client_can_make_the_proxy_drop_the_identity_headers() {
     for site in sites() {
         let (_, tokens) = site.register("anna");
         for connection in
@@ -379,7 +379,7 @@ fn no_client_can_have_the_proxy_drop_what_it_says_about_them() {
 
 #[test]
 #[ignore = "needs nginx and caddy: .ci/run installs them"]
-fn an_open_path_is_open_and_names_nobody() {
+fn an_open_path_needs_no_token_and_names_no_user() {
     for site in sites() {
         let (_, tokens) = site.register("anna");
         for token in [None, Some(tokens.access.as_str())] {
@@ -397,10 +397,10 @@ fn an_open_path_is_open_and_names_nobody() {
     }
 }
 
-/// Paths that a proxy and an application, or two applications, read differently: dot segments are resolved or not, `;`
-/// and what follows is dropped or not, `\` and `%2f` are `/` or not, and what is encoded is decoded never, once or twice.
+/// Paths that a proxy and an application, or two applications, read differently: some resolve dot segments, drop `;` and
+/// the text behind it, or treat `\` and `%2f` as `/`; some decode never, some once, some twice.
 const AMBIGUOUS: [&str; 64] = [
-    // For the proxy in an open path, for the application in a guarded one, or the other way round.
+    // Open for the proxy and guarded for the application, or the other way round.
     "/admin/delete/%2e%2e/%2E%2E/public/x",
     "/admin/x/../../public/x",
     "/danger/a/..%2f..%2fpublic/x",
@@ -429,7 +429,7 @@ const AMBIGUOUS: [&str; 64] = [
     "/public/x%00",
     "/public/%0d%0aRemote-Role:%20admin",
     "http://example.org/public/../admin/x",
-    // For the proxy in a path that any user may ask for, for the application in one for administrators.
+    // For any user by the proxy's reading, and for administrators by the application's.
     "/./admin/x",
     "//admin/x",
     "/x//../admin/x",
@@ -438,7 +438,7 @@ const AMBIGUOUS: [&str; 64] = [
     "/;x/admin/x",
     "/admin;x/x",
     "/admin%2fx",
-    // For what decodes UTF-8 that is longer than need be, or folds (NFKC, "best fit") or trims what it has decoded.
+    // For programs that decode overlong UTF-8, or that fold (NFKC, "best fit") or trim the decoded text.
     "/public/%c0%ae%c0%ae/admin/x",
     "/public/%C0%2E%C0%2E/admin/x",
     "/public/..%c0%afadmin/x",
@@ -463,7 +463,7 @@ const AMBIGUOUS: [&str; 64] = [
     "/public/..%e2%80%8b/admin/x",
     "/public/\u{ff0e}\u{ff0e}/admin/x",
     "/public/%u002e%u002e/admin/x",
-    // No path at all.
+    // Not a path.
     "admin/x",
     "http:admin/x",
     "http:public/x",
@@ -472,7 +472,7 @@ const AMBIGUOUS: [&str; 64] = [
 
 #[test]
 #[ignore = "needs nginx and caddy: .ci/run installs them"]
-fn a_path_that_can_be_read_in_two_ways_reaches_no_application() {
+fn an_ambiguous_path_does_not_reach_the_application() {
     for site in sites() {
         let (_, tokens) = site.register("anna");
         for token in [None, Some(tokens.access.as_str())] {
@@ -485,7 +485,7 @@ fn a_path_that_can_be_read_in_two_ways_reaches_no_application() {
 
 #[test]
 #[ignore = "needs nginx and caddy: .ci/run installs them"]
-fn any_other_path_reaches_the_application_as_it_was_written() {
+fn any_other_path_reaches_the_application_unchanged() {
     for site in sites() {
         let (_, tokens) = site.register("anna");
         for path in [
@@ -505,7 +505,7 @@ fn any_other_path_reaches_the_application_as_it_was_written() {
 
 #[test]
 #[ignore = "needs nginx and caddy: .ci/run installs them"]
-fn a_path_may_demand_a_fresh_login_or_an_administrator() {
+fn a_path_can_demand_a_fresh_login_or_an_administrator() {
     for site in sites() {
         let (_, tokens) = site.register("anna");
         let stale = site.refresh(&tokens);
@@ -513,7 +513,7 @@ fn a_path_may_demand_a_fresh_login_or_an_administrator() {
         let head = site.expect_closed("/danger/x", Some(&stale), &[], 401).to_lowercase();
         let challenge = "\r\nwww-authenticate: bearer error=\"insufficient_user_authentication\"\r\n";
         assert!(head.contains(challenge), "{}: {head}", site.name);
-        // As applications may spell it.
+        // Spellings that applications may accept.
         for path in ["/danger", "/Danger/x", "/DANGER.html", "/danger%20/x"] {
             site.expect_closed(path, Some(&stale), &FORGED, 401);
         }
@@ -530,7 +530,7 @@ fn a_path_may_demand_a_fresh_login_or_an_administrator() {
 
 #[test]
 #[ignore = "needs nginx and caddy: .ci/run installs them"]
-fn a_logout_closes_the_door_at_once() {
+fn a_logout_refuses_the_next_request() {
     for site in sites() {
         let (_, tokens) = site.register("anna");
         site.expect_open("/", Some(&tokens.access), &[]);
@@ -541,10 +541,10 @@ fn a_logout_closes_the_door_at_once() {
 
 #[test]
 #[ignore = "needs nginx and caddy: .ci/run installs them"]
-fn every_method_is_asked_about_and_bodies_go_to_the_application_alone() {
+fn every_method_is_verified_and_bodies_go_to_the_application_only() {
     for site in sites() {
         let (_, tokens) = site.register("anna");
-        // Far more than Gatelet takes, and less than nginx does by default.
+        // Far above Gatelet's limit, and below the default limit of nginx.
         let body = site.data.path().join("body");
         fs::write(&body, vec![b'x'; 1_000_000]).unwrap();
         let body = format!("@{}", body.display());
@@ -573,7 +573,7 @@ fn every_method_is_asked_about_and_bodies_go_to_the_application_alone() {
 
 #[test]
 #[ignore = "needs nginx and caddy: .ci/run installs them"]
-fn no_client_gets_a_connection_of_its_own_to_the_application() {
+fn no_client_can_tunnel_to_the_application() {
     for site in sites() {
         let (_, tokens) = site.register("anna");
         for (path, token) in [("/public/x", None), ("/x", Some(tokens.access.as_str()))] {
@@ -595,7 +595,7 @@ fn no_client_gets_a_connection_of_its_own_to_the_application() {
 
 #[test]
 #[ignore = "needs nginx and caddy: .ci/run installs them"]
-fn while_gatelet_is_down_nobody_passes() {
+fn while_gatelet_is_down_no_request_passes() {
     for mut site in sites() {
         let (_, tokens) = site.register("anna");
         site.expect_open("/", Some(&tokens.access), &[]);
@@ -613,7 +613,7 @@ fn while_gatelet_is_down_nobody_passes() {
 
 #[test]
 #[ignore = "needs nginx and caddy: .ci/run installs them"]
-fn gatelet_knows_clients_by_their_own_addresses() {
+fn gatelet_sees_the_clients_own_addresses() {
     for mut site in sites() {
         let (_, tokens) = site.register("anna");
         let from = ["--interface", "127.0.0.2", "--header", "X-Forwarded-For: 192.0.2.1"];
@@ -631,7 +631,7 @@ fn gatelet_knows_clients_by_their_own_addresses() {
 
 #[test]
 #[ignore = "needs nginx and caddy: .ci/run installs them"]
-fn a_page_of_the_application_may_log_in_and_others_may_not_read_the_answer() {
+fn only_pages_of_the_application_can_read_the_answer_to_a_login() {
     for site in sites() {
         site.register("anna");
         for (origin, listed) in [("https://example.org", true), ("https://evil.example", false)] {
@@ -653,7 +653,7 @@ fn a_page_of_the_application_may_log_in_and_others_may_not_read_the_answer() {
     }
 }
 
-/// A block of nginx's configuration in the guide.
+/// The block of nginx configuration with this number in the guide.
 pub(crate) fn guide_block(number: usize) -> &'static str {
     let mut blocks = GUIDE.split("\n```nginx\n").skip(1).map(|block| block.split("```").next().unwrap());
     blocks.nth(number).unwrap()

@@ -1,15 +1,15 @@
-//! Schemathesis reads `/openapi.json` and asks the real server whatever follows from it, with data that fits and data
-//! that does not, and along the links from one answer to the next request. All its checks are on.
+//! Schemathesis reads `/openapi.json` and sends the requests that follow from it to the real server: with valid and
+//! invalid data, and along the links from one answer to the next request. All its checks are on.
 
 use std::process::Command;
 
 use crate::installed;
 use crate::support::{Process, temporary};
 
-/// What it finds in half a minute or so, it finds nearly always; what it has not found then, rarely.
+/// It finds nearly all deviations within half a minute, and few after that.
 const EXAMPLES: &str = "50";
 
-/// Nothing else but what the schemas cannot say: how common a password is, how many came before, what folds to what.
+/// These settings switch off only what schemas cannot express: common passwords, limits, folds of names.
 const SETTINGS: [&str; 10] = [
     "--usernames",
     "exact",
@@ -49,7 +49,7 @@ fn no_deviation_is_found_for(role: &str) {
             ("PYTHONPATH", tests),
             ("PYTHONDONTWRITEBYTECODE", "1"),
         ])
-        .current_dir(dir.path()) // it keeps notes where it runs
+        .current_dir(dir.path()) // it writes files to its working directory
         .output()
         .unwrap();
     let report = String::from_utf8_lossy(&output.stdout);

@@ -1,5 +1,5 @@
-"""Who asks, and what, for Schemathesis: every request comes from a user of its own, so that none spoils the next one by logging
-out, deleting or disabling. The variable ROLE says whether they are users or administrators."""
+"""The callers for Schemathesis: every request has a user of its own, so that none affects the next one by logging out,
+deleting or disabling. The variable ROLE makes them users or administrators."""
 
 import itertools
 import os
@@ -24,19 +24,19 @@ def log_in(username: str) -> dict:
 
 @schemathesis.hook
 def filter_case(_: schemathesis.HookContext, case: schemathesis.Case) -> bool:
-    """The list of users ignores parameters that no document knows, as the original did; a schema cannot say so."""
+    """The list of users ignores unknown parameters, as the original did, which a schema cannot express."""
     is_list = case.method == "GET" and case.operation.path == "/user"
     return not (is_list and "x-schemathesis-unknown-property" in (case.query or {}))
 
 
 @schemathesis.auth(refresh_interval=None)
-class Somebody:
+class OwnUser:
     def get(self, case: schemathesis.Case, _: schemathesis.AuthContext) -> str:
-        username = f"somebody {next(numbers)}"
+        username = f"user {next(numbers)}"
         body = {"username": username, "password": PASSWORD, "role": os.environ["ROLE"]}
         post("/user", body, token=log_in("root")["access_token"])
         return log_in(username)["refresh_token" if case.operation.path == "/refresh" else "access_token"]
 
     def set(self, case: schemathesis.Case, token: str, _: schemathesis.AuthContext) -> None:
-        if not str(case.headers.get("Authorization", "")).startswith("Bearer v4."):  # what came by a link stays
+        if not str(case.headers.get("Authorization", "")).startswith("Bearer v4."):  # keeps a token that came by a link
             case.headers["Authorization"] = f"Bearer {token}"

@@ -1,4 +1,4 @@
-//! Other languages check our tokens, with nothing but the URL of the published keys and the code of docs/integrate.md.
+//! Programs in other languages check tokens with only the URL of the published keys and the code of docs/integrate.md.
 
 use std::fs;
 use std::io::Write;
@@ -40,7 +40,7 @@ impl Server {
         assert!(output.status.success(), "{output:?}");
     }
 
-    /// Both programs say whose token it is.
+    /// Both programs accept the token and name its user.
     fn assert_accepted(&self, token: &str) {
         for output in self.verify(token) {
             assert!(output.status.success(), "{output:?}");
@@ -48,7 +48,7 @@ impl Server {
         }
     }
 
-    /// Both programs refuse it, and not because they fail to work.
+    /// Both programs refuse the token, and still accept a good one.
     fn assert_refused(&self, token: &str) {
         self.assert_accepted(&self.log_in().access);
         for output in self.verify(token) {
@@ -62,7 +62,7 @@ impl Server {
         let keys = format!("http://{}/.well-known/paseto-keys", self.process.address);
         let mut python = Command::new(installed("venv/bin/python"));
         python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/verify.py"));
-        // JavaScript looks for packages beside the script.
+        // Node.js looks for packages beside the script.
         installed("node_modules/paseto");
         let script = installed("").join(format!("verify-{}.mjs", self.process.id()));
         fs::write(&script, JAVASCRIPT).unwrap();
@@ -93,13 +93,13 @@ fn an_access_token_is_accepted_in_python_and_javascript() {
 
 #[test]
 #[ignore = "needs pyseto and paseto from PyPI and npm: .ci/run installs them"]
-fn what_is_no_access_token_of_this_server_is_refused_in_python_and_javascript() {
+fn other_tokens_are_refused_in_python_and_javascript() {
     let (server, other) = (Server::start(&[]), Server::start(&[]));
     let tokens = server.log_in();
     server.assert_refused(&other.log_in().access);
     server.assert_refused(&tokens.refresh);
     server.assert_refused("");
-    // The signature is over every byte: one of the claims changed, the footer of another.
+    // The signature covers every byte: a changed claim, another token's footer.
     let parts: Vec<_> = tokens.access.split('.').collect();
     let other = if parts[2].as_bytes()[40] == b'A' { "B" } else { "A" };
     let changed = [&parts[2][..40], other, &parts[2][41..]].concat();
@@ -110,7 +110,7 @@ fn what_is_no_access_token_of_this_server_is_refused_in_python_and_javascript() 
 #[test]
 #[ignore = "needs pyseto and paseto from PyPI and npm: .ci/run installs them"]
 fn a_token_of_another_issuer_is_refused_in_python_and_javascript() {
-    let server = Server::start(&["--issuer", "somebody else"]);
+    let server = Server::start(&["--issuer", "another issuer"]);
     for output in server.verify(&server.log_in().access) {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("iss"), "{output:?}");
@@ -119,7 +119,7 @@ fn a_token_of_another_issuer_is_refused_in_python_and_javascript() {
 
 #[test]
 #[ignore = "needs pyseto and paseto from PyPI and npm: .ci/run installs them"]
-fn tokens_from_before_and_after_a_rotation_are_accepted_and_those_of_revoked_keys_are_not() {
+fn tokens_survive_a_key_rotation_but_not_a_revocation_of_keys() {
     let server = Server::start(&[]);
     let before = server.log_in().access;
     server.rotate_keys(&[]);

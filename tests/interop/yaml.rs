@@ -1,5 +1,5 @@
-//! What `deploy/` ships as YAML: Compose accepts its file. Traefik is in no registry of ours, so that what its file says
-//! is held against Gatelet instead.
+//! The YAML files in `deploy/`. Compose checks its file. Traefik cannot be installed here, so its file is compared with
+//! Gatelet's answers.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::installed;
 use crate::support::{Process, Reply, Tokens, credentials, temporary};
 
-/// A file of `deploy/`, as PyYAML reads it.
+/// A file of `deploy/`, parsed by PyYAML.
 fn yaml(text: &str) -> Value {
     let mut python = Command::new(installed("venv/bin/python"));
     python.args(["-c", "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)"]);
@@ -24,7 +24,7 @@ fn yaml(text: &str) -> Value {
 
 #[test]
 #[ignore = "needs docker-compose and PyYAML: .ci/run installs them"]
-fn compose_accepts_its_file_and_gives_the_container_no_more_than_it_needs() {
+fn compose_accepts_the_file_and_limits_the_container() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/compose.yaml");
     let mut compose = Command::new("docker-compose");
     let output = compose.arg("--file").arg(file).arg("config").output().unwrap();
@@ -41,17 +41,17 @@ fn compose_accepts_its_file_and_gives_the_container_no_more_than_it_needs() {
     assert_eq!(gatelet["pids_limit"], 512);
     let network = &file["networks"]["default"]["ipam"]["config"][0];
     let trusted = &gatelet["environment"]["GATELET_TRUSTED_PROXIES"];
-    assert_eq!(trusted, &network["gateway"], "no container is believed what it says about clients");
+    assert_eq!(trusted, &network["gateway"], "no container is a trusted proxy");
 }
 
-/// The names of the headers that say whose request it is.
+/// The names of the headers that identify the user.
 fn identity(reply: &Reply) -> BTreeSet<&str> {
     reply.headers.iter().map(|(name, _)| name.as_str()).filter(|name| name.starts_with("remote-")).collect()
 }
 
 #[test]
 #[ignore = "needs PyYAML: .ci/run installs it"]
-fn gatelet_understands_what_traefik_is_told_to_ask_and_traefik_hands_on_what_it_answers() {
+fn gatelet_understands_the_requests_that_traefik_is_configured_to_send() {
     let data = temporary();
     let server = Process::start(data.path(), &[]);
     let mut client = server.client();
@@ -69,7 +69,7 @@ fn gatelet_understands_what_traefik_is_told_to_ask_and_traefik_hands_on_what_it_
         let place = guard["address"].as_str().unwrap().strip_prefix("http://127.0.0.1:5000").unwrap();
         let reply = client.call("GET", place, Some(&tokens.access), None);
         if name == "guard-admin" {
-            // Told from a demand that is not understood, which is 403 as well, by having no message.
+            // An unknown demand is a 403 too, but with a message.
             assert_eq!((reply.status, reply.json()), (403, json!({"code": 403, "status": "Forbidden"})));
         } else {
             assert_eq!(reply.status, 200, "{name}");
