@@ -1,7 +1,7 @@
-//! The format of backups: what is written comes back, and nothing else is taken for it.
+//! The format of backups: a backup reads back as written, and any other file is refused.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a look that fails fails the test; nobody asks for changes
+#![allow(clippy::disallowed_methods)] // an error fails the test; changes need no authority here
 
 mod support;
 
@@ -106,7 +106,7 @@ impl Bench {
                 assert!(users.len() == self.users.len(), "{users:?}");
                 for ((user, hash), (other, other_hash)) in users.iter().zip(&self.users) {
                     assert!(hash == other_hash, "{user:?}");
-                    // Sessions are no part of it.
+                    // Backups hold no sessions.
                     assert_eq!(*user, User { sessions: Sessions::default(), ..other.clone() });
                 }
                 let until = start().after(Duration::from_secs(30 * 24 * 3600));
@@ -140,7 +140,7 @@ fn lines(file: &[u8]) -> Vec<String> {
 }
 
 #[test]
-fn what_is_written_comes_back() {
+fn a_backup_reads_back_as_written() {
     let bench = Bench::new();
     let file = bench.backup(&bench.keys);
     let checked = bench.read(&file, None).unwrap();
@@ -166,7 +166,7 @@ fn a_backup_that_is_cut_anywhere_is_refused() {
 }
 
 #[test]
-fn a_flipped_bit_is_noticed_wherever_it_changes_anything() {
+fn every_flipped_bit_that_changes_anything_is_detected() {
     let bench = Bench::new();
     let file = bench.backup(&bench.keys);
     let good = bench.read(&file, None).unwrap();
@@ -179,7 +179,7 @@ fn a_flipped_bit_is_noticed_wherever_it_changes_anything() {
             harmless.push(place);
         }
     }
-    // Time and system in the header of gzip, and whatever pads its last byte, mean nothing.
+    // The time and system in the gzip header and the padding of its last byte have no meaning.
     assert!(harmless.len() <= 12, "{harmless:?}");
     let text = unpacked(&file).into_bytes();
     for place in 0..text.len() {
@@ -192,7 +192,7 @@ fn a_flipped_bit_is_noticed_wherever_it_changes_anything() {
 }
 
 #[test]
-fn lines_that_are_missing_doubled_exchanged_or_added_are_refused() {
+fn missing_doubled_swapped_and_added_lines_are_refused() {
     let bench = Bench::new();
     let good = lines(&bench.backup(&bench.keys));
     let last = good.len() - 1;
@@ -220,7 +220,7 @@ fn lines_that_are_missing_doubled_exchanged_or_added_are_refused() {
 }
 
 #[test]
-fn every_kind_of_wrong_line_is_named() {
+fn every_kind_of_wrong_line_has_its_error() {
     let bench = Bench::new();
     let good = lines(&bench.backup(&bench.keys));
     let changed = |line: usize, from: &str, to: &str| {
@@ -251,9 +251,9 @@ fn every_kind_of_wrong_line_is_named() {
     let anna = "\"username\":\"anna\"";
     let id = good[1][7..43].to_owned();
     for wrong in [
-        "00000000-0000-0000-0000-000000000000".to_owned(), // nobody's
-        "ffffffff-ffff-7fff-bfff-ffffffffffff".to_owned(), // after which there is none
-        "e6784f1b-8f00-7000-8000-000000000000".to_owned(), // of the year 10000
+        "00000000-0000-0000-0000-000000000000".to_owned(), // the nil UUID
+        "ffffffff-ffff-7fff-bfff-ffffffffffff".to_owned(), // the last possible id
+        "e6784f1b-8f00-7000-8000-000000000000".to_owned(), // from the year 10000
         format!("{}4{}", &id[..14], &id[15..]),
         format!("{}c{}", &id[..19], &id[20..]),
         format!("urn:uuid:{id}"),
@@ -282,7 +282,7 @@ fn every_kind_of_wrong_line_is_named() {
 }
 
 #[test]
-fn one_user_too_many_is_noticed_at_once() {
+fn one_user_too_many_is_detected_at_once() {
     let bench = Bench::new();
     let mut lines = lines(&bench.backup(&bench.keys));
     lines[0] = lines[0].replace("\"users\":6", "\"users\":1");
@@ -292,7 +292,7 @@ fn one_user_too_many_is_noticed_at_once() {
 }
 
 #[test]
-fn what_was_just_written_is_read_back_whole() {
+fn a_new_backup_is_read_back_whole() {
     let bench = Bench::new();
     let path = bench.dir.path().join("backup");
     let file = bench.backup(&bench.keys);
@@ -307,13 +307,13 @@ fn what_was_just_written_is_read_back_whole() {
 }
 
 #[test]
-fn only_the_keys_signature_of_this_very_content_is_believed() {
+fn only_a_signature_by_the_given_key_over_this_content_is_accepted() {
     let bench = Bench::new();
     let other = ring(temporary().path());
     let (good, theirs) = (lines(&bench.backup(&bench.keys)), lines(&bench.backup(&other)));
     let id = bench.keys.signer().id;
 
-    // Whole, but somebody else's.
+    // Intact, but signed with another key.
     let keys = public(&bench.keys);
     assert_eq!(
         bench.read(&bench.backup(&other), Some(&keys)),
@@ -363,7 +363,7 @@ fn only_the_keys_signature_of_this_very_content_is_believed() {
 }
 
 #[test]
-fn a_checker_that_has_not_seen_the_end_says_so() {
+fn a_checker_without_the_last_line_reports_it() {
     let bench = Bench::new();
     let mut checker = Checker::new(None);
     for line in &lines(&bench.backup(&bench.keys))[..8] {
@@ -374,7 +374,7 @@ fn a_checker_that_has_not_seen_the_end_says_so() {
 }
 
 #[test]
-fn names_of_copies_tell_whose_they_are_and_when_they_were_begun_and_no_others_are_taken_for_them() {
+fn names_of_automatic_backups_give_store_and_time() {
     let store = "0f2a9c1e-0000-4000-8000-000000000000".parse().unwrap();
     let name = CopyName::new(store, start());
     assert_eq!(name.to_string(), "gatelet-0f2a9c1e-20260101T000000Z.jsonl.gz");
@@ -398,7 +398,7 @@ fn names_of_copies_tell_whose_they_are_and_when_they_were_begun_and_no_others_ar
 }
 
 #[test]
-fn a_file_that_is_being_written_is_nobody_elses() {
+fn concurrent_writers_of_one_file_do_not_mix() {
     let dir = temporary();
     let path = dir.path().join("backup");
     let beside = dir.path().join("backup.new");

@@ -1,12 +1,12 @@
-//! The README and docs/ are true: their commands answer as printed, their tables match the code, their links lead
-//! somewhere, and docs/troubleshoot.md explains the log's complaints and the reasons not to start.
+//! The README and docs/ are true: their commands answer as printed, their tables match the code, their links resolve,
+//! and docs/troubleshoot.md explains all warnings and errors of the log and all reasons why a start fails.
 //!
-//! Commands stand in blocks marked `console`. Each document has one shell for all of them, as a reader would have, in a
-//! directory whose `data` a running server uses. A comment `<!-- server: … -->` gives that server's flags. Every address
-//! `127.0.0.1:…` stands for a port that is free when the test runs. In what is printed, `…` is anything on its line.
+//! Commands are in blocks marked `console`. One shell runs all commands of a document, in a directory whose `data` a
+//! running server uses. A comment `<!-- server: … -->` gives that server's flags. The test replaces the port of every
+//! address `127.0.0.1:…` by a free one. In the expected output, `…` matches anything on its line.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a look that fails fails the test
+#![allow(clippy::disallowed_methods)] // an error fails the test
 
 mod support;
 
@@ -27,7 +27,7 @@ const README: &str = include_str!("../README.md");
 const REFERENCE: &str = include_str!("../docs/reference.md");
 const TROUBLESHOOT: &str = include_str!("../docs/troubleshoot.md");
 
-/// A command of a console block, and what is printed below it.
+/// A command of a console block, and the output printed below it.
 struct Step {
     command: String,
     printed: String,
@@ -57,14 +57,14 @@ fn flags(document: &str) -> Vec<&str> {
     comment.map(|rest| rest.split(" -->").next().unwrap().split(' ').collect()).unwrap_or_default()
 }
 
-/// Puts free ports in the place of those that the text names.
+/// Replaces the ports in the text by free ones.
 fn with_free_ports(document: &str, ports: &mut BTreeMap<String, TcpListener>) -> String {
     const HOST: &str = "127.0.0.1:";
     let mut parts = document.split(HOST);
     let mut text = parts.next().unwrap().to_owned();
     for part in parts {
         let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
-        // Held until the server starts, so that no two are the same.
+        // Keep the port until the server starts, so that all are different.
         let free = ports
             .entry(part[..end].to_owned())
             .or_insert_with(|| TcpListener::bind((HOST.trim_end_matches(':'), 0)).unwrap());
@@ -73,7 +73,7 @@ fn with_free_ports(document: &str, ports: &mut BTreeMap<String, TcpListener>) ->
     text
 }
 
-/// Whether `text` is `pattern`, in which `…` stands for anything on its line.
+/// Whether `text` matches `pattern`, in which `…` matches anything on its line.
 fn fits(text: &str, pattern: &str) -> bool {
     let (lines, patterns): (Vec<_>, Vec<_>) = (text.lines().collect(), pattern.lines().collect());
     lines.len() == patterns.len()
@@ -97,7 +97,7 @@ fn line_fits(line: &str, pattern: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// As after an installation.
+/// A `PATH` with the built executable first, as after an installation.
 fn path_with_gatelet() -> OsString {
     let own = Path::new(env!("CARGO_BIN_EXE_gatelet")).parent().unwrap().to_owned();
     let path = std::env::var_os("PATH").unwrap();
@@ -123,7 +123,7 @@ fn run_all(document: &str) {
     let steps = steps(&document);
     assert!(steps.len() > 2, "only {} commands found", steps.len());
 
-    // A mark after each command tells their outputs apart.
+    // A mark after each command separates the outputs.
     const MARK: &str = "==end of step==";
     let mut script = String::from("set -u\n");
     for step in &steps {
@@ -192,7 +192,7 @@ fn the_table_of_settings_is_that_of_the_help() {
         let variable = arg.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let switch = !arg.get_action().takes_values();
         let default = match arg.get_default_values().first() {
-            _ if switch && variable.is_empty() => String::new(), // an act, not a setting
+            _ if switch && variable.is_empty() => String::new(), // a flag of an action, not a setting
             _ if switch => "off".to_owned(),
             Some(value) => value.to_string_lossy().into_owned(),
             None => String::new(),
@@ -242,7 +242,7 @@ fn sources() -> Vec<(PathBuf, String)> {
     files("src", "rs").into_iter().map(with_code).collect()
 }
 
-/// The first text after `call`, as it stands in the source.
+/// The first string literal after `call`, as the source has it.
 fn literal(call: &str) -> String {
     let literal = call.split_once('"').unwrap().1.replace("\\\"", "\u{1}");
     let literal = literal.split('"').next().unwrap().replace('\u{1}', "\"");
@@ -250,13 +250,13 @@ fn literal(call: &str) -> String {
     literal.split("\\\n").map(str::trim_start).collect()
 }
 
-/// As far as a text is the same every time: its longest part between placeholders.
+/// The longest part of a text without placeholders.
 fn constant_part(literal: &str) -> &str {
     let parts = literal.split('{').map(|part| part.rsplit('}').next().unwrap());
     parts.max_by_key(|part| part.len()).unwrap().trim()
 }
 
-/// What an error says before it says what to do: up to the first colon behind something constant, with `…` for
+/// The description in an error text, without the advice: up to the first colon behind a constant part, with `…` for
 /// placeholders.
 fn complaint(literal: &str) -> String {
     let clause = literal.split(": ").find(|clause| !constant_part(clause).is_empty()).unwrap();
@@ -271,7 +271,7 @@ fn explained() -> String {
 }
 
 #[test]
-fn every_warning_and_error_of_the_log_is_explained() {
+fn every_warning_and_error_in_the_log_is_explained() {
     let explained = explained();
     let mut missing = Vec::new();
     let mut found = 0;
@@ -360,7 +360,7 @@ fn anchors(page: &str) -> BTreeSet<String> {
     texts.map(|text| text.chars().filter(is_kept).collect::<String>().replace(' ', "-")).collect()
 }
 
-/// The targets of a page's links, but for those to other hosts.
+/// The targets of a page's links, except links to other hosts.
 fn links(page: &str) -> Vec<&str> {
     let after = prose(page).flat_map(|line| line.split("](").skip(1));
     after.map(|rest| rest.split(')').next().unwrap()).filter(|target| !target.contains("://")).collect()

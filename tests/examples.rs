@@ -1,7 +1,7 @@
-//! The programs in examples/ do what they say, against a real server.
+//! The programs in examples/ work against a real server.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a look that fails fails the test
+#![allow(clippy::disallowed_methods)] // an error fails the test
 
 mod support;
 
@@ -14,10 +14,10 @@ use support::{Process, credentials, temporary};
 
 const PAGE: &str = include_str!("../examples/page/index.html");
 
-/// Where the page expects the server, as it is shipped.
+/// The server's address in the page as shipped.
 const SHIPPED_ADDRESS: &str = "content=\"http://127.0.0.1:5000\"";
 
-/// Fills in the form as a person does.
+/// A script that fills in and submits the form.
 const LOGS_IN: &str = "<script type=module>
 const { elements } = document.forms[0]
 elements.username.value = 'anna'
@@ -47,7 +47,7 @@ fn serve_page(listener: TcpListener, page: String) {
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = BufReader::new(stream.unwrap());
-            // A browser may open connections that it does not use.
+            // A browser may open connections without using them.
             if stream.read_line(&mut String::new()).unwrap_or(0) > 0 {
                 let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n";
                 let _ = write!(stream.get_mut(), "{head}Content-Length: {}\r\n\r\n{page}", page.len());
@@ -56,7 +56,7 @@ fn serve_page(listener: TcpListener, page: String) {
     });
 }
 
-/// What a browser shows after a login with this password.
+/// The page in a browser after a login with this password.
 fn shown_after_a_login(password: &str) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
@@ -70,7 +70,7 @@ fn shown_after_a_login(password: &str) -> String {
     let profile = temporary();
     let mut chromium = Command::new("chromium");
     chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom"]);
-    // Time goes on once nothing is under way; the page is read when it is over.
+    // Virtual time advances while no request is in progress; the page is dumped at its end.
     chromium.arg("--virtual-time-budget=30000");
     chromium.arg(format!("--user-data-dir={}", profile.path().display()));
     let output = chromium.arg(origin).output().unwrap();
@@ -81,7 +81,7 @@ fn shown_after_a_login(password: &str) -> String {
 
 #[test]
 #[ignore = "needs chromium: .ci/run installs it"]
-fn the_page_logs_in_and_shows_who_is_logged_in() {
+fn the_page_logs_in_and_shows_the_user() {
     assert!(PAGE.contains(SHIPPED_ADDRESS));
     let shown = shown_after_a_login("correct horse");
     assert!(shown.contains("<span>Logged in as anna (user).</span>"), "{shown}");

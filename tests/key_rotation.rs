@@ -1,7 +1,7 @@
-//! A hundred rotations while clients log in, refresh and ask: nobody notices.
+//! A hundred key rotations while clients log in, refresh and check tokens: no request fails.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a look that fails fails the test
+#![allow(clippy::disallowed_methods)] // an error fails the test
 
 mod support;
 
@@ -21,10 +21,10 @@ const ROTATIONS: usize = 100;
 const CLIENTS: usize = 6;
 const PASSWORD: &str = "correct horse";
 
-/// No line for every request.
+/// No access log.
 const QUIET: [&str; 2] = ["--log", "info,gatelet::access=warn,gatelet::audit=warn"];
 
-/// Asks the console of the server that uses `dir`, as `gatelet key` does.
+/// Sends a request to the admin socket of the server that uses `dir`, as `gatelet key` does.
 fn console(runtime: &Runtime, dir: &Path, method: Method, path: &str, body: Option<&Value>) -> Value {
     let reply = runtime.block_on(async {
         let stream = gatelet::http::admin::connect(dir).await.unwrap();
@@ -34,7 +34,7 @@ fn console(runtime: &Runtime, dir: &Path, method: Method, path: &str, body: Opti
     reply.body
 }
 
-/// Keys by their ids: those retired within one second have no order that lasts.
+/// Keys by their ids: keys retired within one second have no stable order.
 fn by_id(body: &Value) -> BTreeMap<&str, &Value> {
     body["keys"].as_array().unwrap().iter().map(|key| (key["kid"].as_str().unwrap(), key)).collect()
 }
@@ -59,7 +59,7 @@ fn check(client: &mut Client, access: &str, name: &str) {
     assert_eq!((reply.status, &reply.json()["username"]), (200, &json!(name)), "{reply:?}");
 }
 
-/// All that one client has been given.
+/// All tokens of one client.
 #[derive(Default)]
 struct Given {
     sessions: Vec<Tokens>,
@@ -67,7 +67,7 @@ struct Given {
 }
 
 impl Given {
-    /// Everything verifies, through every endpoint that takes such a token.
+    /// Asserts that every token verifies, at every endpoint that takes its kind.
     fn assert_good(&self, client: &mut Client, name: &str) {
         for access in &self.refreshed {
             check(client, access, name);
@@ -80,7 +80,7 @@ impl Given {
     }
 }
 
-/// Logs in, refreshes and asks, with tokens old and new, until `over`. Counts the requests.
+/// Logs in, refreshes and checks old and new tokens until `over`. Counts the requests.
 fn live(client: &mut Client, name: &str, over: &AtomicBool, requests: &AtomicUsize) -> Given {
     let mut given = Given::default();
     while !over.load(Ordering::Relaxed) {
@@ -88,7 +88,7 @@ fn live(client: &mut Client, name: &str, over: &AtomicBool, requests: &AtomicUsi
         check(client, &tokens.access, name);
         given.refreshed.push(refresh(client, &tokens));
         given.sessions.push(tokens);
-        // The very first, the latest, and one from between.
+        // The first token, the latest, and one in between.
         let all = given.sessions.len();
         for at in [0, all / 2, all - 1] {
             check(client, &given.sessions[at].access, name);
@@ -102,7 +102,7 @@ fn live(client: &mut Client, name: &str, over: &AtomicBool, requests: &AtomicUsi
 }
 
 #[test]
-fn a_hundred_rotations_under_load_refuse_no_token_and_fail_no_request() {
+fn during_a_hundred_rotations_no_token_is_refused_and_no_request_fails() {
     let dir = temporary();
     let server = Process::start(dir.path(), &QUIET);
     let runtime = Runtime::new().unwrap();
@@ -121,7 +121,7 @@ fn a_hundred_rotations_under_load_refuse_no_token_and_fail_no_request() {
             .collect();
         let mut asked = 0;
         for rotation in 1..=ROTATIONS {
-            // Requests lie between any two rotations, or a client has failed.
+            // Requests are served between any two rotations, unless a client has failed.
             while requests.load(Ordering::Relaxed) == asked
                 && !clients.iter().any(|client| client.is_finished())
             {
@@ -165,7 +165,7 @@ fn a_hundred_rotations_under_load_refuse_no_token_and_fail_no_request() {
 }
 
 #[test]
-fn rotations_that_race_each_other_all_count() {
+fn racing_rotations_all_take_effect() {
     const RACERS: usize = 8;
     const EACH: usize = 5;
     let dir = temporary();

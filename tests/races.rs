@@ -1,7 +1,7 @@
-//! Many clients that want the same thing at the same moment, against the real executable.
+//! Races: many clients with the same request at the same moment, against the real executable.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a look that fails fails the test
+#![allow(clippy::disallowed_methods)] // an error fails the test
 
 mod support;
 
@@ -18,7 +18,7 @@ use serde_json::json;
 
 use support::{Client, Process, Reply, Tokens, credentials, serve, temporary};
 
-/// No line for every request, and nobody is slowed down: whoever loses a race has failed once more.
+/// No access log, and no limits: a lost race counts as a failed login.
 #[rustfmt::skip] // flags and their values
 const QUIET: [&str; 8] = [
     "--log", "info,gatelet::access=warn,gatelet::audit=warn",
@@ -28,7 +28,7 @@ const QUIET: [&str; 8] = [
 ];
 
 #[test]
-fn of_sixteen_racing_registrations_of_a_name_exactly_one_wins() {
+fn exactly_one_of_sixteen_racing_registrations_of_a_name_wins() {
     const NAMES: usize = 200;
     const RACERS: usize = 16;
     let dir = temporary();
@@ -59,7 +59,7 @@ fn of_sixteen_racing_registrations_of_a_name_exactly_one_wins() {
 }
 
 #[test]
-fn racing_logouts_of_a_session_all_end_in_a_session_that_is_over() {
+fn after_racing_logouts_the_session_is_revoked() {
     const SESSIONS: usize = 60;
     const RACERS: usize = 8;
     let dir = temporary();
@@ -84,13 +84,13 @@ fn racing_logouts_of_a_session_all_end_in_a_session_that_is_over() {
 }
 
 #[test]
-fn of_racing_deletions_of_a_user_one_succeeds_and_racing_logouts_change_nothing_about_it() {
+fn exactly_one_of_racing_deletions_succeeds_despite_racing_logouts() {
     const USERS: usize = 60;
     const RACERS: usize = 9;
     let dir = temporary();
     let process = Process::start(dir.path(), &QUIET);
     let mut client = process.client();
-    // Every third racer logs out of a session of its own, so that it cannot stop the deletions.
+    // Every third racer logs out of a session of its own, so that the deletions keep their sessions.
     let users: Vec<Vec<Tokens>> = (0..USERS)
         .map(|user| {
             let name = format!("user {user}");
@@ -122,7 +122,7 @@ fn of_racing_deletions_of_a_user_one_succeeds_and_racing_logouts_change_nothing_
 }
 
 #[test]
-fn no_token_from_a_racing_refresh_outlives_the_logout() {
+fn no_token_from_a_racing_refresh_survives_the_logout() {
     const SESSIONS: usize = 60;
     const REFRESHERS: usize = 5;
     let dir = temporary();
@@ -152,10 +152,10 @@ fn no_token_from_a_racing_refresh_outlives_the_logout() {
         assert_refused(&mut client, &tokens);
     }
     println!("{refreshed} tokens from racing refreshes, none accepted after the logout");
-    assert!(refreshed > 0, "no refresh came before its logout: the race shows nothing");
+    assert!(refreshed > 0, "no refresh came before its logout: this proves nothing");
 }
 
-/// Answers the access tokens that it was given.
+/// Refreshes until refused, and returns the access tokens.
 fn refresh_until_refused(process: &Process, token: &str, ready: &Barrier, over: &AtomicBool) -> Vec<String> {
     let mut client = process.client();
     let mut gained = Vec::new();
@@ -173,7 +173,7 @@ fn refresh_until_refused(process: &Process, token: &str, ready: &Barrier, over: 
 }
 
 #[test]
-fn names_and_users_agree_after_many_have_come_and_gone_under_the_same_names() {
+fn names_and_users_agree_after_racing_registrations_and_deletions() {
     const NAMES: usize = 3;
     const RACERS: usize = 8;
     const CYCLES: usize = 150;
@@ -212,7 +212,7 @@ fn names_and_users_agree_after_many_have_come_and_gone_under_the_same_names() {
     assert_eq!(names_in(dir.path()).len(), NAMES);
 }
 
-/// Registers, logs in and deletes; nobody else can come between. Answers whether the name was free.
+/// Registers, logs in and deletes a user whose password only this client knows. Returns whether the name was free.
 fn live_and_die(client: &mut Client, name: &str, password: &str) -> bool {
     let body = credentials(name, password);
     let registered = client.post("/register", &body);
@@ -242,17 +242,17 @@ fn free(dir: &Path, name: &str) {
 }
 
 #[test]
-fn of_two_administrators_who_demote_each_other_one_always_remains() {
+fn one_of_two_administrators_who_demote_each_other_remains() {
     one_administrator_remains(Way::Demote, 150);
 }
 
 #[test]
-fn of_two_administrators_who_disable_each_other_one_always_remains() {
+fn one_of_two_administrators_who_disable_each_other_remains() {
     one_administrator_remains(Way::Disable, 150);
 }
 
 #[test]
-fn of_two_administrators_who_delete_each_other_one_always_remains() {
+fn one_of_two_administrators_who_delete_each_other_remains() {
     one_administrator_remains(Way::Delete, 100);
 }
 
@@ -280,8 +280,7 @@ struct Admin {
     token: String,
 }
 
-/// Two administrators end each other, or each themselves, at once: one of both succeeds, and whoever remains makes
-/// the other one an administrator again.
+/// Two administrators remove each other, or each themselves, at once. One succeeds; the remaining one restores the other.
 fn one_administrator_remains(way: Way, rounds: usize) {
     const NAMES: [&str; 2] = ["ada", "bea"];
     let dir = temporary();
@@ -305,8 +304,8 @@ fn one_administrator_remains(way: Way, rounds: usize) {
         let winner = winners[0];
         won[winner] += 1;
         let refusal = &replies[1 - winner];
-        // Of two who end each other, the loser is no administrator any more by the time that it would be written, or has
-        // no session; of two who end themselves, the last one stays.
+        // If they remove each other, the loser has lost the role or the session when the change is to be written. If they
+        // remove themselves, the last administrator stays.
         let is_right = match way {
             _ if themselves => refusal.status == 409,
             Way::Demote => refusal.status == 403,
@@ -337,7 +336,7 @@ fn one_administrator_remains(way: Way, rounds: usize) {
         admins[gone] = Admin::log_in(&mut client, NAMES[gone]);
     }
     println!("{way:?}: {rounds} rounds, won {won:?}");
-    assert!(won.iter().all(|won| *won > 0), "never at once: the race shows nothing");
+    assert!(won.iter().all(|won| *won > 0), "never at once: this proves nothing");
     assert_eq!(process.stop().code(), 0);
     let left = users_in(dir.path()).into_iter().filter(User::is_enabled_admin).count();
     assert_eq!(left, 1, "in the store");
@@ -357,7 +356,7 @@ fn create_admin(client: &mut Client, name: &str, token: &str) {
     assert_eq!(reply.status, 201, "{reply:?}");
 }
 
-/// The ids of those who are administrators and may log in.
+/// The ids of the enabled administrators.
 fn enabled_admins(client: &mut Client, token: &str) -> Vec<String> {
     let reply = client.call("GET", "/user", Some(token), None);
     assert_eq!(reply.status, 200, "{reply:?}");
@@ -368,7 +367,7 @@ fn enabled_admins(client: &mut Client, token: &str) -> Vec<String> {
 }
 
 #[test]
-fn of_racing_password_changes_exactly_one_wins() {
+fn exactly_one_of_racing_password_changes_wins() {
     const ROUNDS: usize = 100;
     let dir = temporary();
     let process = Process::start(dir.path(), &QUIET);
@@ -377,7 +376,7 @@ fn of_racing_password_changes_exactly_one_wins() {
     let mut current = "password number 0".to_owned();
     let mut overtaken = 0;
     for round in 0..ROUNDS {
-        // From two sessions, or both from one.
+        // From two sessions, or twice from one.
         let mut sessions: Vec<_> = (0..2).map(|_| log_in(&mut client, "anna", &current)).collect();
         let is_shared = round % 2 == 1;
         if is_shared {
@@ -395,7 +394,7 @@ fn of_racing_password_changes_exactly_one_wins() {
         if is_shared {
             assert!(is_wrong_password(refusal), "round {round}: {refusal:?}");
         } else {
-            // Let in or not, its session is over by the time that it would have written.
+            // The loser's session is revoked when its change is to be written.
             assert!(is_wrong_password(refusal) || is_revoked(refusal), "round {round}: {refusal:?}");
             overtaken += usize::from(is_revoked(refusal));
             assert_refused(&mut client, &sessions[loser]);
@@ -410,7 +409,7 @@ fn of_racing_password_changes_exactly_one_wins() {
         current = new(winner);
     }
     println!("{ROUNDS} rounds, {overtaken} times the loser's session was over");
-    assert!(overtaken > 0, "never at once: the race shows nothing");
+    assert!(overtaken > 0, "never at once: this proves nothing");
     let last = log_in(&mut client, "anna", &current);
     assert_eq!(process.stop().code(), 0);
     let process = Process::start(dir.path(), &QUIET);
@@ -420,11 +419,11 @@ fn of_racing_password_changes_exactly_one_wins() {
 }
 
 #[test]
-fn no_login_with_the_old_password_outlives_a_change_and_none_with_the_new_one_ends_by_it() {
+fn a_password_change_ends_racing_logins_with_the_old_password_only() {
     const ROUNDS: usize = 40;
     const RACERS: usize = 5;
     let dir = temporary();
-    // Dear enough that logins are under way while the change is.
+    // Hashes expensive enough that logins overlap with the change.
     let process = Process::start(dir.path(), &[&QUIET[..], &["--scrypt", "ln=8,r=8,p=1"]].concat());
     let mut client = process.client();
     register(&mut client, "anna", "password number 0");
@@ -437,7 +436,7 @@ fn no_login_with_the_old_password_outlives_a_change_and_none_with_the_new_one_en
             0 => change_password(client, &this.access, &old, &new),
             1 | 2 => client.post("/login", &credentials("anna", &old)),
             _ => {
-                // Until it is theirs: the change is not waited for.
+                // Retry until the new password works, without waiting for the answer to the change.
                 let body = credentials("anna", &new);
                 (0..100)
                     .map(|_| client.post("/login", &body))
@@ -470,7 +469,7 @@ fn no_login_with_the_old_password_outlives_a_change_and_none_with_the_new_one_en
         "{ROUNDS} changes: {outlived} racing logins with the old password, none of them good afterwards"
     );
     println!("{early} racing logins with the new password, all of them good");
-    assert!(outlived > 0, "no login came before its change: the race shows nothing");
+    assert!(outlived > 0, "no login came before its change: this proves nothing");
     assert_eq!(process.stop().code(), 0);
     let process = Process::start(dir.path(), &QUIET);
     log_in(&mut process.client(), "anna", &password(ROUNDS));
@@ -485,8 +484,8 @@ fn is_wrong_password(reply: &Reply) -> bool {
     reply.status == 401 && reply.json()["message"] == "Invalid credentials"
 }
 
-/// `rounds` times all racers run `act` at once, each on a connection of its own. Answers what each was told,
-/// round by round.
+/// Runs `act` for all racers at once, `rounds` times, each on a connection of its own. Returns the replies of each
+/// round.
 fn race(
     process: &Process,
     racers: usize,
@@ -545,7 +544,7 @@ fn names_in(dir: &Path) -> HashSet<String> {
     names
 }
 
-/// The users in a store that no server uses; each is found under their name.
+/// The users in a store that no server uses. Asserts that each is found by name.
 fn users_in(dir: &Path) -> Vec<User> {
     let options = StoreOptions { cache: 16 << 20, min_free: 0, accept_clock: None };
     let store = Store::open(dir, &options, Arc::new(Clock::system())).unwrap();

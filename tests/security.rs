@@ -1,7 +1,7 @@
-//! SECURITY.md names tests that there are, and judges every requirement of ASVS 5.0.0, level 1, once.
+//! SECURITY.md names existing tests, and judges every requirement of ASVS 5.0.0, level 1, once.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
-#![allow(clippy::disallowed_methods)] // a look that fails fails the test
+#![allow(clippy::disallowed_methods)] // an error fails the test
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ fn rows() -> impl Iterator<Item = Vec<&'static str>> {
     cells.filter(|cells| cells[0].split('.').count() >= 3)
 }
 
-/// What stands between backticks.
+/// The texts between backticks.
 fn code() -> impl Iterator<Item = &'static str> {
     SECURITY.lines().flat_map(|line| line.split('`').skip(1).step_by(2))
 }
@@ -52,7 +52,7 @@ fn has_test(source: &str, name: &str) -> bool {
 }
 
 #[test]
-fn every_test_that_is_named_exists() {
+fn every_named_test_exists() {
     let mut named = 0;
     for (path, test) in code().filter_map(|code| code.split_once("::")) {
         if !path.ends_with(".rs") {
@@ -66,7 +66,7 @@ fn every_test_that_is_named_exists() {
 }
 
 #[test]
-fn every_script_and_page_that_is_named_exists() {
+fn every_named_script_and_page_exists() {
     for path in code().filter(|code| [".ci/", "deploy/", "deny.toml"].iter().any(|at| code.starts_with(at))) {
         assert!(root().join(path).exists(), "{path}");
     }
@@ -79,12 +79,12 @@ fn every_requirement_of_level_1_is_judged_once_and_in_order() {
 }
 
 #[test]
-fn every_requirement_has_its_verdict_and_nothing_is_left_to_do() {
+fn every_requirement_has_a_verdict_and_what_shows_it() {
     for cells in rows() {
         assert_eq!(cells.len(), 5, "{cells:?}");
         assert!(["Met", "In part", "Proxy", "—"].contains(&cells[2]), "{cells:?}");
         assert!(!cells[3].is_empty() || !cells[4].is_empty(), "{cells:?}");
-        // Only what cannot apply, or is somebody else's, needs nothing to show it.
+        // Only requirements that do not apply or are the proxy's need no test.
         assert!(!cells[4].is_empty() || ["Proxy", "—"].contains(&cells[2]), "{cells:?}");
     }
     assert!(!SECURITY.contains("TODO"));
