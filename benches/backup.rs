@@ -1,7 +1,7 @@
-//! What a backup takes: time, resident memory of both processes, and how long a writer waits meanwhile; and what
-//! checking and restoring it take. `cargo bench --bench backup -- 1000000`
+//! The cost of a backup: time, resident memory of both processes, and the waits of a writer meanwhile; and the cost of
+//! checking and restoring it. `cargo bench --bench backup -- 1000000`
 //!
-//! The limit that the waits are to be seen against is those of the same writer while no backup is being made.
+//! Compare the waits with those of the same writer without a backup.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
@@ -60,10 +60,10 @@ fn main() {
     time("restore", gatelet().arg("restore").arg(&file).arg("--data-dir").arg(&restored));
     let began = Instant::now();
     Process::start(&restored, &[]).stop();
-    println!("first start of what was restored, and its end: {:?}", began.elapsed());
+    println!("first start of the restored store, and its stop: {:?}", began.elapsed());
 }
 
-/// How long each registration of a client took that has one under way all the time.
+/// The time of each registration of a client that sends one after the other.
 fn waits(address: std::net::SocketAddr, prefix: &str, done: &AtomicBool) -> Vec<Duration> {
     let mut client = support::Client::connect(address).unwrap();
     let mut waits = Vec::new();
@@ -77,7 +77,7 @@ fn waits(address: std::net::SocketAddr, prefix: &str, done: &AtomicBool) -> Vec<
     waits
 }
 
-/// Runs a command and prints what it took.
+/// Runs a command and prints its time and memory.
 fn time(what: &str, command: &mut Command) {
     let began = Instant::now();
     let mut child = command.stdout(Stdio::null()).spawn().unwrap();
@@ -93,7 +93,7 @@ fn time(what: &str, command: &mut Command) {
     assert!(status.success(), "{status}");
 }
 
-/// The most memory that a process has had; 0 once it has ended.
+/// The peak memory of a process; 0 once it has ended.
 fn peak_mib(id: u32) -> u64 {
     memory_kib(id, "VmHWM").unwrap_or_default() / 1024
 }

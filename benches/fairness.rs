@@ -1,9 +1,9 @@
-//! How a user fares who logs in beside a flood: the share of their logins that succeed, and how long they wait. Floods of
-//! right passwords, of wrong ones and of registrations, from one network and from a hundred, and of one account from a
-//! hundred; then a flood from the user's own network. `cargo bench --bench fairness -- 40 [other-executable]` for 40
-//! seconds of each, and of another build; words choose among the floods.
+//! Logins of a user beside a flood: the share that succeeds, and the waiting times. The floods are right passwords, wrong
+//! ones and registrations, from one network and from a hundred; one account from a hundred networks; and the user's own
+//! network. `cargo bench --bench fairness -- 40 [other-executable]` runs each for 40 seconds, with another build on
+//! request; words select floods by name.
 //!
-//! The limit that the waiting times are to be seen against is the same user's login with nobody beside, in the same run.
+//! Compare the waiting times with those of the same user without a flood, in the same run.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -24,15 +24,15 @@ use support::{Client, Process, credentials, gatelet, request, temporary};
 const PASSWORD: &str = "correct horse";
 const VICTIM: &str = "192.0.2.1";
 
-/// The victim's pause between an answer and the next login: a person, if a brisk one. Each of a hundred networks that ask
-/// without end may have a hash in some twenty seconds; a victim that asks for far more than that waits like the others.
+/// The victim's pause between an answer and the next login, that of a brisk person. Each of a hundred flooding networks
+/// gets a hash in about twenty seconds; a victim that asks for far more than that waits like the others.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// The pause of a flood's connection that was refused. Without one the flood's own threads would take the cores that the
 /// server hashes on.
 const REFUSED: Duration = Duration::from_millis(100);
 
-/// Floods whose names hold no word of these arguments are left out.
+/// Whether the name of a flood contains a word of the arguments, if there are any.
 fn is_wanted(name: &str) -> bool {
     let words: Vec<_> =
         std::env::args().skip(1).filter(|arg| arg.chars().all(|c| c.is_ascii_alphabetic())).collect();
@@ -46,15 +46,15 @@ const NETWORKS: usize = 100;
 
 #[derive(Clone, Copy)]
 enum Kind {
-    /// As one account.
+    /// All connections use one account.
     RightOfOne,
-    /// Each network as an account of its own.
+    /// Each network uses an account of its own.
     RightOfEach,
     Wrong,
     Registrations,
 }
 
-/// Where a flood comes from.
+/// The origin of a flood.
 #[derive(Clone, Copy)]
 enum From {
     /// The victim's own address.
@@ -81,10 +81,10 @@ fn main() {
     let dir = temporary();
     let server = &start(dir.path(), other.as_deref());
     let mut client = server.client();
-    // Each from a network of their own: what the victim's has had before would count against the victim.
+    // Each from a network of its own: earlier work would count against the victim's network.
     let names = (0..NETWORKS).map(|n| (format!("203.0.113.{n}"), format!("mallory {n}")));
     for (address, name) in names.chain([(VICTIM.to_owned(), "victim".to_owned())]) {
-        // On a machine that has other things to do a hash may take too long for an answer.
+        // On a busy machine a hash may exceed the deadline of its request.
         while ![201, 409].contains(&post(&mut client, &address, "/register", &credentials(&name, PASSWORD)).0)
         {
             client = server.client();
@@ -93,7 +93,7 @@ fn main() {
     let alone = log_in(server, Duration::from_secs(secs));
     println!("alone: {alone}");
     for (name, kind, from) in FLOODS.into_iter().filter(|(name, ..)| is_wanted(name)) {
-        thread::sleep(Duration::from_secs(3)); // what waited is over
+        thread::sleep(Duration::from_secs(3)); // lets the queue drain
         let over = &AtomicBool::new(false);
         let [served, refused] = &[const { AtomicUsize::new(0) }; 2];
         thread::scope(|scope| {
@@ -138,7 +138,7 @@ fn post(client: &mut Client, address: &str, path: &str, body: &Value) -> (u16, D
 struct Fared {
     logins: usize,
     succeeded: usize,
-    /// What became of the others: their statuses, 0 where there was no answer.
+    /// The statuses of the other requests; 0 without an answer.
     failed: BTreeMap<u16, usize>,
     median: Duration,
     p99: Duration,
@@ -153,7 +153,7 @@ impl std::fmt::Display for Fared {
     }
 }
 
-/// The victim, one login after the other.
+/// The victim's logins, one after the other.
 fn log_in(server: &Process, span: Duration) -> Fared {
     let began = Instant::now();
     let (mut logins, mut waits, mut failed) = (0, Vec::new(), BTreeMap::new());
@@ -171,7 +171,7 @@ fn log_in(server: &Process, span: Duration) -> Fared {
     Fared { logins, succeeded: waits.len(), failed, median: at(0.5), p99: at(0.99) }
 }
 
-/// One connection of the flood, which asks again as soon as it is served.
+/// One connection of the flood, which sends its next request as soon as it is served.
 fn flood(
     server: &Process,
     kind: Kind,

@@ -1,7 +1,7 @@
-//! What a server takes: milliseconds from the start of the process to its first answer, and resident memory;
+//! The footprint of a server: milliseconds from the start of the process to its first answer, and resident memory,
 //! with an empty store and with many users. `cargo bench --bench footprint -- 1000000`
 //!
-//! The limit that the times are to be seen against is starting the same executable for `--version`.
+//! Compare the times with a start of the same executable for `--version`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
@@ -55,7 +55,7 @@ fn resident_mib(server: &Process) -> u64 {
     memory_kib(server.id(), "VmRSS").unwrap() / 1024
 }
 
-/// Logs one user in and reads others all over the store, by names that are tried for registration.
+/// Logs one user in and reads random others, by registering their names.
 fn ask(server: &Process, users: u64) {
     let mut client = server.client();
     Tokens::from_reply(&client.post("/login", &credentials("anna", "correct horse")));

@@ -1,7 +1,7 @@
-//! Whether the time of a refused login tells why: unknown name, wrong password and disabled user, interleaved, with
-//! the cheapest hash, where a difference would show most. `cargo bench --bench login_timing -- 8000`
+//! Measures whether the time of a refused login reveals the reason: unknown name, wrong password or disabled user,
+//! interleaved, with the cheapest hash, where a difference would show most. `cargo bench --bench login_timing -- 8000`
 //!
-//! The limit that the differences are to be seen against is the noise within one kind.
+//! Compare the differences with the noise within one kind.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 

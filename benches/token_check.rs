@@ -1,11 +1,10 @@
-//! How far `GET /user/me` with a token is from the least that a warp route can cost.
+//! Compares `GET /user/me` with a token to the cheapest possible warp route. `cargo bench --bench token_check`
 //!
-//! The limit is a bare warp route under warp's own server that answers the same bytes, checks nothing and logs nothing.
-//! Each server is a process of its own; they take turns under the same load of keep-alive connections. Printed are
-//! requests per second, and what a request costs the server in processor time, user and system: requests per second
-//! alone flatter whoever is slower, as far as the client is what the machine has no more time for. So the client is one
-//! thread that looks at as little as it can, and what it costs is printed as well. The log goes to `/dev/null`: what
-//! reads it otherwise costs time that is not the server's. `cargo bench --bench token_check`
+//! That is a bare route under warp's own server that answers the same bytes, checks nothing and logs nothing. Each
+//! server is a process of its own; they take turns under the same load of keep-alive connections. The output is requests
+//! per second, and the server's processor time per request, user and system: requests per second alone flatter the
+//! slower server where the client limits both. So the client is one thread that does as little as possible, and its
+//! processor time is printed too. The log goes to `/dev/null`, because a reader of the log would cost processor time.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
@@ -43,7 +42,7 @@ fn main() {
         server.dir = Some(dir);
         servers.push(server);
     }
-    // The bare server reads as many bytes.
+    // The bare server gets a request of the same size.
     servers[0].ask = servers[1].ask.clone();
 
     println!("GET /user/me, {CONNECTIONS} connections, {TURNS} turns of {TURN:?} each");
@@ -79,16 +78,16 @@ fn median(figures: impl Iterator<Item = f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// What a turn has shown.
+/// The results of a turn.
 struct Load {
     per_second: f64,
-    /// Microseconds of processor time that a request costs the server.
+    /// The server's processor time per request, in microseconds.
     server: f64,
     /// The same for the client.
     client: f64,
 }
 
-/// A process that is asked.
+/// A measured server process.
 struct Server {
     name: &'static str,
     address: SocketAddr,
@@ -98,7 +97,7 @@ struct Server {
 }
 
 impl Server {
-    /// Starts a server that says last in its first line where it listens.
+    /// Starts a server whose first line of output ends with its address.
     fn start(name: &'static str, command: &mut Command) -> Self {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -108,7 +107,7 @@ impl Server {
         Self { name, address, child, ask: Vec::new(), dir: None }
     }
 
-    /// Keeps one request under way on each connection: the oldest answer is waited for, and its connection asked again.
+    /// Keeps one request in progress on each connection: waits for the oldest answer, then reuses its connection.
     #[allow(clippy::cast_precision_loss)]
     fn load(&self) -> Load {
         let mut connections: Vec<_> = (0..CONNECTIONS).map(|_| Connection::open(self)).collect();
@@ -140,7 +139,7 @@ impl Drop for Server {
     }
 }
 
-/// Nanoseconds that the threads of a process have run.
+/// The processor time of the threads of a process, in nanoseconds.
 fn cpu(task: &str) -> u64 {
     let threads = fs::read_dir(task).unwrap().flatten();
     threads.map(|thread| cpu_of(thread.path().join("schedstat").to_str().unwrap())).sum()
