@@ -14,7 +14,7 @@ paseto = Paseto.new(leeway=5)  # seconds; clocks differ
 
 
 def load_keys(source: str) -> dict[str, KeyInterface]:
-    """The key set of a URL or a file. Keys go by the id computed from them, not by the one that stands beside them."""
+    """The key set of a URL or a file, by the id computed from each key, not by the id given beside it."""
     text = urlopen(source, timeout=5).read() if "://" in source else Path(source).read_bytes()
     keys = [Key.from_paserk(entry["public_key"]) for entry in json.loads(text)["keys"]]
     return {key.to_paserk_id(): key for key in keys}
