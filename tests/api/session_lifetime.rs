@@ -101,8 +101,8 @@ fn a_revocation_is_pruned_only_after_all_its_tokens_expired() {
     let server = server.restart_after(async |store| {
         // Prunes as the background task does, in case it has not run yet.
         store.prune_sessions(now.before(Duration::from_secs(5))).await.unwrap();
-        assert!(!store.session_ended(&early).await.unwrap(), "pruned");
-        assert!(store.session_ended(&late_session).await.unwrap(), "still within the leeway");
+        assert!(!store.is_revoked(&early).await.unwrap(), "pruned");
+        assert!(store.is_revoked(&late_session).await.unwrap(), "still within the leeway");
     });
     let reply = server.call("POST", "/refresh", Some(&late.refresh), None);
     Refusal::Revoked.expect(&reply, "within the leeway");

@@ -281,8 +281,8 @@ fn a_session_whose_revocation_was_pruned_makes_no_change() {
             let scene = bench.scene().await;
             bench.take(Taking::LogOut, &scene).await;
             bench.store.prune_sessions(scene.session.ends_at().after(Duration::from_secs(1))).await.unwrap();
-            assert!(!bench.store.session_ended(&scene.session).await.unwrap(), "pruned");
-            assert_eq!(bench.change(change, &scene).await, Err(Denied::SessionOver), "{change:?}");
+            assert!(!bench.store.is_revoked(&scene.session).await.unwrap(), "pruned");
+            assert_eq!(bench.change(change, &scene).await, Err(Denied::SessionRevoked), "{change:?}");
         }
     });
 }
