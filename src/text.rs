@@ -1,9 +1,8 @@
-//! Text that people wrote to a file or to standard input, in an editor of any system.
+//! Text from files and standard input, as editors of any system write it.
 //!
-//! Windows puts a mark before UTF-8, ends lines in CR LF, and writes UTF-16 where nobody asked for it. A mark is no part of
-//! a password or a name; UTF-16 read as UTF-8 would be one that nobody can type.
+//! Windows puts a mark before UTF-8, ends lines in CR LF, and defaults to UTF-16 in places. The mark is not part of a
+//! password or a name. UTF-16 read as UTF-8 would be a password that cannot be typed.
 
-use std::fmt;
 use std::io::{self, Read};
 
 use zeroize::Zeroizing;
@@ -11,32 +10,24 @@ use zeroize::Zeroizing;
 /// U+FEFF, which some systems put before UTF-8.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What UTF-16 begins with, in either order of bytes.
+/// The byte order marks of UTF-16.
 const UTF_16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
-/// Why bytes are no text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why bytes are no text. The messages continue "… is".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotText {
     /// They begin as UTF-16 does.
+    #[error("UTF-16: save it as UTF-8")]
     Utf16,
     /// They hold a NUL.
+    #[error("no text, because of NUL bytes: if it is UTF-16, save it as UTF-8")]
     Nul,
     /// They are not UTF-8.
+    #[error("not UTF-8")]
     NotUtf8,
 }
 
-/// Follows what it is that is no text.
-impl fmt::Display for NotText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Utf16 => "UTF-16: save it as UTF-8",
-            Self::Nul => "no text, because of NUL bytes: if it is UTF-16, save it as UTF-8",
-            Self::NotUtf8 => "not UTF-8",
-        })
-    }
-}
-
-/// The text that `bytes` are, without one mark before it.
+/// `bytes` as text, without one leading mark.
 ///
 /// # Errors
 /// [`NotText`].
@@ -48,7 +39,7 @@ pub fn of(bytes: &[u8]) -> Result<&str, NotText> {
     std::str::from_utf8(bytes).map_err(|_| NotText::NotUtf8)
 }
 
-/// `bytes` without one mark before them, for what is read piece by piece.
+/// `bytes` without one leading mark, for input that is read in pieces.
 ///
 /// # Errors
 /// [`NotText::Utf16`].
@@ -59,17 +50,17 @@ pub fn unmarked(bytes: &[u8]) -> Result<&[u8], NotText> {
     Ok(bytes.strip_prefix(MARK).unwrap_or(bytes))
 }
 
-/// `text` without the ends of lines behind it, which a file has and a password has not.
+/// `text` without trailing line ends, which belong to the file and not to the password.
 pub fn without_line_end(text: &str) -> &str {
     text.trim_end_matches(['\r', '\n'])
 }
 
-/// All there is to read, or nothing where that is more than `max` bytes. It may be secret, and leaves no copies.
+/// All of `source`, or `None` if that is more than `max` bytes. Leaves no copies in memory: it may be secret.
 ///
 /// # Errors
-/// Whatever reading fails with.
+/// Those of reading.
 pub fn read(source: impl Read, max: usize) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(max + 1)); // which takes memory only where it is written to
+    let mut bytes = Zeroizing::new(Vec::with_capacity(max + 1)); // reserved, not touched
     let read = source.take(max as u64 + 1).read_to_end(&mut bytes)?;
     Ok((read <= max).then_some(bytes))
 }

@@ -1,7 +1,6 @@
-//! Checking a backup, line by line: nothing is believed that the file itself does not show.
+//! Checks a backup line by line, and trusts nothing that the file itself does not prove.
 
 use std::collections::HashSet;
-use std::fmt;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -17,67 +16,59 @@ use crate::token::offline::PublicKeys;
 use crate::token::statement::{Stated, Subject};
 
 /// What is wrong with a backup.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
     /// It does not begin as a backup does.
+    #[error("this is no backup of gatelet")]
     NoBackup,
     /// A newer version has written it, in this version of the format.
+    #[error("it was made by a newer version of gatelet (format {0}): use that version")]
     Newer(u64),
-    /// This line, counted from one, is not what it has to be.
+    /// This line, counted from one, is wrong in this way.
+    #[error("line {0}: {1}")]
     Line(u64, &'static str),
     /// It ends in the middle.
+    #[error("it ends in the middle: it was cut short, or never finished")]
     Cut,
-    /// It is not compressed as it has to be, or damaged.
+    /// It is not gzip, or damaged.
+    #[error("it is damaged: it cannot be decompressed")]
     Compression,
     /// Something follows its end.
+    #[error("something follows its end")]
     AfterEnd,
-    /// There are not as many users as it says.
+    /// Its number of users is not what it says.
+    #[error("it does not hold as many users as it says")]
     Count,
-    /// Something was changed since it was written.
+    /// Its checksum is wrong.
+    #[error("its checksum is wrong: it was changed since it was made")]
     Checksum,
     /// The signature is not by the key that it names, or of something else.
+    #[error("its signature is wrong: it was changed since it was made")]
     Signature,
-    /// A key has signed it that is not among those that are known.
+    /// None of the known keys has signed it.
+    #[error("{}", unknown_key(.0.as_ref()))]
     UnknownKey(Option<KeyId>),
 }
 
-impl fmt::Display for Flaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoBackup => f.write_str("this is no backup of gatelet"),
-            Self::Newer(format) => {
-                write!(f, "it was made by a newer version of gatelet (format {format}): use that version")
-            }
-            Self::Line(line, what) => write!(f, "line {line}: {what}"),
-            Self::Cut => f.write_str("it ends in the middle: it was cut short, or never finished"),
-            Self::Compression => f.write_str("it is damaged: it cannot be decompressed"),
-            Self::AfterEnd => f.write_str("something follows its end"),
-            Self::Count => f.write_str("it does not hold as many users as it says"),
-            Self::Checksum => f.write_str("its checksum is wrong: it was changed since it was made"),
-            Self::Signature => f.write_str("its signature is wrong: it was changed since it was made"),
-            Self::UnknownKey(Some(key)) => {
-                write!(f, "it is signed by {key}, which is not among the keys given")
-            }
-            Self::UnknownKey(None) => f.write_str("it is not signed"),
-        }
+fn unknown_key(key: Option<&KeyId>) -> String {
+    match key {
+        Some(key) => format!("it is signed by {key}, which is not among the keys given"),
+        None => "it is not signed".into(),
     }
 }
-
-impl std::error::Error for Flaw {}
 
 /// A backup that was read to its end and found good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
     /// Its first line.
     pub header: Header,
-    /// Whether a key that is known to be the server's has signed it; otherwise it vouches for itself.
+    /// Whether a known key has signed it; otherwise only the key in its own header has.
     pub vouched: bool,
 }
 
-/// Takes a backup line by line. Keeps a hash of each name, some 35 MB for a million users, unless told not to, and
-/// nothing else.
+/// Checks a backup line by line. Keeps only a hash of each name, about 35 MB for a million users.
 pub struct Checker<'a> {
-    /// The keys of which one must have signed.
+    /// One of these keys must have signed.
     known: Option<&'a PublicKeys>,
     header: Option<Header>,
     sum: Sha256,
@@ -109,7 +100,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The same, without a look at whether names come again: for what a store has just written, which rules that out.
+    /// A checker that does not look for names that occur twice: the store that has just written the backup rules them out.
     #[must_use]
     pub fn without_names(self) -> Self {
         Self { names: None, ..self }
@@ -125,10 +116,10 @@ impl<'a> Checker<'a> {
         self.users
     }
 
-    /// Takes the next line, without its end. Answers the user or the name in it, if it holds one.
+    /// Takes the next line, without its line end. Answers the user or the name in it, if there is one.
     ///
     /// # Errors
-    /// [`Flaw`]: this is no good backup, whatever follows.
+    /// [`Flaw`]: the backup is bad, whatever follows.
     pub fn line(&mut self, line: &[u8]) -> Result<Option<Restored>, Flaw> {
         self.lines += 1;
         let flaw = |what| Flaw::Line(self.lines, what);
@@ -230,12 +221,12 @@ fn header(line: &[u8]) -> Result<Header, Flaw> {
 /// 9999-12-31T23:59:59.999Z
 const LAST: u64 = 253_402_300_799_999;
 
-/// What a line of a backup puts into a store.
+/// What a line of a backup restores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Restored {
     /// A user, and the hash of their password.
     User(User, PasswordHash),
-    /// A name that a deleted user had, and until when nobody else may have it.
+    /// The name of a deleted user, and until when it stays taken.
     KeptName(Username, Timestamp),
 }
 

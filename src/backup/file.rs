@@ -1,4 +1,4 @@
-//! Backups as files: compressed, for their owner alone, and there under their name only when they are whole.
+//! Backups as files: compressed, readable by their owner alone, and named only when complete.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -19,10 +19,10 @@ use crate::durable_file::Draft;
 use crate::store::BALLAST;
 use crate::token::offline::PublicKeys;
 
-/// Bytes that are written at the most before it is looked again whether there is room left.
+/// Bytes written between two looks at the free space.
 const LOOK_FOR_ROOM: u64 = 1 << 20;
 
-/// Ids and hashes are random: the best compression saves little more than the quickest and takes several times as long.
+/// Ids and hashes are random: the best compression saves little more than the fastest, and takes several times as long.
 fn compression() -> Compression {
     Compression::fast()
 }
@@ -32,10 +32,10 @@ pub fn compressed<W: Write>(out: W) -> GzEncoder<W> {
     GzEncoder::new(out, compression())
 }
 
-/// A file that is being written. It has no name before it is finished; dropped, it is gone.
+/// A file that is being written. It gets its name when it is finished; dropped before, it is removed.
 pub struct NewFile(GzEncoder<BufWriter<Roomy>>);
 
-/// A file that leaves some room on its disk.
+/// A file that leaves `min_free` bytes on its disk.
 struct Roomy {
     draft: Draft,
     min_free: u64,
@@ -58,8 +58,7 @@ impl Write for Roomy {
     }
 }
 
-/// The store must have what it needs even after what is written until the next look, and be it that its ballast has
-/// to be taken up again.
+/// Leaves the store what it needs, even after the writes until the next look, and if it has to make its ballast anew.
 fn demand_room(file: &File, min_free: u64) -> io::Result<()> {
     let stat = fstatvfs(file)?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
@@ -75,8 +74,7 @@ fn demand_room(file: &File, min_free: u64) -> io::Result<()> {
 }
 
 impl NewFile {
-    /// A file that will be `path`. Nothing is written where less than `min_free` bytes of the disk, and what the store
-    /// keeps in reserve, would be left: it may need them.
+    /// A file that will be `path`. Writes fail once they would leave less than `min_free` bytes and the store's reserve.
     ///
     /// # Errors
     /// When it cannot be made.
@@ -88,15 +86,15 @@ impl NewFile {
     /// Makes the file durable and gives it its name.
     ///
     /// # Errors
-    /// When that fails, or when there is a file of that name by now, which stays.
+    /// When that fails, or a file of that name exists by now, which stays.
     pub fn finish(self) -> io::Result<()> {
         self.whole()?.finish()
     }
 
-    /// The same, in the place of a file of that name.
+    /// Makes the file durable and gives it its name, in place of an existing file.
     ///
     /// # Errors
-    /// When that fails; the file that was there before stays.
+    /// When that fails; the existing file stays.
     pub fn replace(self) -> io::Result<()> {
         self.whole()?.replace()
     }
@@ -113,34 +111,19 @@ impl Write for NewFile {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(()) // what is not finished is nothing
+        Ok(()) // only a finished file counts
     }
 }
 
 /// Why a backup cannot be read to its end.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// It is no good backup.
-    Flaw(Flaw),
+    /// It is not a good backup.
+    #[error(transparent)]
+    Flaw(#[from] Flaw),
     /// It cannot be read.
-    Io(io::Error),
-}
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flaw(flaw) => flaw.fmt(f),
-            Self::Io(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for ReadError {}
-
-impl From<Flaw> for ReadError {
-    fn from(flaw: Flaw) -> Self {
-        Self::Flaw(flaw)
-    }
+    #[error(transparent)]
+    Io(#[from] io::Error),
 }
 
 /// A backup that can be read, more than once.
@@ -152,9 +135,9 @@ impl BackupFile {
     /// Opens a file.
     ///
     /// # Errors
-    /// When it cannot be read, or is no file: it has to be read twice.
+    /// When it cannot be read, or is not a regular file: it has to be read twice.
     pub fn open(path: &Path) -> io::Result<Self> {
-        // Nobody is waited for who might write into a pipe.
+        // Opening a pipe would wait for its writer.
         let nonblock = OFlags::NONBLOCK.bits().cast_signed();
         let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;
         if !file.metadata()?.is_file() {
@@ -163,8 +146,8 @@ impl BackupFile {
         Ok(Self { file })
     }
 
-    /// Keeps what comes from `input` in `dir`, in a file without a name, which is gone with the process. It leaves as
-    /// much of the disk as [`NewFile`] does.
+    /// Keeps `input` in an unnamed file in `dir`, which goes with the process. It leaves as much free space as
+    /// [`NewFile`].
     ///
     /// # Errors
     /// When it cannot be read or kept.
@@ -178,11 +161,11 @@ impl BackupFile {
         }
     }
 
-    /// Reads it from its beginning to its end, checks all of it, and shows what is in it, and how many users there are
-    /// in all, to `visit`. With `known`, one of those keys must have signed it.
+    /// Reads and checks all of it, and passes each item, with the number of all users, to `visit`. With `known`, one of
+    /// those keys must have signed it.
     ///
     /// # Errors
-    /// Those of `visit`, or [`ReadError`]: what was shown is then not to be used.
+    /// Those of `visit`, or [`ReadError`]: the visited items are then not to be trusted.
     pub fn read<E: From<ReadError>>(
         &mut self,
         known: Option<&PublicKeys>,
@@ -191,7 +174,7 @@ impl BackupFile {
         self.read_by(Checker::new(known), visit)
     }
 
-    /// Reads back what this process has just written, in memory that does not grow with the users.
+    /// Reads back what this process has just written, in constant memory.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -204,8 +187,7 @@ impl BackupFile {
         mut checker: Checker<'_>,
         mut visit: impl FnMut(u64, Restored) -> Result<(), E>,
     ) -> Result<Checked, E> {
-        let begun = io::Seek::rewind(&mut self.file);
-        begun.map_err(ReadError::Io)?;
+        io::Seek::rewind(&mut self.file).map_err(ReadError::Io)?;
         let file = BufReader::with_capacity(1 << 16, &self.file);
         let mut lines = BufReader::with_capacity(1 << 16, GzDecoder::new(file));
         let mut line = Vec::with_capacity(1024);
@@ -224,19 +206,19 @@ impl BackupFile {
     }
 }
 
-/// A file for ourselves alone, without a name in `dir`.
+/// An unnamed file in `dir`, for this process alone.
 fn unnamed(dir: &Path) -> io::Result<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     match rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR) {
         Ok(file) => Ok(file.into()),
-        // A name that does not keep a directory from being restored to.
+        // A directory with this name in it counts as empty for a restore.
         Err(Errno::OPNOTSUPP | Errno::ISDIR) => unlinked(&dir.join("restoring.new")),
         Err(error) => Err(error.into()),
     }
 }
 
-/// The same for file systems that make none without a name, as those of networks: it loses it at once. `path` may be
-/// left over from a process that was killed in between.
+/// Like `unnamed`, for file systems that cannot make unnamed files, such as network shares: it removes the name at once.
+/// A killed process may have left `path` behind.
 fn unlinked(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -247,7 +229,7 @@ fn unlinked(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads a line, without its end. `false`: there is none.
+/// Reads a line, without its line end. `false`: there is none.
 fn next_line(lines: &mut impl BufRead, line: &mut Vec<u8>) -> Result<bool, ReadError> {
     line.clear();
     let read = lines.take(LINE_MAX as u64).read_until(b'\n', line).map_err(|error| match error.kind() {
@@ -263,22 +245,22 @@ fn next_line(lines: &mut impl BufRead, line: &mut Vec<u8>) -> Result<bool, ReadE
     }
 }
 
-/// The name of a copy in a folder of copies, which several stores may share: the beginning of the store's id, and when
-/// the copy was begun, as in `gatelet-3f2a9c1e-20261122T120000Z.jsonl.gz`. Older ones come before newer ones.
+/// The name of an automatic backup, in a directory that several stores may share: the beginning of the store's id, and
+/// when the backup began, as in `gatelet-3f2a9c1e-20261122T120000Z.jsonl.gz`. Sorts by age, oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CopyName {
-    /// When the copy was begun.
+    /// When the backup began.
     pub moment: Timestamp,
     store: u32,
 }
 
 impl CopyName {
-    /// The name of a copy of `store` that was begun at `moment`.
+    /// The name of a backup of `store` that began at `moment`.
     pub fn new(store: Uuid, moment: Timestamp) -> Self {
         Self { moment, store: store.as_fields().0 }
     }
 
-    /// Reads a name; nothing for those of other files.
+    /// Reads a name; `None` for other files.
     pub fn read(name: &str) -> Option<Self> {
         let (store, moment) = name.strip_prefix("gatelet-")?.strip_suffix("Z.jsonl.gz")?.split_once('-')?;
         if moment.len() != 15 || !moment.is_ascii() {
@@ -292,7 +274,7 @@ impl CopyName {
         (read.to_string() == name).then_some(read)
     }
 
-    /// Whether it is the name of a copy of this store.
+    /// Whether the backup is of this store.
     pub fn is_of(self, store: Uuid) -> bool {
         self.store == store.as_fields().0
     }

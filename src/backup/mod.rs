@@ -1,11 +1,12 @@
-//! Backups: all users in one file that can be checked by itself.
+//! Backups: all users in one file that proves itself.
 //!
 //! A file is gzip of JSON, one object a line: a [`Header`], a [`UserLine`] for each user in order of creation, since
-//! format 2 a [`KeptLine`] for each name that a deleted user had and nobody else may have yet, and a [`Trailer`] with their number, the SHA-256 of every byte before it and a signature over both, by the key that signed
-//! access tokens when it was made. A file that was cut short has no trailer, and one that was changed has a wrong one.
+//! format 2 a [`KeptLine`] for each name of a deleted user that is still taken, and a [`Trailer`] with the number of
+//! users, the SHA-256 of every byte before it, and a signature over both by the active key. A file that was cut short
+//! has no trailer; one that was changed has a wrong one.
 //!
-//! It holds no key and no session: whoever steals one can guess at passwords and make no token, and what is restored
-//! from it begins with new keys, so that nothing that was revoked since comes back.
+//! A backup holds no key and no session. A thief can guess at passwords, but makes no token. A restored store begins with
+//! new keys, so that no revoked token comes back.
 
 mod check;
 mod file;
@@ -24,33 +25,33 @@ pub use file::{BackupFile, CopyName, NewFile, ReadError, compressed};
 pub use restore::{RestoreError, restore};
 pub use write::{Backup, WriteError};
 
-/// The version of the format that is written, and the newest that is read.
+/// The version of the format that is written, and the newest that can be read.
 const FORMAT: u64 = 2;
 
-/// The oldest that is read.
+/// The oldest version that can be read.
 const FORMAT_MIN: u64 = 1;
 
-/// The longest line in bytes: a stored record has at most 4 KiB, and JSON escapes double few of them.
+/// The longest line in bytes: a stored record has at most 4 KiB, and JSON escapes double few of its bytes.
 pub(crate) const LINE_MAX: usize = 16 * 1024;
 
-/// The first line: what this is, and where it comes from.
+/// The first line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
     /// The version of the format.
     #[serde(rename = "gatelet_backup")]
     format: u64,
-    /// The moment that it shows.
+    /// The moment of the snapshot.
     pub created_at: Timestamp,
     /// The version of Gatelet that made it.
     pub version: String,
     /// The id of the store.
     pub store: Uuid,
-    /// Who issues its tokens.
+    /// The issuer of the store's tokens.
     pub issuer: String,
     /// How many users follow.
     pub users: u64,
-    /// Who signs.
+    /// The signing key.
     pub key: Signer,
 }
 
@@ -80,7 +81,7 @@ struct UserLine<'a> {
     password_hash: std::borrow::Cow<'a, str>,
 }
 
-/// A name that a deleted user had.
+/// The name of a deleted user.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeptLine<'a> {

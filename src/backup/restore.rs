@@ -1,6 +1,4 @@
-//! Restoring a backup: everything is checked before anything is written.
-
-use std::fmt;
+//! Restores a backup: checks everything before it writes anything.
 
 use super::{BackupFile, Checked, Flaw, ReadError, Restored};
 use crate::domain::clock::Timestamp;
@@ -8,44 +6,23 @@ use crate::store::{OpenError, Restoration};
 use crate::token::offline::PublicKeys;
 use crate::token::{KeyError, KeyRing, Lifetimes, LostKeys, key_files};
 
-/// Why a backup was not restored. The directory is as empty as it was.
-#[derive(Debug)]
+/// Why a backup was not restored. The directory is as empty as before.
+#[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The backup is not good.
-    Backup(ReadError),
+    #[error(transparent)]
+    Backup(#[from] ReadError),
     /// The store cannot be made.
-    Store(OpenError),
-    /// There are no keys for it.
-    Keys(KeyError),
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The store's keys cannot be made.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
 }
 
-impl fmt::Display for RestoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Backup(error) => error.fmt(f),
-            Self::Store(error) => error.fmt(f),
-            Self::Keys(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for RestoreError {}
-
-impl From<ReadError> for RestoreError {
-    fn from(error: ReadError) -> Self {
-        Self::Backup(error)
-    }
-}
-
-impl From<OpenError> for RestoreError {
-    fn from(error: OpenError) -> Self {
-        Self::Store(error)
-    }
-}
-
-/// Makes a store of what is in `backup`, which was found good before: `checked`. It gets new keys and remembers no
-/// others, so that every token of the store that was backed up is refused, also where its keys are put beside the new
-/// ones. Calls `restored` for each user, with the number of all. Blocks.
+/// Makes a store of `backup`, which was found good before: `checked`. The store gets new keys and remembers no others, so
+/// that it refuses every token of the old store, even if the old keys are put beside the new ones. Calls `restored` for
+/// each user, with the number of all. Blocks.
 ///
 /// # Errors
 /// [`RestoreError`].
@@ -58,22 +35,21 @@ pub fn restore(
     now: Timestamp,
     mut restored: impl FnMut(u64),
 ) -> Result<(), RestoreError> {
-    let keys =
-        KeyRing::open(&into.key_dir(), &[], LostKeys::Replace, lifetimes, now).map_err(RestoreError::Keys)?;
-    // Nobody looks at them before the store is there that remembers them.
-    key_files::settle(&into.key_dir(), &keys.records()).map_err(RestoreError::Keys)?;
+    let keys = KeyRing::open(&into.key_dir(), &[], LostKeys::Replace, lifetimes, now)?;
+    // Before the store remembers them: nothing looks at the files without it.
+    key_files::settle(&into.key_dir(), &keys.records())?;
     into.complete(&keys.records(), |store| {
         let again = backup.read(known, |total, read| {
-            let added = match read {
+            match read {
                 Restored::User(user, hash) => {
                     restored(total);
-                    store.add(&user, &hash)
+                    store.add(&user, &hash)?;
                 }
-                Restored::KeptName(name, until) => store.keep_name(&name, until),
-            };
-            added.map_err(RestoreError::Store)
+                Restored::KeptName(name, until) => store.keep_name(&name, until)?,
+            }
+            Ok::<_, RestoreError>(())
         })?;
-        // Between the two the file may have been replaced by another.
+        // The file may have been replaced since it was checked.
         if again == *checked { Ok(()) } else { Err(ReadError::Flaw(Flaw::Checksum).into()) }
     })
 }

@@ -1,6 +1,5 @@
-//! Writing a backup, line by line, in memory that does not grow with the store.
+//! Writes a backup line by line, in constant memory.
 
-use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -22,38 +21,17 @@ pub struct Backup {
 }
 
 /// Why a backup was not written to its end.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The store could not be read.
-    Snapshot(SnapshotError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// It could not be signed.
+    #[error("{0}")]
     Sign(IssueError),
     /// It could not be written.
-    Io(io::Error),
-}
-
-impl fmt::Display for WriteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Snapshot(error) => error.fmt(f),
-            Self::Sign(error) => error.fmt(f),
-            Self::Io(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for WriteError {}
-
-impl From<SnapshotError> for WriteError {
-    fn from(error: SnapshotError) -> Self {
-        Self::Snapshot(error)
-    }
-}
-
-impl From<io::Error> for WriteError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
+    #[error(transparent)]
+    Io(#[from] io::Error),
 }
 
 impl Backup {
@@ -72,12 +50,12 @@ impl Backup {
         Self { snapshot, keys, header }
     }
 
-    /// What stands at its beginning.
+    /// Its first line.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// What gives it up from elsewhere while it is written.
+    /// Abandons the backup from elsewhere while it is written.
     pub fn abandoner(&self) -> Abandon {
         self.snapshot.abandoner()
     }
@@ -85,7 +63,7 @@ impl Backup {
     /// Writes it, uncompressed. Blocks.
     ///
     /// # Errors
-    /// [`WriteError`]; what has been written is then no backup and cannot be taken for one.
+    /// [`WriteError`]; what has been written is then not taken for a backup.
     pub fn write(self, out: impl Write) -> Result<(), WriteError> {
         let Self { snapshot, keys, header } = self;
         let mut lines = Lines { out, sum: Sha256::new(), line: Vec::with_capacity(1024) };

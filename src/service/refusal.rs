@@ -1,6 +1,4 @@
-//! Why a request was not granted, without a word about HTTP.
-
-use std::fmt;
+//! Why a request is refused. Knows nothing of HTTP.
 
 use crate::domain::clock::ClockBehind;
 use crate::password::PoolError;
@@ -9,48 +7,54 @@ use crate::store::{ChangeError, Denied, StoreError};
 use crate::throttle::Throttled;
 use crate::token::{IssueError, TokenRefusal};
 
-/// A request that was understood and not granted. Every cause has one meaning here; what it looks like to a
-/// client is decided at the edge.
+/// Why a request that was understood is refused. `http` decides what the client sees.
 #[derive(Debug)]
 pub enum Refusal {
-    /// The name belongs to somebody.
+    /// The name is taken.
     NameTaken,
-    /// Unknown name or wrong password: which, nobody learns.
+    /// Unknown name or wrong password; clients cannot tell which.
     InvalidCredentials,
-    /// The token does not do.
+    /// The token is missing, invalid, expired, revoked or not fresh.
     Token(TokenRefusal),
-    /// The token is good, but not for this.
+    /// The token is valid, but does not allow this.
     Forbidden,
     /// There is no such user.
     NotFound,
     /// Only administrators create users.
     RegistrationClosed,
-    /// Nobody would be left who is an administrator and enabled.
+    /// No enabled administrator would be left.
     LastAdmin,
     /// Too many failed logins, or too many registrations.
     Throttled(Throttled),
-    /// Not now; worth trying again.
+    /// Not now; a retry may succeed.
     Unavailable(Unavailable),
-    /// Our fault.
+    /// An internal error.
     Internal(Fault),
 }
 
-/// Why something cannot be served now.
-#[derive(Clone, Copy, Debug)]
+/// Why a request cannot be served now.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
 pub enum Unavailable {
     /// Too many logins at once.
+    #[error("Too many logins at once.")]
     Busy,
     /// Too little disk space to write.
+    #[error("The disk is nearly full.")]
     DiskFull,
-    /// The clock cannot be believed.
+    /// The system clock is behind the store's.
+    #[error("The system clock is behind.")]
     Clock(ClockBehind),
     /// The store has failed; the process is about to end.
+    #[error("The store has failed.")]
     StoreFailed,
     /// A page of the store cannot be read; the log says why.
+    #[error("The disk cannot be read.")]
     Page,
-    /// A key's file cannot be read or written; the log says which. Nothing has been changed.
+    /// A key file cannot be read or written; the log says which. Nothing was changed.
+    #[error("A key file cannot be read or written, and nothing was changed; the log says why.")]
     KeyFiles,
     /// The server is stopping.
+    #[error("The server is stopping.")]
     Stopping,
 }
 
@@ -69,35 +73,14 @@ impl Unavailable {
     }
 }
 
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Busy => "Too many logins at once.",
-            Self::DiskFull => "The disk is nearly full.",
-            Self::Clock(_) => "The system clock is behind.",
-            Self::StoreFailed => "The store has failed.",
-            Self::Page => "The disk cannot be read.",
-            Self::KeyFiles => {
-                "A key file cannot be read or written, and nothing was changed; the log says why."
-            }
-            Self::Stopping => "The server is stopping.",
-        })
-    }
-}
-
-/// What went wrong inside, for the log.
-#[derive(Debug)]
+/// An internal error, for the log.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct Fault(String);
 
 impl Fault {
     pub(crate) fn new(what: String) -> Self {
         Self(what)
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -112,7 +95,7 @@ impl From<StoreError> for Refusal {
     }
 }
 
-/// What the actor would be told now, had they asked later.
+/// A right that was lost since the request came in is refused as it would be now.
 impl From<ChangeError> for Refusal {
     fn from(error: ChangeError) -> Self {
         match error {
