@@ -55,7 +55,7 @@ impl Origin {
     }
 
     /// Says whose request it is: the token's user, the account that is logged in to or was made.
-    pub(crate) fn is_from(&self, user: UserId) {
+    pub(crate) fn set_user(&self, user: UserId) {
         let _ = self.user.set(user);
     }
 

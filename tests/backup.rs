@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use gatelet::backup::{
-    Backup, BackupFile, Checked, Checker, CopyName, Flaw, NewFile, ReadError, Restored, compressed,
+    Backup, BackupFile, BackupName, Checked, Checker, Flaw, NewFile, ReadError, Restored, compressed,
 };
 use gatelet::domain::clock::Clock;
 use gatelet::domain::session::{Era, Sessions};
@@ -376,9 +376,9 @@ fn a_checker_without_the_last_line_reports_it() {
 #[test]
 fn names_of_automatic_backups_give_store_and_time() {
     let store = "0f2a9c1e-0000-4000-8000-000000000000".parse().unwrap();
-    let name = CopyName::new(store, start());
+    let name = BackupName::new(store, start());
     assert_eq!(name.to_string(), "gatelet-0f2a9c1e-20260101T000000Z.jsonl.gz");
-    assert_eq!(CopyName::read(&name.to_string()), Some(name));
+    assert_eq!(BackupName::read(&name.to_string()), Some(name));
     assert!(name.is_of(store) && !name.is_of(uuid::Uuid::nil()) && name.moment == start());
     for other in [
         "gatelet-0f2a9c1e-20260101T000000Z.jsonl.gz.new",
@@ -393,7 +393,7 @@ fn names_of_automatic_backups_give_store_and_time() {
         "gatelet--20260101T000000Z.jsonl.gz",
         "gatelet-.jsonl.gz",
     ] {
-        assert_eq!(CopyName::read(other), None, "{other}");
+        assert_eq!(BackupName::read(other), None, "{other}");
     }
 }
 

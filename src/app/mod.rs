@@ -23,7 +23,7 @@ use crate::machine;
 use crate::metrics::{Connections, Logs, Metrics};
 use crate::password::{HashPool, Password, PoolStartError};
 use crate::random::NoRandomness;
-use crate::service::{Copies, CopyPlan, Parts, Refusal, Rules, Service, Unavailable};
+use crate::service::{AutomaticBackups, BackupPlan, Parts, Refusal, Rules, Service, Unavailable};
 use crate::store::{OpenError, Store, StoreError, StoreOptions};
 use crate::throttle::{self, KnownFile, Throttle};
 use crate::token::{KeyError, KeyRing, Lifetimes, LostKeys, Tokens, key_files};
@@ -180,12 +180,12 @@ impl Server {
             refresh_rotation: settings.refresh_rotation,
             open_doors: settings.dev,
         };
-        let copies = match works {
+        let backups = match works {
             Works::OnStore => open_copies(settings, store.id(), &clock).await?,
             Works::OnCopy => None,
         };
         let service = Service::new(
-            Parts { store, tokens, key_dir, hashes, throttle, known_networks, copies, clock },
+            Parts { store, tokens, key_dir, hashes, throttle, known_networks, backups, clock },
             rules,
         );
         let policy = settings.password_policy();
@@ -278,12 +278,12 @@ impl Server {
         };
         let housekeeping = tokio::spawn(keep_house(Arc::clone(&self.app)));
         let app = Arc::clone(&self.app);
-        let copying = tokio::spawn(async move { app.service.keep_copies().await });
+        let copying = tokio::spawn(async move { app.service.backups.run().await });
         let console = self.open_console().map(|console| console.serve(Arc::clone(&self.app), told()));
         ready();
         // Watched to the very end: requests under way may wait for a store that fails while the server stops.
         let app = Arc::clone(&self.app);
-        let mut failure = tokio::spawn(async move { app.service.store_failure().await });
+        let mut failure = tokio::spawn(async move { app.service.upkeep.store_failure().await });
         let stop = async {
             tokio::select! {
                 () = stop => {}
@@ -305,7 +305,7 @@ impl Server {
     /// A front that shows what `front` and everybody behind it do: as hard to tire out, and smaller.
     fn metrics_front(&self, front: &mut Front, logs: Logs) -> Front {
         let undecided = self.app.undecided.clone();
-        let metrics = Metrics::new(self.app.service.instruments(), front.count_requests(), undecided, logs);
+        let metrics = Metrics::new(self.app.service.upkeep.instruments(), front.count_requests(), undecided, logs);
         let (open, max) = (front.open_connections(), self.limits.max_connections);
         let page =
             MetricsPage::new(Arc::clone(&self.app), metrics, move || Connections { open: open(), max });
@@ -334,7 +334,7 @@ impl Server {
     /// Writes what is pending, closes the store and tells how the process should end.
     pub async fn close(&self) -> Exit {
         let app = Arc::clone(&self.app);
-        match spawn_blocking(move || app.service.close()).await {
+        match spawn_blocking(move || app.service.upkeep.close()).await {
             Ok(Ok(())) => Exit::Stopped,
             Ok(Err(_)) => Exit::StoreFailed,
             Err(_) => {
@@ -365,11 +365,11 @@ pub(crate) fn lifetimes(settings: &Settings) -> Lifetimes {
 }
 
 /// The folder of automatic backups, if the settings name one.
-async fn open_copies(settings: &Settings, store: Uuid, clock: &Clock) -> Result<Option<Copies>, StartError> {
+async fn open_copies(settings: &Settings, store: Uuid, clock: &Clock) -> Result<Option<AutomaticBackups>, StartError> {
     let Some(dir) = &settings.backup_dir else {
         return Ok(None);
     };
-    let plan = CopyPlan {
+    let plan = BackupPlan {
         dir: dir.clone(),
         store,
         every: settings.backup_every,
@@ -381,7 +381,7 @@ async fn open_copies(settings: &Settings, store: Uuid, clock: &Clock) -> Result<
         let (plan, data_dir) = (plan.clone(), settings.data_dir().to_owned());
         let opened = spawn_blocking(move || {
             demand_apart(&plan.dir, &data_dir)?;
-            Copies::open(plan, now)
+            AutomaticBackups::open(plan, now)
         });
         let hangs = io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer");
         tokio::time::timeout(BACKUP_DISK, opened)
@@ -398,7 +398,7 @@ async fn open_copies(settings: &Settings, store: Uuid, clock: &Clock) -> Result<
             Err(StartError::Backups(dir.clone(), error))
         }
         // The disk may come later. Nobody should be kept from logging in for that.
-        Err(error) => Ok(Some(Copies::failed(plan, error, now))),
+        Err(error) => Ok(Some(AutomaticBackups::failed(plan, error, now))),
     }
 }
 
@@ -538,11 +538,11 @@ async fn ensure_admin(
         | Refusal::Throttled(_) => StartError::FirstAdminFailed("refused".into()),
     }
     };
-    if settings.admin_username.is_none() || service.has_admin().await.map_err(failed)? {
+    if settings.admin_username.is_none() || service.accounts.has_admin().await.map_err(failed)? {
         return Ok(());
     }
     match admin.map_or_else(|| first_admin(settings), |admin| Ok(Some(admin)))? {
-        Some((name, password)) => service.create_first_admin(name, password).await.map_err(failed),
+        Some((name, password)) => service.accounts.create_first_admin(name, password).await.map_err(failed),
         None => Ok(()),
     }
 }
@@ -552,7 +552,7 @@ async fn keep_house(app: Arc<App>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await; // the first at once
-        app.service.keep_house().await;
+        app.service.upkeep.run().await;
     }
 }
 

@@ -248,13 +248,13 @@ fn next_line(lines: &mut impl BufRead, line: &mut Vec<u8>) -> Result<bool, ReadE
 /// The name of an automatic backup, in a directory that several stores may share: the beginning of the store's id, and
 /// when the backup began, as in `gatelet-3f2a9c1e-20261122T120000Z.jsonl.gz`. Sorts by age, oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CopyName {
+pub struct BackupName {
     /// When the backup began.
     pub moment: Timestamp,
     store: u32,
 }
 
-impl CopyName {
+impl BackupName {
     /// The name of a backup of `store` that began at `moment`.
     pub fn new(store: Uuid, moment: Timestamp) -> Self {
         Self { moment, store: store.as_fields().0 }
@@ -280,7 +280,7 @@ impl CopyName {
     }
 }
 
-impl fmt::Display for CopyName {
+impl fmt::Display for BackupName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let compact: String = self.moment.to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect();
         write!(f, "gatelet-{:08x}-{compact}.jsonl.gz", self.store)

@@ -21,7 +21,7 @@ use crate::domain::key::KeyId;
 use crate::domain::user::Role;
 
 pub use check::{Checked, Checker, Flaw, Restored};
-pub use file::{BackupFile, CopyName, NewFile, ReadError, compressed};
+pub use file::{BackupFile, BackupName, NewFile, ReadError, compressed};
 pub use restore::{RestoreError, restore};
 pub use write::{Backup, WriteError};
 

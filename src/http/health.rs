@@ -10,7 +10,7 @@ use super::App;
 use super::answer::{self, ApiError};
 use super::openapi::refusals::Failures;
 use crate::domain::clock::Timestamp;
-use crate::service::CopiesState;
+use crate::service::BackupState;
 
 /// How the server is.
 #[derive(Serialize, ToSchema)]
@@ -59,8 +59,8 @@ pub(super) async fn alive() -> Result<Response, ApiError> {
     ),
 )]
 pub(super) async fn ready(app: Arc<App>) -> Result<Response, ApiError> {
-    app.service.ready().await?;
+    app.service.upkeep.ready().await?;
     // A server whose backups fail serves all the same; whoever watches it should see that they do.
-    let backup = app.service.copies().map(|CopiesState { last, error }| BackupHealth { last, error });
+    let backup = app.service.backups.state().map(|BackupState { last, error }| BackupHealth { last, error });
     Ok(answer::ok(&Readiness { status: "ready", backup }))
 }

@@ -38,7 +38,7 @@ pub(super) struct KeySet {
     ),
 )]
 pub(super) async fn published(app: Arc<App>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let keys = KeySet { keys: app.service.published_keys() };
+    let keys = KeySet { keys: app.service.keys.published() };
     let tag = Tag::of(&serde_json::to_vec(&keys).unwrap_or_default()); // nothing that could not be answered either
     Ok(answer::cacheable(&headers, &tag, CACHE_CONTROL, || answer::ok(&keys)))
 }

@@ -63,6 +63,6 @@ pub(super) async fn create(
     let mut body = body?;
     let (name, password) = (body.text("username"), body.text("password"));
     let (name, password) = body.finish(name.zip(password))?;
-    let session = app.service.log_in(&origin, &name, Password::typed(&password)).await?;
+    let session = app.service.sessions.log_in(&origin, &name, Password::typed(&password)).await?;
     Ok(answer::tokens(&TokenPair { access_token: session.access, refresh_token: session.refresh }))
 }

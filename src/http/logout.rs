@@ -24,6 +24,6 @@ use crate::audit::Origin;
     ),
 )]
 pub(super) async fn create(origin: Arc<Origin>, app: Arc<App>, bearer: Bearer) -> Result<Response, ApiError> {
-    app.service.log_out(&origin, bearer.token()).await?;
+    app.service.sessions.log_out(&origin, bearer.token()).await?;
     Ok(answer::message("Sucessfully logout")) // spelt as the original's clients know it
 }

@@ -35,7 +35,7 @@ pub(super) async fn show(page: Arc<MetricsPage>) -> Result<Response, ApiError> {
     let turn = Arc::clone(&page.turn).lock_owned().await;
     let text = spawn_blocking(move || {
         let _turn = turn;
-        page.metrics.page((page.connections)(), page.app.service.readings())
+        page.metrics.page((page.connections)(), page.app.service.upkeep.readings())
     });
     let text = text.await.map_err(|error| Refusal::Internal(Fault::new(format!("metrics: {error}"))))?;
     Ok(answer::text(CONTENT_TYPE, text))

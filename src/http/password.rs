@@ -36,14 +36,14 @@ pub(super) async fn change(
     bearer: Bearer,
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
-    let caller = app.service.authenticate(&origin, bearer.token()).await?;
+    let caller = app.service.sessions.authenticate(&origin, bearer.token()).await?;
     match target.id().filter(|id| *id != caller.user.id) {
         None => {
             let mut body = body?;
             let current = body.text("current_password").map(|text| Password::typed(&text));
             let new = fields::new_password(&mut body, "new_password", &app.policy, Some(&caller.user.name));
             let (current, new) = body.finish(current.zip(new))?;
-            app.service.change_password(&origin, &caller, current, new).await?;
+            app.service.accounts.change_password(&origin, &caller, current, new).await?;
         }
         Some(id) => {
             return reset_for(&origin, &app, Actor::Caller(caller), Some(id), body).await;
@@ -60,11 +60,11 @@ pub(super) async fn reset_for(
     id: Option<UserId>,
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
-    let admin = app.service.fresh_admin(origin, &actor)?;
-    let user = app.service.show_user(&actor.into(), id).await?;
+    let admin = app.service.accounts.fresh_admin(origin, &actor)?;
+    let user = app.service.accounts.show(&actor.into(), id).await?;
     let mut body = body?;
     let new = fields::new_password(&mut body, "new_password", &app.policy, Some(&user.name));
     let new = body.finish(new)?;
-    app.service.reset_password(origin, admin, user.id, new).await?;
+    app.service.accounts.reset_password(origin, admin, user.id, new).await?;
     Ok(answer::message("Password changed."))
 }

@@ -47,6 +47,6 @@ pub(super) struct RefreshedTokens {
     ),
 )]
 pub(super) async fn create(origin: Arc<Origin>, app: Arc<App>, bearer: Bearer) -> Result<Response, ApiError> {
-    let renewed = app.service.refresh(&origin, bearer.token()).await?;
+    let renewed = app.service.sessions.refresh(&origin, bearer.token()).await?;
     Ok(answer::tokens(&RefreshedTokens { access_token: renewed.access, refresh_token: renewed.refresh }))
 }

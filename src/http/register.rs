@@ -32,11 +32,11 @@ pub(super) async fn create(
     app: Arc<App>,
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
-    app.service.demand_open_registration()?;
+    app.service.accounts.demand_open_registration()?;
     let mut body = body?;
     let user = new_user(&mut body, &app);
     let (name, password) = body.finish(user)?;
-    let id = app.service.register(&origin, name, password).await?;
+    let id = app.service.accounts.register(&origin, name, password).await?;
     Ok(created(id))
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn create_by_admin(
     bearer: Bearer,
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
-    let actor = Actor::Caller(app.service.authenticate(&origin, bearer.token()).await?);
+    let actor = Actor::Caller(app.service.sessions.authenticate(&origin, bearer.token()).await?);
     create_for(&origin, &app, &actor, body).await
 }
 
@@ -70,17 +70,17 @@ pub(super) async fn create_for(
     actor: &Actor,
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
-    let admin = app.service.fresh_admin(origin, actor)?;
+    let admin = app.service.accounts.fresh_admin(origin, actor)?;
     let mut body = body?;
     let user = new_user(&mut body, app);
     let role = fields::role(&mut body).unwrap_or(Role::User);
     let (name, password) = body.finish(user)?;
-    let id = app.service.create_user(origin, admin, name, password, role).await?;
+    let id = app.service.accounts.create(origin, admin, name, password, role).await?;
     Ok(created(id))
 }
 
 fn new_user(body: &mut Document, app: &App) -> Option<(NewName, Password)> {
-    let name = fields::username(body, app.service.usernames());
+    let name = fields::username(body, app.service.accounts.usernames());
     let password = fields::new_password(body, "password", &app.policy, name.as_deref());
     name.zip(password)
 }

@@ -60,7 +60,7 @@ struct Session {
     ),
 )]
 pub(super) async fn show(origin: Arc<Origin>, app: Arc<App>, bearer: Bearer) -> Result<Response, ApiError> {
-    let Caller { user, access } = app.service.authenticate(&origin, bearer.token()).await?;
+    let Caller { user, access } = app.service.sessions.authenticate(&origin, bearer.token()).await?;
     Ok(answer::ok(&SessionBody {
         user: SessionUser {
             id: user.id,
@@ -96,7 +96,7 @@ pub(super) async fn end_all(
     app: Arc<App>,
     bearer: Bearer,
 ) -> Result<Response, ApiError> {
-    let actor = Actor::Caller(app.service.authenticate(&origin, bearer.token()).await?);
+    let actor = Actor::Caller(app.service.sessions.authenticate(&origin, bearer.token()).await?);
     end_all_for(&origin, &app, &actor, target).await
 }
 
@@ -107,6 +107,6 @@ pub(super) async fn end_all_for(
     actor: &Actor,
     target: Target,
 ) -> Result<Response, ApiError> {
-    app.service.end_sessions(origin, actor, target.id()).await?;
+    app.service.sessions.end_all(origin, actor, target.id()).await?;
     Ok(answer::message("All sessions ended."))
 }

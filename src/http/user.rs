@@ -103,8 +103,10 @@ impl<'a> From<&'a User> for AdminsUserBody<'a> {
 /// Whoever asks for a user: under `--dev` anyone may, by id.
 async fn admit(app: &App, origin: &Origin, bearer: &Bearer, target: Target) -> Result<Visitor, ApiError> {
     Ok(match target {
-        Target::Caller => Actor::Caller(app.service.authenticate(origin, bearer.token()).await?).into(),
-        Target::User(_) => app.service.admit(origin, bearer.token()).await?,
+        Target::Caller => {
+            Actor::Caller(app.service.sessions.authenticate(origin, bearer.token()).await?).into()
+        }
+        Target::User(_) => app.service.sessions.admit(origin, bearer.token()).await?,
     })
 }
 
@@ -127,7 +129,7 @@ pub(super) async fn show(
     bearer: Bearer,
 ) -> Result<Response, ApiError> {
     let visitor = admit(&app, &origin, &bearer, target).await?;
-    let user = app.service.show_user(&visitor, target.id()).await?;
+    let user = app.service.accounts.show(&visitor, target.id()).await?;
     Ok(answer::ok(&UserBody::from(&user)))
 }
 
@@ -150,7 +152,7 @@ pub(super) async fn update(
     bearer: Bearer,
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
-    let actor = Actor::Caller(app.service.authenticate(&origin, bearer.token()).await?);
+    let actor = Actor::Caller(app.service.sessions.authenticate(&origin, bearer.token()).await?);
     update_for(&origin, &app, &actor, target, body).await
 }
 
@@ -162,11 +164,11 @@ pub(super) async fn update_for(
     target: Target,
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
-    let admin = app.service.fresh_admin(origin, actor)?;
+    let admin = app.service.accounts.fresh_admin(origin, actor)?;
     let mut body = body?;
     let change = UserChange { role: fields::role(&mut body), disabled: fields::flag(&mut body, "disabled") };
     let change = body.finish(Some(change))?;
-    let user = app.service.update_user(origin, admin, target.id(), change).await?;
+    let user = app.service.accounts.update(origin, admin, target.id(), change).await?;
     Ok(answer::ok(&AdminsUserBody::from(&user)))
 }
 
@@ -200,7 +202,7 @@ pub(super) async fn delete_for(
     visitor: &Visitor,
     target: Target,
 ) -> Result<Response, ApiError> {
-    app.service.delete_user(origin, visitor, target.id()).await?;
+    app.service.accounts.delete(origin, visitor, target.id()).await?;
     Ok(answer::message("User deleted."))
 }
 
@@ -226,7 +228,7 @@ pub(super) async fn list(
     bearer: Bearer,
     query: Query,
 ) -> Result<Response, ApiError> {
-    let visitor = app.service.admit(&origin, bearer.token()).await?;
+    let visitor = app.service.sessions.admit(&origin, bearer.token()).await?;
     list_for(&app, &visitor, query).await
 }
 
@@ -235,7 +237,7 @@ pub(super) async fn list_for(app: &App, visitor: &Visitor, query: Query) -> Resu
     let overview = visitor.overview()?;
     let Page { limit, after } = Page::parse(query)?;
     // One more tells whether there is a next page.
-    let mut users = app.service.list_users(overview, after, limit + 1).await?;
+    let mut users = app.service.accounts.list(overview, after, limit + 1).await?;
     let has_more = users.len() > limit;
     users.truncate(limit);
     let next = users.last().filter(|_| has_more).map(|last| format!("user?limit={limit}&after={}", last.id));

@@ -52,7 +52,7 @@ pub(super) async fn decide(
         app.undecided.count(UNKNOWN_DEMAND);
         return Err(ApiError::UnknownDemand);
     };
-    let passed = app.service.let_pass(&origin, bearer.token(), demands).await;
+    let passed = app.service.sessions.let_pass(&origin, bearer.token(), demands).await;
     if let Err(Refusal::Unavailable(_) | Refusal::Internal(_)) = passed {
         app.undecided.count(OUTAGE);
     }

@@ -207,12 +207,12 @@ impl Default for Commits {
 
 /// How backups go: whoever makes them says so here.
 #[derive(Clone, Debug, Default)]
-pub struct Backups {
+pub struct BackupMetrics {
     pub(super) last_success: Gauge,
     pub(super) last_failed: Gauge,
 }
 
-impl Backups {
+impl BackupMetrics {
     /// A backup was complete, and on stable storage, at this time. A start that finds an earlier one says so as well:
     /// otherwise nobody knows of it until the next.
     pub fn done(&self, at: Timestamp) {

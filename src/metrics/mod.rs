@@ -13,7 +13,7 @@ mod requests;
 use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::registry::Registry;
 
-pub use instruments::{Backups, Commits, Counter, Counters, Events, Histogram, Logs};
+pub use instruments::{BackupMetrics, Commits, Counter, Counters, Events, Histogram, Logs};
 pub use readings::{Connections, Readings};
 pub use requests::Requests;
 
@@ -32,7 +32,7 @@ pub struct Instruments {
     /// Pages of the store that could not be read.
     pub unread: Counter,
     /// Those of automatic backups.
-    pub backups: Backups,
+    pub backups: BackupMetrics,
 }
 
 /// All instruments, with their names.

@@ -1,8 +1,7 @@
-//! Who acts, and what they may do: proofs that only this file makes.
+//! Actors, and proofs of what they may do, which only this file makes.
 //!
-//! A proof says what was so when the request came in, and holds the [`Authority`] by which the store decides again when it
-//! writes. `--dev` lets anyone in who is nobody known; so a function that takes an [`Actor`] is never open to them, and
-//! those that take a [`Visitor`] are all that `--dev` opens.
+//! A proof holds for the moment when the request came in, and carries the [`Authority`] by which the store decides again
+//! when it writes. `--dev` opens the functions that take a [`Visitor`], and no function that takes an [`Actor`].
 
 use crate::audit::By;
 use crate::domain::user::{Role, User, UserId};
@@ -11,34 +10,34 @@ use crate::token::{Access, TokenRefusal};
 
 use super::Refusal;
 
-/// Whoever asks for something that not everybody may have.
+/// An identified actor.
 #[derive(Debug)]
 pub enum Actor {
-    /// A user with a good access token.
+    /// A user with a valid access token.
     Caller(Caller),
-    /// The data directory's owner: may do everything.
+    /// The owner of the data directory: may do everything.
     Console,
 }
 
-/// Whoever asks for something that `--dev` gives to anyone.
+/// An actor, or anyone under `--dev`.
 #[derive(Debug)]
 pub enum Visitor {
-    /// Somebody who would be let in without `--dev`, too.
+    /// An actor who does not need `--dev`.
     Known(Actor),
-    /// Whoever knocks under `--dev`.
+    /// Anyone, under `--dev`.
     Anyone,
 }
 
-/// The data directory's owner, for what nobody else may ask for.
+/// The owner of the data directory, for what only they may do.
 #[derive(Clone, Copy, Debug)]
 pub struct Console;
 
-/// A user with a good access token.
+/// A user with a valid access token.
 #[derive(Debug)]
 pub struct Caller {
-    /// As the store knew them when the request came in.
+    /// The user when the request came in.
     pub user: User,
-    /// What the token says.
+    /// The content of the token.
     pub access: Access,
 }
 
@@ -49,7 +48,7 @@ pub(super) struct Warrant {
     pub(super) authority: Authority,
 }
 
-/// Proof that whoever acts may change others: an administrator with a fresh token, or the console.
+/// Proof that the actor may change other users: an administrator with a fresh token, or the console.
 #[derive(Clone, Copy, Debug)]
 pub struct FreshAdmin {
     warrant: Warrant,
@@ -57,30 +56,30 @@ pub struct FreshAdmin {
     user: Option<UserId>,
 }
 
-/// Proof that whoever acts may destroy what is this user's: the user or an administrator, with a fresh token; or the
-/// console.
+/// Proof that the actor may delete this user and revoke their sessions: the user or an administrator, with a fresh
+/// token; or the console.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FreshTarget {
     pub(super) id: UserId,
     pub(super) warrant: Warrant,
 }
 
-/// Proof that whoever acts may see all users.
+/// Proof that the actor may see all users.
 #[derive(Clone, Copy, Debug)]
 pub struct Overview(());
 
 impl Warrant {
-    /// Whoever the settings let register: no change of the store closes registration.
+    /// For a registration: it is open by the settings, and no change of the store closes it.
     pub(super) fn registration() -> Self {
         Self::standing(By::Themselves)
     }
 
-    /// The settings themselves.
+    /// For the first administrator.
     pub(super) fn settings() -> Self {
         Self::standing(By::Settings)
     }
 
-    #[allow(clippy::disallowed_methods)] // this is the place
+    #[allow(clippy::disallowed_methods)] // the one place that may
     fn standing(by: By) -> Self {
         Self { by, authority: Authority::standing() }
     }
@@ -98,7 +97,7 @@ impl Caller {
         Warrant { by: By::User(self.user.id), authority }
     }
 
-    /// Refuses whoever is no administrator, by the store's word, not by the token's.
+    /// Refuses all but administrators, by the store's record and not by the token's claim.
     pub(super) fn admin(&self) -> Result<(), Refusal> {
         match self.user.role {
             Role::Admin => Ok(()),
@@ -117,7 +116,7 @@ impl FreshAdmin {
         self.warrant
     }
 
-    /// The user that is meant: `id`, or the administrator where it is `None`.
+    /// The user `id`, or the administrator if it is `None`.
     pub(super) fn target(self, id: Option<UserId>) -> Result<UserId, Refusal> {
         id.or(self.user).ok_or(Refusal::NotFound)
     }
@@ -154,7 +153,7 @@ impl Actor {
         }
     }
 
-    /// The user that is meant, if the actor may see them: `id`, or the actor where it is `None`.
+    /// The user `id`, or the actor if it is `None`; only if the actor may see them.
     ///
     /// # Errors
     /// [`Refusal::NotFound`] for an actor that is no user.
@@ -164,7 +163,7 @@ impl Actor {
         Ok(id)
     }
 
-    /// Of the role first, so that nobody is sent to log in again in vain.
+    /// Checks the role first: a fresh login would not help.
     pub(super) fn fresh_admin(&self) -> Result<FreshAdmin, Refusal> {
         if let Self::Caller(caller) = self {
             caller.admin()?;
@@ -173,7 +172,7 @@ impl Actor {
         Ok(FreshAdmin { warrant: self.warrant(), user: self.user().map(|user| user.id) })
     }
 
-    /// The user that is meant: `id`, or the actor where it is `None`.
+    /// The user `id`, or the actor if it is `None`.
     pub(super) fn fresh_target(&self, id: Option<UserId>) -> Result<FreshTarget, Refusal> {
         let id = self.sees(id)?;
         self.fresh()?;
@@ -203,7 +202,7 @@ impl Visitor {
         }
     }
 
-    /// `--dev` is a setting: no change of the store takes from anyone what it gives.
+    /// `--dev` is a setting: no change of the store takes its rights away.
     pub(super) fn fresh_target(&self, id: Option<UserId>) -> Result<FreshTarget, Refusal> {
         match self {
             Self::Known(actor) => actor.fresh_target(id),

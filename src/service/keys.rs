@@ -1,4 +1,4 @@
-//! The keys of tokens: shown, rotated and pruned while requests go on.
+//! The keys of tokens: listed, rotated and pruned while requests go on.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,25 +12,81 @@ use crate::domain::key::{KeyId, KeyRecord};
 use crate::store::Store;
 use crate::token::{KeyError, KeyRing, PublishedKey, Tokens, key_files};
 
-use super::{Console, Fault, Refusal, Service, Unavailable};
+use super::changes::{Changes, run};
+use super::{Console, Fault, Refusal, Unavailable};
 
-/// Changes which keys there are: in the folder, in the store and in use.
-pub(super) struct KeyKeeper {
-    store: Arc<Store>,
-    tokens: Arc<Tokens>,
-    dir: PathBuf,
-    clock: Arc<Clock>,
-    /// One change after the other.
-    turn: Mutex<()>,
+/// The keys of tokens: in their directory, in the store and in use.
+#[derive(Clone)]
+pub struct Keys {
+    pub(super) store: Arc<Store>,
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) dir: PathBuf,
+    /// Held during a change, so that there is one at a time.
+    pub(super) turn: Arc<Mutex<()>>,
+    pub(super) changes: Changes,
+    pub(super) clock: Arc<Clock>,
 }
 
-impl KeyKeeper {
-    pub(super) fn new(store: Arc<Store>, tokens: Arc<Tokens>, dir: PathBuf, clock: Arc<Clock>) -> Self {
-        Self { store, tokens, dir, clock, turn: Mutex::new(()) }
+impl Keys {
+    /// The public keys that check access tokens, the active one first.
+    pub fn published(&self) -> Vec<PublishedKey> {
+        self.tokens.ring().published()
     }
 
-    /// What is wrong with the files of the keys that are remembered, and which files are none of theirs, while none is
-    /// being changed.
+    /// All keys.
+    pub fn list(&self, _: Console) -> Vec<KeyRecord> {
+        self.tokens.ring().records()
+    }
+
+    /// Makes new keys and uses them from now on. The old keys check their tokens until the last has expired; with
+    /// `revoke`, they are removed at once, and only requests whose token was checked before go on.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn rotate(
+        &self,
+        origin: &Arc<Origin>,
+        _: Console,
+        revoke: bool,
+    ) -> Result<Vec<KeyRecord>, Refusal> {
+        run(&self.changes, self, origin, async move |keys, origin| {
+            let change = move |ring: &KeyRing, dir: &Path, now| {
+                let rotated = ring.rotated(dir, now)?;
+                Ok(if revoke { rotated.only_active() } else { (rotated, Vec::new()) })
+            };
+            let gone = keys.replace(change).await?;
+            keys.changes.record(&origin, Event::KeysRotated(By::Console));
+            if !gone.is_empty() {
+                keys.changes.record(&origin, Event::KeysRemoved(By::Console, &gone));
+            }
+            Ok(keys.tokens.ring().records())
+        })
+        .await
+    }
+
+    /// Removes the keys whose last token has expired, and answers their ids.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn prune(&self, origin: &Arc<Origin>, _: Console) -> Result<Vec<KeyId>, Refusal> {
+        self.prune_by(origin, By::Console).await
+    }
+
+    pub(super) async fn prune_by(&self, origin: &Arc<Origin>, by: By) -> Result<Vec<KeyId>, Refusal> {
+        if self.tokens.ring().pruned(self.clock.now()?).1.is_empty() {
+            return Ok(Vec::new());
+        }
+        run(&self.changes, self, origin, async move |keys, origin| {
+            let gone = keys.replace(|ring, _, now| Ok(ring.pruned(now))).await?;
+            if !gone.is_empty() {
+                keys.changes.record(&origin, Event::KeysRemoved(by, &gone));
+            }
+            Ok(gone)
+        })
+        .await
+    }
+
+    /// The faults of the remembered keys' files, and other files in the directory. Waits for a change under way.
     pub(super) async fn check_files(&self) -> Result<(Vec<KeyError>, Vec<String>), Refusal> {
         let _turn = self.turn.lock().await;
         let remembered = self.store.keys().await?;
@@ -38,8 +94,8 @@ impl KeyKeeper {
         blocking(move || KeyRing::check_files(&dir, &remembered, now)).await
     }
 
-    /// Puts another ring in the place of the one in use. Each step is on stable storage before the next, and until the
-    /// store remembers the new ring all of it can be undone: a fault leaves the keys as they were, or as they should be.
+    /// Replaces the ring in use. Each step is on stable storage before the next, and can be undone until the store
+    /// remembers the new ring: a fault leaves the old keys or the new ones.
     async fn replace(
         &self,
         change: impl FnOnce(&KeyRing, &Path, Timestamp) -> Result<(KeyRing, Vec<KeyId>), KeyError>
@@ -47,7 +103,7 @@ impl KeyKeeper {
         + 'static,
     ) -> Result<Vec<KeyId>, Refusal> {
         let _turn = self.turn.lock().await;
-        self.store.keep_time().await?; // no file is made that there is no room to remember
+        self.store.keep_time().await?; // fails on a full disk, before any file is made
         let (before, dir, now) = (self.tokens.ring(), self.dir.clone(), self.clock.now()?);
         let old = Arc::clone(&before);
         let changed = blocking(move || {
@@ -62,7 +118,7 @@ impl KeyKeeper {
         };
         let (ring, gone) = match remembered.await {
             Ok(done) => done,
-            // Only the next start knows what the store remembers, and settles the files by that.
+            // Only the next start can tell what the store remembers, and settles the files accordingly.
             Err(refusal @ Refusal::Unavailable(Unavailable::StoreFailed)) => return Err(refusal),
             Err(refusal) => {
                 self.settle(before.records()).await;
@@ -75,7 +131,7 @@ impl KeyKeeper {
         Ok(gone)
     }
 
-    /// Brings the files to what the store remembers. What does not succeed now does at the next start.
+    /// Makes the files match what the store remembers. If that fails, the next start does it.
     async fn settle(&self, remembered: Vec<KeyRecord>) {
         let dir = self.dir.clone();
         if blocking(move || key_files::settle(&dir, &remembered)).await.is_err() {
@@ -84,67 +140,7 @@ impl KeyKeeper {
     }
 }
 
-impl Service {
-    /// The keys by which anybody can check access tokens, the active one first.
-    pub fn published_keys(&self) -> Vec<PublishedKey> {
-        self.tokens.ring().published()
-    }
-
-    /// What is known about all keys.
-    pub fn list_keys(&self, _: Console) -> Vec<KeyRecord> {
-        self.tokens.ring().records()
-    }
-
-    /// Makes new keys and uses them from now on. Those before still check the tokens that they made, until the last
-    /// has expired; or, with `revoke`, no more from this moment: requests whose token was checked before still end.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    pub async fn rotate_keys(
-        &self,
-        origin: &Arc<Origin>,
-        _: Console,
-        revoke: bool,
-    ) -> Result<Vec<KeyRecord>, Refusal> {
-        self.see_through(origin, async move |service, origin| {
-            let change = move |ring: &KeyRing, dir: &Path, now| {
-                let rotated = ring.rotated(dir, now)?;
-                Ok(if revoke { rotated.only_active() } else { (rotated, Vec::new()) })
-            };
-            let gone = service.keys.replace(change).await?;
-            service.audit.record(&origin, Event::KeysRotated(By::Console));
-            if !gone.is_empty() {
-                service.audit.record(&origin, Event::KeysRemoved(By::Console, &gone));
-            }
-            Ok(service.tokens.ring().records())
-        })
-        .await
-    }
-
-    /// Removes the keys whose last token has expired. Answers which.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    pub async fn prune_keys(&self, origin: &Arc<Origin>, _: Console) -> Result<Vec<KeyId>, Refusal> {
-        self.prune(origin, By::Console).await
-    }
-
-    pub(super) async fn prune(&self, origin: &Arc<Origin>, by: By) -> Result<Vec<KeyId>, Refusal> {
-        if self.tokens.ring().pruned(self.clock.now()?).1.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.see_through(origin, async move |service, origin| {
-            let gone = service.keys.replace(|ring, _, now| Ok(ring.pruned(now))).await?;
-            if !gone.is_empty() {
-                service.audit.record(&origin, Event::KeysRemoved(by, &gone));
-            }
-            Ok(gone)
-        })
-        .await
-    }
-}
-
-/// Does what the disk may be slow to do. Its errors are logged here; they are no fault of the program's.
+/// Works with the disk, off the async threads, and logs its errors.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, KeyError> + Send + 'static,
 ) -> Result<T, Refusal> {

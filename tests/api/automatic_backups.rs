@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gatelet::backup::{BackupFile, CopyName, ReadError, Restored};
+use gatelet::backup::{BackupFile, BackupName, ReadError, Restored};
 use gatelet::domain::clock::{Clock, Timestamp};
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ fn names(dir: &Path) -> Vec<String> {
 
 fn own_name(server: &TestServer, moment: Timestamp) -> String {
     let id = fs::read_to_string(server.data_dir().join("store-id")).unwrap();
-    CopyName::new(id.trim().parse().unwrap(), moment).to_string()
+    BackupName::new(id.trim().parse().unwrap(), moment).to_string()
 }
 
 fn own_names(server: &TestServer, hours: &[u32]) -> Vec<String> {

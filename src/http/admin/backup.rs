@@ -29,7 +29,7 @@ const STALLED: Duration = Duration::from_secs(30);
 type Part = Option<Bytes>;
 
 pub(super) async fn stream(origin: Arc<Origin>, app: Arc<App>) -> Answer {
-    let backup = app.service.begin_backup(&origin, Console).await?;
+    let backup = app.service.backups.begin(&origin, Console).await?;
     let (parts, mut reader) = mpsc::channel(PARTS);
     let mut out = Parts { parts, runtime: Handle::current(), part: Vec::with_capacity(PART) };
     spawn_blocking(move || {

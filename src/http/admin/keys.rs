@@ -12,23 +12,23 @@ use crate::domain::key::{KeyKind, KeyRecord};
 use crate::service::Console;
 
 pub(super) async fn list(_: Arc<Origin>, app: Arc<App>) -> Answer {
-    Ok(answer::ok(&body_of(&app.service.list_keys(Console))))
+    Ok(answer::ok(&body_of(&app.service.keys.list(Console))))
 }
 
 pub(super) async fn published(_: Arc<Origin>, app: Arc<App>) -> Answer {
-    Ok(answer::ok(&json!({ "keys": app.service.published_keys() })))
+    Ok(answer::ok(&json!({ "keys": app.service.keys.published() })))
 }
 
 pub(super) async fn rotate(origin: Arc<Origin>, app: Arc<App>, body: Result<Document, ApiError>) -> Answer {
     let mut body = body?;
     let revoke = fields::flag(&mut body, "revoke").unwrap_or(false);
     let revoke = body.finish(Some(revoke))?;
-    let keys = app.service.rotate_keys(&origin, Console, revoke).await?;
+    let keys = app.service.keys.rotate(&origin, Console, revoke).await?;
     Ok(answer::ok(&body_of(&keys)))
 }
 
 pub(super) async fn prune(origin: Arc<Origin>, app: Arc<App>) -> Answer {
-    let removed = app.service.prune_keys(&origin, Console).await?;
+    let removed = app.service.keys.prune(&origin, Console).await?;
     Ok(answer::ok(&json!({ "removed": removed })))
 }
 

@@ -53,7 +53,7 @@ fn moved(name: &str, hash: &PasswordHash, role: Role, disabled: bool) -> Value {
 
 /// By what rule users will be imported.
 pub(super) async fn rules(_: Arc<Origin>, app: Arc<App>) -> Answer {
-    Ok(answer::ok(&json!({ "usernames": app.service.usernames() })))
+    Ok(answer::ok(&json!({ "usernames": app.service.accounts.usernames() })))
 }
 
 pub(super) async fn import(origin: Arc<Origin>, app: Arc<App>, body: Result<Document, ApiError>) -> Answer {
@@ -61,7 +61,7 @@ pub(super) async fn import(origin: Arc<Origin>, app: Arc<App>, body: Result<Docu
     let apply = fields::flag(&mut body, "apply").unwrap_or(false);
     let users = newcomers(&mut body);
     let users = body.finish(users)?;
-    let arrivals = app.service.import_users(&origin, Console, users, apply).await?;
+    let arrivals = app.service.accounts.import(&origin, Console, users, apply).await?;
     Ok(answer::ok(&json!({ "arrivals": arrivals })))
 }
 
@@ -80,11 +80,11 @@ pub(super) async fn export(origin: Arc<Origin>, app: Arc<App>, query: Query) -> 
     let after: Option<UserId> = after.map_err(|MalformedId| {
         ApiError::Query(FieldErrors::from([("after".into(), vec!["Not a valid UUID.".to_owned()])]))
     })?;
-    let users = app.service.export_users(&origin, Console, after, MOVED_AT_ONCE).await?;
+    let users = app.service.accounts.export(&origin, Console, after, MOVED_AT_ONCE).await?;
     // A full page may be followed by an empty one.
     let next = users.last().filter(|_| users.len() == MOVED_AT_ONCE).map(|(user, _)| user.id);
     let body =
         |(user, hash): &(User, PasswordHash)| moved(user.name.as_str(), hash, user.role, user.disabled);
     let users: Vec<_> = users.iter().map(body).collect();
-    Ok(answer::ok(&json!({ "users": users, "next": next, "total": app.service.user_count() })))
+    Ok(answer::ok(&json!({ "users": users, "next": next, "total": app.service.accounts.count() })))
 }

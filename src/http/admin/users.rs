@@ -23,7 +23,7 @@ struct ConsolesUserBody<'a> {
 
 impl<'a> ConsolesUserBody<'a> {
     async fn of(user: &'a User, app: &App) -> Result<Self, ApiError> {
-        let password_scheme = app.service.password_scheme(Console, user).await?;
+        let password_scheme = app.service.accounts.password_scheme(Console, user).await?;
         Ok(Self { user: user.into(), password_scheme })
     }
 }
@@ -38,7 +38,7 @@ pub(super) async fn list(_: Arc<Origin>, app: Arc<App>, query: Query) -> Answer 
         return user::list_for(&app, &Visitor::Known(Actor::Console), query).await;
     };
     let found = match name.parse() {
-        Ok(name) => app.service.find_user(Console, &name).await?,
+        Ok(name) => app.service.accounts.find(Console, &name).await?,
         Err(_) => None, // nobody has a name that is none
     };
     Ok(match &found {
@@ -48,7 +48,7 @@ pub(super) async fn list(_: Arc<Origin>, app: Arc<App>, query: Query) -> Answer 
 }
 
 pub(super) async fn show(target: Target, _: Arc<Origin>, app: Arc<App>) -> Answer {
-    let user = app.service.show_user(&Actor::Console.into(), target.id()).await?;
+    let user = app.service.accounts.show(&Actor::Console.into(), target.id()).await?;
     Ok(answer::ok(&ConsolesUserBody::of(&user, &app).await?))
 }
 
@@ -82,7 +82,7 @@ pub(super) async fn end_sessions(target: Target, origin: Arc<Origin>, app: Arc<A
 pub(super) async fn free_name(origin: Arc<Origin>, app: Arc<App>, query: Query) -> Answer {
     let name = query.iter().find(|(field, _)| field == "username").and_then(|(_, name)| name.parse().ok());
     let freed = match name {
-        Some(name) => app.service.free_name(&origin, Console, name).await?,
+        Some(name) => app.service.accounts.free_name(&origin, Console, name).await?,
         None => Vec::new(), // nobody had a name that is none
     };
     let freed: Vec<_> = freed.iter().map(Username::as_str).collect();

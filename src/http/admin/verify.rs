@@ -10,5 +10,5 @@ use crate::audit::Origin;
 use crate::service::Console;
 
 pub(super) async fn show(_: Arc<Origin>, app: Arc<App>) -> Answer {
-    Ok(answer::ok(&json!({ "checks": app.service.check(Console).await? })))
+    Ok(answer::ok(&json!({ "checks": app.service.upkeep.check(Console).await? })))
 }

@@ -1,4 +1,4 @@
-//! Users who come from elsewhere, and who go elsewhere: with the hashes of their passwords.
+//! Users imported from other services and exported to them, with their password hashes.
 
 use std::sync::Arc;
 
@@ -12,61 +12,59 @@ use crate::logging;
 use crate::password::{Fit, PasswordHash};
 use crate::store::NewUser;
 
-use super::actor::Warrant;
-use super::{Console, Refusal, Service};
+use super::super::{Console, Refusal};
+use super::{Accounts, Warrant, run};
 
 /// A user of another service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Newcomer {
-    /// Their name there.
+    /// The name there.
     pub name: Username,
-    /// Of the password that they have there.
+    /// The hash of the password there.
     pub hash: PasswordHash,
-    /// What they may do here.
+    /// The role here.
     pub role: Role,
-    /// Kept, but may not log in.
+    /// May not log in.
     pub disabled: bool,
 }
 
-/// What became of a newcomer, or would.
+/// What an import does with a newcomer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Arrival {
-    /// Added.
+    /// Adds the user.
     Added,
-    /// Somebody of that name is there, with the same hash, role and state: added before.
+    /// Leaves a user of the same name, hash, role and state: an earlier import added them.
     Present,
-    /// Somebody of that name is there, with the same hash and another role or state, and was left alone: changed here or
-    /// there since they were added.
+    /// Leaves a user of the same name and hash, whose role or state has changed here or there since an earlier import.
     Altered,
-    /// Somebody of that name is there, with another hash, and was left alone: somebody else, or somebody who has logged
-    /// in since they were added.
+    /// Leaves a user of the same name and another hash: another person, or one who has logged in since an earlier import.
     Taken,
-    /// There is not the memory to check a password against the hash.
+    /// Refuses: there is not enough memory to check a password against the hash.
     TooLarge,
-    /// A check of a password against the hash would take this machine too long for a login.
+    /// Refuses: checking a password against the hash takes this machine too long for a login.
     TooSlow,
-    /// Nobody has this name, and no new user can have one like it.
+    /// Refuses: no new user can have this name.
     NoName,
-    /// Nobody has this name, and it is not free: a deleted user had it not long ago, or several users have names of its
-    /// fold.
+    /// Refuses: no user has the name, but it is not free. A user of that name was deleted recently, or several users have
+    /// names of its fold.
     Kept,
 }
 
-/// When users arrive, and whether they are added.
+/// Whether users are added, and when.
 #[derive(Clone, Copy)]
 enum Moment {
     Apply(Timestamp),
     Rehearse(Timestamp),
 }
 
-impl Service {
-    /// Adds those whose names are free, in this order; without `apply`, answers what would become of them. Those that were
-    /// added stay so if others fail.
+impl Accounts {
+    /// Adds the users whose names are free, in this order; without `apply`, only answers what it would do. If some fail,
+    /// the others stay added.
     ///
     /// # Errors
     /// [`Refusal`], the first.
-    pub async fn import_users(
+    pub async fn import(
         &self,
         origin: &Arc<Origin>,
         console: Console,
@@ -75,16 +73,16 @@ impl Service {
     ) -> Result<Vec<Arrival>, Refusal> {
         let moment =
             if apply { Moment::Apply(self.clock.now()?) } else { Moment::Rehearse(self.clock.now_or_mark()) };
-        // A million lines in a minute are more than logs are made for; none of them may get lost.
+        // An import makes more audit lines than the log's buffer holds, and none may be dropped.
         logging::room_for(users.len()).await;
         let mut fits = Vec::with_capacity(users.len());
         for user in &users {
-            fits.push(self.hashes.fit(&user.hash).await);
+            fits.push(self.passwords.fit(&user.hash).await);
         }
-        self.see_through(origin, async move |service, origin| {
-            // At once, so that they share a sync; all to their end, so that each has its line in the audit log.
+        run(&self.changes, self, origin, async move |accounts, origin| {
+            // All at once, so that they share a sync; all to their end, so that each has its audit line.
             let arrivals = users.iter().zip(fits).map(async |(user, fits)| match fits {
-                Fit::Fits => service.arrive(&origin, console.warrant(), user, moment).await,
+                Fit::Fits => accounts.arrive(&origin, console.warrant(), user, moment).await,
                 Fit::TooLarge => Ok(Arrival::TooLarge),
                 Fit::TooSlow => Ok(Arrival::TooSlow),
             });
@@ -93,11 +91,11 @@ impl Service {
         .await
     }
 
-    /// Up to `limit` users in order of creation, from the one created next after `after`, with their hashes.
+    /// Up to `limit` users in order of creation, after the user `after`, with their hashes.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn export_users(
+    pub async fn export(
         &self,
         origin: &Origin,
         console: Console,
@@ -105,12 +103,12 @@ impl Service {
         limit: usize,
     ) -> Result<Vec<(User, PasswordHash)>, Refusal> {
         if after.is_none() {
-            self.audit.record(origin, Event::Exported(console.warrant().by));
+            self.changes.record(origin, Event::Exported(console.warrant().by));
         }
         Ok(self.store.users_with_hashes_after(after, limit).await?)
     }
 
-    /// Adds a user unless it is a rehearsal, and answers what became of them, or would.
+    /// Adds a user unless this is a rehearsal, and answers what became of them, or would.
     async fn arrive(
         &self,
         origin: &Origin,
@@ -123,7 +121,7 @@ impl Service {
         if let (Moment::Apply(now), Some(name)) = (moment, &name) {
             let new = NewUser::new(name.clone(), user.role, user.hash.clone(), now)?;
             if let Some(added) = self.store.create_user(authority, new.disabled(user.disabled)).await? {
-                self.audit.record(origin, Event::Registered(by, &added));
+                self.changes.record(origin, Event::Registered(by, &added));
                 return Ok(Arrival::Added);
             }
         }
@@ -140,10 +138,5 @@ impl Service {
             }
             (None, Some(_), _) => Arrival::Kept,
         })
-    }
-
-    /// How many users there are.
-    pub fn user_count(&self) -> u64 {
-        self.store.user_count()
     }
 }

@@ -1,4 +1,4 @@
-//! Store and keys looked through: what is wrong, and what to do.
+//! Checks of store and keys: what is wrong, and what to do about it.
 
 use std::fmt;
 
@@ -11,30 +11,31 @@ use crate::store::{Findings, Listed, Records, SnapshotError};
 use crate::token::KeyError;
 use crate::visible::quoted;
 
-use super::{Console, Fault, Refusal, Service};
+use super::super::{Console, Fault, Refusal};
+use super::Upkeep;
 
-/// Something that was checked.
+/// One check and its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// What was checked.
     pub check: &'static str,
-    /// How it is.
+    /// The result.
     pub verdict: Verdict,
-    /// What was found, and what to do about it where it is wrong.
+    /// What was found, and what to do about it.
     pub found: String,
 }
 
-/// How something is.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// As it must be.
     Good,
-    /// As it may be; somebody may want to know.
+    /// No fault, but worth knowing.
     Note,
-    /// Nothing is damaged, but somebody has to do something.
+    /// Not damaged; the operator has to act.
     Warning,
-    /// Not as it must be.
+    /// Damaged.
     Wrong,
 }
 
@@ -52,11 +53,11 @@ impl fmt::Display for Verdict {
 /// What to do about damage that the next start would refuse.
 const RESTORE: &str = "keep this directory, restore the last good backup into another, and look at the disk";
 
-impl Service {
-    /// Reads all of the store and the keys and says how each thing is. Stops when the caller has gone.
+impl Upkeep {
+    /// Reads all of the store and the keys and checks them. Stops when the caller has gone.
     ///
     /// # Errors
-    /// [`Refusal`]: nothing could be said.
+    /// [`Refusal`]: the checks could not be made.
     pub async fn check(&self, _: Console) -> Result<Vec<Check>, Refusal> {
         let keys = self.keys.check_files().await?;
         let inspection = self.store.inspect().await?;
@@ -99,7 +100,7 @@ fn checks(
         check("changes", changes(found)),
         check("seal", seal(found)),
     ];
-    // Of a part of the records there is nothing to say.
+    // A part of the records proves nothing.
     if found.unreadable_page.is_none() {
         checks.extend([
             check("users", readable(found.users)),
@@ -215,7 +216,7 @@ fn kept_names(found: &Findings) -> Judged {
     }
 }
 
-/// Nothing is wrong with such a store; the application that keys on names should know.
+/// Names that are no fault of the store. Applications that use names as keys should know of them.
 fn listed(names: &Listed, what: &str) -> Judged {
     let mut list: Vec<_> = names.first.iter().map(|name| quoted(name)).collect();
     if names.count > list.len() as u64 {
@@ -282,7 +283,7 @@ fn permissions(found: &Findings) -> Judged {
              be changed"
         ));
     }
-    // A group may be meant to, as where a volume is lent by its group.
+    // A group may be intended, as for a volume shared by group.
     warning(text)
 }
 
