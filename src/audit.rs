@@ -1,8 +1,8 @@
 //! The audit log: one line per account event, on target `gatelet::audit`; and how many there have been of each.
 //!
-//! All lines are written here, so that this is the one place to look for what they may hold: ids, names of
-//! users that exist, reasons. Never a password, token or hash, and never a name that nobody has: people type
-//! passwords into the field above. Names are quoted and escaped; none can forge a line.
+//! All lines are written here. They hold ids, names of existing users, and reasons. They never hold a password, token or
+//! hash, nor an unknown name: people type passwords into the name's field. Names are quoted and escaped, so that none can
+//! forge a line.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -23,67 +23,67 @@ use crate::visible::quoted;
 /// The log target.
 pub const TARGET: &str = "gatelet::audit";
 
-/// Where a request comes from, and from whom as soon as that is known.
+/// The origin of a request: the client, and the user as soon as they are known.
 #[derive(Debug)]
 pub struct Origin {
-    /// The client's address, behind trusted proxies that of theirs; none where nobody came over a network.
+    /// The client's address, as trusted proxies tell it; `None` for local work.
     client: Option<IpAddr>,
-    /// The request's id, as answered in `X-Request-Id`: `A-Za-z0-9._-` only.
+    /// The id in `X-Request-Id`: `A-Za-z0-9._-` only.
     pub request_id: String,
     user: OnceLock<UserId>,
 }
 
 impl Origin {
-    /// A request from `client`, from nobody known yet.
+    /// A request from `client`, of a user not known yet.
     pub fn new(client: IpAddr, request_id: String) -> Self {
         Self { client: Some(client), request_id, user: OnceLock::new() }
     }
 
-    /// Something that was not asked for over the network.
+    /// Local work, which has no client.
     pub fn local(what: &str) -> Self {
         Self { client: None, request_id: what.to_owned(), user: OnceLock::new() }
     }
 
-    /// The client's address; this machine's where there is no client.
+    /// The client's address; loopback for local work.
     pub fn address(&self) -> IpAddr {
         self.client.unwrap_or(Ipv4Addr::LOCALHOST.into())
     }
 
-    /// The client's network, where there is a client.
+    /// The client's network, if there is a client.
     pub fn network(&self) -> Option<Network> {
         self.client.map(Network::from)
     }
 
-    /// Says whose request it is: the token's user, the account that is logged in to or was made.
+    /// Sets the request's user: the token's, or the account that logs in or was created.
     pub(crate) fn set_user(&self, user: UserId) {
         let _ = self.user.set(user);
     }
 
-    /// Whose request it is, if that is known.
+    /// The request's user, if known.
     pub fn user(&self) -> Option<UserId> {
         self.user.get().copied()
     }
 }
 
-/// Who did something.
+/// The author of a change.
 #[derive(Clone, Copy, Debug)]
 pub enum By {
-    /// The user it happened to, before there was a session.
+    /// The user concerned, without a session.
     Themselves,
     /// A user with a token.
     User(UserId),
-    /// Whoever can reach the data directory.
+    /// The owner of the data directory.
     Console,
-    /// Whoever has set the settings.
+    /// The settings.
     Settings,
-    /// Whoever knocks under `--dev`.
+    /// Anyone, under `--dev`.
     Anyone,
-    /// Gatelet itself.
+    /// The periodic work.
     Housekeeping,
 }
 
 impl By {
-    /// The user who did it, where it was one with a token.
+    /// The user who did it, if one with a token did.
     pub fn user(self) -> Option<UserId> {
         match self {
             Self::User(id) => Some(id),
@@ -105,47 +105,47 @@ impl fmt::Display for By {
     }
 }
 
-/// Something that happened to an account.
+/// A line of the audit log.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// A user was created.
     Registered(By, &'a User),
     /// A session began.
     LoggedIn(&'a User, SessionId),
-    /// The name is known, the password is not theirs.
+    /// A login with a wrong password.
     WrongPassword(&'a User),
-    /// The name is known, and may not log in; the password was not looked at.
+    /// A login to a disabled account; the password was not checked.
     DisabledUser(&'a User),
-    /// The password was right; while it was looked at, the user was disabled, deleted or given another one, or all their
-    /// sessions were ended.
+    /// A login with the right password; during the check the user was disabled, deleted or given another password, or all
+    /// their sessions were revoked.
     OvertakenLogin(&'a User),
-    /// Nobody has that name.
+    /// A login with an unknown name.
     UnknownUser,
-    /// Too many logins have failed.
-    LoginThrottled(throttle::ThrottledBy),
-    /// Too many users have been registered.
+    /// Too many failed logins.
+    LoginThrottled(throttle::By),
+    /// Too many registrations.
     RegistrationThrottled,
-    /// A registration was refused because the name is taken: by this user, if they are still there.
+    /// A registration with a taken name: by this user, if they still exist.
     NameTaken(Option<&'a User>),
-    /// The login could not be served just now, whoever it was.
+    /// A login could not be served.
     LoginUnavailable(&'static str),
     /// An access token was made from a refresh token.
     Refreshed(UserId, SessionId),
-    /// A session was ended by its user.
+    /// A user revoked their session.
     LoggedOut(UserId, SessionId),
-    /// A refresh token was sent that had been replaced long ago: somebody has a copy. The session was ended.
+    /// A refresh token was used again after its replacement: there is a copy of it. The session was revoked.
     RefreshReused(UserId, SessionId),
-    /// All sessions of a user were ended.
+    /// All sessions of a user were revoked.
     SessionsEnded(By, UserId),
-    /// A user has another password, and no sessions but the one that changed it.
+    /// A password was changed, and all sessions but the one that changed it were revoked.
     PasswordChanged(By, UserId),
     /// A user's role, or whether they may log in, was set.
     Updated(By, &'a User),
     /// A user was deleted.
     Deleted(By, UserId),
-    /// A name that a deleted user had may be another's from now on.
+    /// The name of a deleted user is free from now on.
     NameFreed(By, &'a Username),
-    /// All users were listed, with the hashes of their passwords.
+    /// All users were exported, with their password hashes.
     Exported(By),
     /// New keys were made for tokens.
     KeysRotated(By),
@@ -153,13 +153,12 @@ pub enum Event<'a> {
     KeysRemoved(By, &'a [KeyId]),
     /// A backup was begun, of so many users.
     BackedUp(By, u64),
-    /// A token was not accepted; whose it was, if it could be read.
+    /// A token was refused; with its user, if it could be read.
     TokenRefused(TokenRefusal, Option<UserId>),
 }
 
 impl<'a> Event<'a> {
-    /// The event's word, and what there is to say about it, in order. A text that somebody has chosen is a `str`; all
-    /// else is ours.
+    /// The event's word and its fields, in order. Only texts that users have chosen are `str` values.
     fn describe(&'a self) -> (&'static str, Vec<Field<'a>>) {
         let by = |by: &'a By| ("by", Value::from_display(by));
         let reason = |reason: &'a dyn fmt::Display| ("reason", Value::from_dyn_display(reason));
@@ -214,7 +213,7 @@ impl<'a> Event<'a> {
 }
 
 impl Event<'_> {
-    /// Which room of the log its line takes: those that cost nothing to make push out no other.
+    /// Which log buffer its line takes: events that clients can cause for free must not displace others.
     fn kind(&self) -> Kind {
         match self {
             Self::TokenRefused(..)
@@ -262,10 +261,10 @@ impl fmt::Display for Event<'_> {
     }
 }
 
-/// Keeps the audit log, and count. Clones count together.
+/// Writes the audit log and counts its events. Clones count together.
 #[derive(Clone, Debug, Default)]
 pub struct Audit {
-    /// What has been recorded so far.
+    /// The counters.
     pub events: Events,
 }
 

@@ -1,4 +1,4 @@
-//! Files that survive a power cut: written, synced, given their name, and the folder synced.
+//! Files that survive a power cut: written, synced, named, and the directory synced.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::random;
 
-/// Creates `path` for its owner alone (0700), if it is not there. Its parent must be.
+/// Creates the directory `path` for its owner alone (0700), if it is missing. Its parent must exist.
 pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => sync_dir(parent(path)),
@@ -27,13 +27,13 @@ pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Replaces `path` as a whole, readable by its owner alone (0600): after a crash there is the old file or
-/// the new one, never a part. For small files in folders of our own, where what a crash leaves has one known name.
+/// Replaces the file `path`, readable by its owner alone (0600). A crash leaves the old file or the new one, never a part.
+/// For small files in the data directory: what a crash leaves beside them has one known name.
 pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let beside = path.with_added_extension("new");
     match fs::remove_file(&beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {} // what a crash has left
+        _ => {} // left by a crash
     }
     let written = make(&beside).and_then(|mut file| {
         file.write_all(content)?;
@@ -47,12 +47,12 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     sync_dir(parent(path))
 }
 
-/// A file in whatever folder the operator names, for its owner alone (0600). It gets its name when it is whole: until
-/// then it has none, and is gone when we are. Where the file system knows no such files, it has a hidden one.
+/// A new file in a directory of the operator's, for its owner alone (0600). It gets its name when it is complete. Until
+/// then it is unnamed and goes with the process; on file systems without unnamed files it has a hidden name.
 pub(crate) struct Draft {
     pub(crate) file: File,
     path: PathBuf,
-    /// Its name until then, if it has one.
+    /// Its hidden name, if it has one.
     beside: Option<PathBuf>,
 }
 
@@ -65,7 +65,7 @@ impl Draft {
     fn unnamed(path: &Path) -> io::Result<Self> {
         let flags = OFlags::TMPFILE.bits().cast_signed();
         let file = OpenOptions::new().write(true).mode(0o600).custom_flags(flags).open(parent(path))?;
-        fs::symlink_metadata(handle(&file))?; // without /proc it could not be given a name
+        fs::symlink_metadata(handle(&file))?; // needed to name it
         Ok(Self { file, path: path.to_owned(), beside: None })
     }
 
@@ -74,16 +74,16 @@ impl Draft {
         Ok(Self { file: make(&beside)?, path: path.to_owned(), beside: Some(beside) })
     }
 
-    /// Makes it durable under its name. What has got that name meanwhile stays, and is an error.
+    /// Makes it durable under its name. Fails if a file of that name exists by now, which stays.
     pub(crate) fn finish(self) -> io::Result<()> {
         self.file.sync_all()?;
         match &self.beside {
             None => link(&self.file, &self.path)?,
             Some(beside) => match renameat_with(CWD, beside, CWD, &self.path, RenameFlags::NOREPLACE) {
-                // Some file systems, NFS for example, can only say so of a link.
+                // Some file systems, such as NFS, cannot rename so, but link.
                 Err(Errno::INVAL | Errno::NOSYS) => match fs::hard_link(beside, &self.path) {
                     Ok(()) => fs::remove_file(beside)?,
-                    // Some know no links either: nothing but a look is left.
+                    // Some cannot link either: only a check remains.
                     Err(error) if error.kind() != io::ErrorKind::AlreadyExists && is_free(&self.path) => {
                         fs::rename(beside, &self.path)?;
                     }
@@ -95,13 +95,13 @@ impl Draft {
         self.named()
     }
 
-    /// Makes it durable under its name, in the place of what has that.
+    /// Makes it durable under its name, in place of an existing file.
     pub(crate) fn replace(mut self) -> io::Result<()> {
         self.file.sync_all()?;
         let beside = match self.beside.take() {
             Some(beside) => beside,
             None => {
-                let beside = hidden_name(&self.path)?; // nothing is linked over something else
+                let beside = hidden_name(&self.path)?; // a link does not replace
                 link(&self.file, &beside)?;
                 beside
             }
@@ -124,12 +124,12 @@ impl Drop for Draft {
     }
 }
 
-/// Makes a file, so that it is nobody else's, nor a link to elsewhere.
+/// Creates a file; fails if `path` exists, even as a link.
 fn make(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Gives a name to a file that has none. What has that name is left alone.
+/// Names an unnamed file. Does not replace an existing file.
 fn link(file: &File, path: &Path) -> io::Result<()> {
     Ok(linkat(CWD, handle(file), CWD, path, AtFlags::SYMLINK_FOLLOW)?)
 }
@@ -138,12 +138,12 @@ fn is_free(path: &Path) -> bool {
     fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-/// Where an open file is found without a name.
+/// The path of an open file, named or not.
 fn handle(file: &File) -> PathBuf {
     Path::new("/proc/self/fd").join(file.as_raw_fd().to_string())
 }
 
-/// A name beside `path` that nobody else uses.
+/// A unique hidden name beside `path`.
 fn hidden_name(path: &Path) -> io::Result<PathBuf> {
     let random = random::bytes().map_err(|error| io::Error::other(error.to_string()))?;
     let mut name = OsString::from(".");
@@ -152,18 +152,18 @@ fn hidden_name(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(name))
 }
 
-/// What a file was to be called that has the hidden name `name`, and was left behind.
+/// The final name of a file that was left behind under the hidden name `name`.
 pub(crate) fn left_behind(name: &str) -> Option<&str> {
     let (name, _) = name.strip_prefix('.')?.strip_suffix(".new")?.rsplit_once('.')?;
     Some(name)
 }
 
-/// Makes the entries of a folder durable: files made, renamed or removed in it.
+/// Makes the entries of a directory durable: files created, renamed or removed in it.
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// The folder that holds `path`.
+/// The directory of `path`.
 pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -1,5 +1,4 @@
-//! Listeners, made as soon as their addresses are there: that of a tunnel, a bridge or a network card may come after the
-//! server.
+//! Listeners, made as soon as their addresses exist: a tunnel, bridge or network card may come up after the server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,8 +10,8 @@ use tokio::net::{TcpListener, TcpSocket};
 /// How often an address is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Returns once this machine has the address; the log says once that it waits, and for which setting. The machine's own
-/// addresses are never waited for: those that are missing stay so, as `::1` does without IPv6.
+/// Returns once this machine has the address. Logs once that it waits, and for which setting. Does not wait for loopback
+/// addresses: a missing one stays missing, like `::1` without IPv6.
 pub async fn await_address(address: SocketAddr, setting: &str) {
     let mut said = false;
     while !is_there(address) {
@@ -33,19 +32,19 @@ fn is_there(address: SocketAddr) -> bool {
     }
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let mut any_port = address;
-    any_port.set_port(0); // one that is taken is another matter
+    any_port.set_port(0); // a port in use is no missing address
     !socket.and_then(|socket| socket.bind(any_port)).is_err_and(|error| is_missing(&error))
 }
 
-/// Whether the address, or the interface that it is on, is not there.
+/// Whether the address or its interface is missing.
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || Errno::from_io_error(error) == Some(Errno::NODEV)
 }
 
-/// Listens on an address, once it is there.
+/// Listens on an address, once it exists.
 ///
 /// # Errors
-/// Why not, and in which setting the address stands.
+/// The reason, with the setting of the address.
 pub async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener, String> {
     loop {
         await_address(address, setting).await;

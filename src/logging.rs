@@ -1,4 +1,4 @@
-//! Where log lines go: to standard error, by a thread of its own, so that a reader who stalls holds up nobody.
+//! The log: lines to standard error, written by a thread of its own, so that a stalled reader does not block requests.
 
 mod filter;
 mod json;
@@ -28,10 +28,10 @@ pub(crate) use queue::Kind;
 /// The queue of the running log. There is one log in a process.
 static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
 
-/// More than an audit line takes: its user's name is the longest there is, each character of it escaped.
+/// An upper bound for an audit line: with the longest name, every character escaped.
 const AUDIT_LINE: usize = 2 * 1024;
 
-/// Returns once so many audit lines fit in, however long the reader takes: for those who can wait and have many to write.
+/// Returns once the buffer has room for so many audit lines, however long the reader takes. For imports.
 pub(crate) async fn room_for(lines: usize) {
     if let Some(queue) = QUEUE.get() {
         while !queue.has_room_for(lines * AUDIT_LINE) {
@@ -40,19 +40,19 @@ pub(crate) async fn room_for(lines: usize) {
     }
 }
 
-/// What a line looks like.
+/// The form of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people: time, level, target, text.
     Text,
-    /// For machines: the same as an object, and the fields of access and audit lines one by one.
+    /// For machines: a JSON object, with the fields of access and audit lines one by one.
     Json,
 }
 
-/// A name and what it stands for.
+/// A field's name and value.
 pub(crate) type Field<'a> = (&'static str, Value<'a>);
 
-/// Logs, at level info, what is `text` to people, and a `message` with `fields` to machines.
+/// Logs a line at level info: `text` for people, `message` and `fields` for machines.
 pub(crate) fn inform(
     kind: Kind,
     target: &str,
@@ -75,7 +75,7 @@ pub(crate) fn inform(
     }
 }
 
-/// Logs a warning that any request can cause: it takes no room from those that nobody can cause at will.
+/// Logs a warning that any request can cause. It shares the access lines' buffer, away from other warnings.
 pub(crate) fn warn_of_request(target: &str, text: fmt::Arguments<'_>) {
     let level = log::Level::Warn;
     if log::log_enabled!(target: target, level) {
@@ -85,10 +85,10 @@ pub(crate) fn warn_of_request(target: &str, text: fmt::Arguments<'_>) {
     }
 }
 
-/// Most characters of a text that a client has chosen: as many as the longest name has.
+/// Most characters of a text that a client has chosen: the length of the longest name.
 const CHOSEN_MAX: usize = 128;
 
-/// A text that a client has chosen, as far as a log line takes it: methods may have as many letters as a head has bytes.
+/// Cuts a text that a client has chosen to [`CHOSEN_MAX`]: a method may be as long as a request head.
 pub(crate) fn chosen(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(CHOSEN_MAX) {
         Some((end, _)) => format!("{}\u{2026}", &text[..end]).into(),
@@ -96,10 +96,10 @@ pub(crate) fn chosen(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Most bytes of a line before anything in it is escaped: two of the longest paths, and what is said about them.
+/// Most bytes of a line before escapes: two of the longest paths, and a sentence.
 const LINE_MAX: usize = 10 * 1024;
 
-/// Cuts off what is too long for a line.
+/// Cuts a text to [`LINE_MAX`].
 fn cut(text: &mut String) {
     if text.len() > LINE_MAX {
         text.truncate(text.floor_char_boundary(LINE_MAX));
@@ -107,7 +107,7 @@ fn cut(text: &mut String) {
     }
 }
 
-/// The time that a line bears.
+/// A line's time.
 fn now() -> impl fmt::Display {
     let now = Duration::from_millis(Clock::system().reading().unix_millis());
     humantime::format_rfc3339_millis(UNIX_EPOCH + now)
@@ -121,26 +121,25 @@ pub struct Logging {
     writer: Receiver<()>,
 }
 
-/// How long the last lines may take: a reader who stalls must not keep the process from ending.
+/// How long the last lines may take: a stalled reader must not keep the process from ending.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// How long the writer rests after each block. Waking it for every line would cost a request more than the
-/// whole rest of its way; so a few hundred lines share one wake-up and one system call.
+/// How long the writer rests after each block. Waking it for every line would cost more than the rest of a token check;
+/// so a few hundred lines share one wake-up and one system call.
 const REST: Duration = Duration::from_millis(2);
 
-/// How often the log says that lines are being lost while standard error takes some, but not all.
+/// How often the log reports lost lines while standard error is too slow.
 const SAY_LOST: Duration = Duration::from_secs(1);
 
-/// Whether a panic is one of sled's that the store catches, and puts into words. sled's destructors panic where the disk
-/// does not let them write. Requests run on tokio's threads, where nothing catches it: there it is said.
+/// Whether the store catches and reports this panic. sled's destructors panic if the disk fails. On tokio's threads, where
+/// requests run, nothing catches a panic, so it is logged.
 fn is_caught(panic: &std::panic::PanicHookInfo<'_>) -> bool {
     panic.location().is_some_and(|at| at.file().contains("/sled-"))
         && thread::current().name() != Some("tokio-runtime-worker")
 }
 
-/// Lets others speak from warnings up only, whatever the filter says: below them warp prints the paths that it is asked
-/// for. sled does not speak at all: it prints the records that it handles, with names and hashes, and its errors in the
-/// form that Rust has for programmers; the store says what they mean.
+/// Allows other crates only warnings and errors, independent of the filter: below that, warp prints requested paths. sled
+/// is silenced: it prints records with names and hashes, and the store reports its errors in words.
 struct Logger(env_logger::Logger);
 
 impl Logger {
@@ -151,7 +150,7 @@ impl Logger {
 }
 
 thread_local! {
-    /// Where each thread writes its lines, one after the other: memory that need not be asked for each time.
+    /// Each thread formats its lines in a buffer that it reuses.
     static LINE: Cell<String> = const { Cell::new(String::new()) };
 }
 
@@ -169,9 +168,9 @@ impl log::Log for Logger {
     fn flush(&self) {}
 }
 
-/// Puts a record's line into the queue.
+/// Formats a record and queues its line.
 fn queue_line(queue: &Queue, format: Format, record: &log::Record<'_>) {
-    let mut line = LINE.try_with(Cell::take).unwrap_or_default(); // a thread that ends has none
+    let mut line = LINE.try_with(Cell::take).unwrap_or_default(); // none while the thread ends
     line.clear();
     match format {
         Format::Text => text::write(&mut line, record),
@@ -184,11 +183,10 @@ fn queue_line(queue: &Queue, format: Format, record: &log::Record<'_>) {
 }
 
 impl Logging {
-    /// Sends everything logged from now on to standard error: what `filter` says on top of `base`, which is in the same
-    /// form.
+    /// Starts the log: `filter` on top of `base`, which is in the same form.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the thread cannot be started.
     pub fn start(base: &str, filter: &Filter, format: Format) -> io::Result<Self> {
         let logs = Logs::default();
         let queue = Arc::new(Queue::new(logs.clone()));
@@ -205,7 +203,7 @@ impl Logging {
                 queue_line(&lines, format, record);
                 Ok(())
             })
-            // Lines go to the queue by their kind, which a target does not see.
+            // The format closure queues the lines: a target does not see their kind.
             .target(env_logger::Target::Pipe(Box::new(io::sink())))
             .build();
         log::set_max_level(logger.filter());
@@ -221,19 +219,19 @@ impl Logging {
         Ok(Self { queue, logs, writer })
     }
 
-    /// Counts the lines that were lost.
+    /// The counters of lost lines.
     pub fn instruments(&self) -> Logs {
         self.logs.clone()
     }
 
-    /// Writes what is waiting, as far as standard error takes it within a second. What is logged later is lost.
+    /// Writes the buffered lines, for up to a second. Later lines are lost.
     pub fn finish(self) {
         self.queue.close();
         let _ = self.writer.recv_timeout(LAST_LINES);
     }
 }
 
-/// Writes all lines that are waiting with as few system calls as it takes.
+/// Writes the buffered lines with as few system calls as possible.
 fn write_lines(queue: &Queue, format: Format) {
     let mut said = Instant::now();
     let mut out = io::stderr(); // not locked: others may write to it too
@@ -252,7 +250,7 @@ fn write_lines(queue: &Queue, format: Format) {
             }
         }
         block.clear();
-        // Once standard error keeps up again, and in between.
+        // When standard error keeps up again, and in between.
         if rest != Rest::Much || said.elapsed() > SAY_LOST {
             let lost = queue.take_lost();
             if lost.all() > 0 {
@@ -268,8 +266,7 @@ fn write_lines(queue: &Queue, format: Format) {
     }
 }
 
-/// Like [`Write::write_all`], and waits where standard error is a pipe that does not block. The error is how many bytes
-/// were written before another.
+/// Like [`Write::write_all`], but waits for a non-blocking pipe. The error is the number of bytes written before it.
 fn write_all(out: &mut impl Write, text: &[u8]) -> Result<(), usize> {
     let mut written = 0;
     while written < text.len() {
@@ -284,7 +281,7 @@ fn write_all(out: &mut impl Write, text: &[u8]) -> Result<(), usize> {
     Ok(())
 }
 
-/// The line that stands for those that were lost. It does not go through the logger, which might drop it as well.
+/// The line that reports lost lines. It bypasses the queue, which might drop it as well.
 fn notice(lost: Lost, format: Format) -> Vec<u8> {
     let Lost { audit, access, other } = lost;
     let text = format!(

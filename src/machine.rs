@@ -1,4 +1,4 @@
-//! What this machine, or the container around us, has to give.
+//! Memory, cores and open files that this machine, or its container, offers.
 
 use std::fs;
 use std::io;
@@ -12,21 +12,20 @@ use crate::password::Cost;
 /// Files that are open besides connections: the store, the log, the runtime.
 const OTHER_FILES: u64 = 64;
 
-/// Bytes that hashes may take: half of the memory that is available, the rest being for everything else; no bound where
-/// the system does not say.
+/// Bytes that hashes may take: half of the available memory; unlimited if the system does not tell.
 pub(crate) fn hash_memory() -> u64 {
     available_memory().map_or(u64::MAX, |bytes| bytes / 2)
 }
 
-/// How many hashes may run at once: one a core, as long as [`hash_memory`] holds them. With those slots' memory the pool
-/// also checks hashes that ask for more than a slot's.
+/// How many hashes may run at once: one a core, as far as [`hash_memory`] holds them. The pool also uses the slots' memory
+/// for hashes that need more than one slot's.
 pub(crate) fn hash_slots(cost: Cost) -> u32 {
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     let fit = hash_memory() / cost.memory().max(1);
     u32::try_from(cores.min(fit)).unwrap_or(u32::MAX).max(1)
 }
 
-/// Bytes that may still be used: the system's, or the control group's where that allows less.
+/// Available bytes: the system's, or the control group's if that allows less.
 fn available_memory() -> Option<u64> {
     let system = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
         let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -35,8 +34,7 @@ fn available_memory() -> Option<u64> {
     system.into_iter().chain(control_group_limits()).min()
 }
 
-/// The memory limits of the control groups that hold this process: its own and all above it. A container sees
-/// its own as the root.
+/// The memory limits of this process's control group and all above it. A container sees its own as the root.
 fn control_group_limits() -> Vec<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let mut limits = Vec::new();
@@ -51,14 +49,14 @@ fn control_group_limits() -> Vec<u64> {
         let path = Path::new(parts.next().unwrap_or_default().trim_start_matches('/'));
         for group in path.ancestors() {
             let limit = fs::read_to_string(Path::new(root).join(group).join(file));
-            // Where there is no limit, version 2 says "max".
+            // "max" in version 2 is no limit.
             limits.extend(limit.ok().and_then(|text| text.trim().parse::<u64>().ok()));
         }
     }
     limits
 }
 
-/// Makes room for `wanted` connections among the files that the process may open. Answers how many fit.
+/// Raises the process's limit of open files for `wanted` connections. Answers how many fit.
 pub(crate) fn allow_connections(wanted: u64) -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let needed = wanted + OTHER_FILES;

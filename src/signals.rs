@@ -7,7 +7,7 @@ use std::io;
 use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What the process was sent.
+/// A signal that the process was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
     /// By a supervisor.
@@ -30,7 +30,7 @@ impl Told {
         }
     }
 
-    /// The exit code by which shells tell of a process that this signal has ended.
+    /// The exit code that shells report for a process ended by this signal.
     pub(crate) fn exit_code(self) -> i32 {
         128 + self.number().as_raw()
     }
@@ -51,30 +51,30 @@ impl fmt::Display for Told {
     }
 }
 
-/// Hears signals from now on, which do no longer end the process by themselves.
+/// Catches signals, which no longer end the process by themselves.
 pub struct Signals([Option<Signal>; 4]);
 
 impl Signals {
     const ALL: [Told; 4] = [Told::Terminate, Told::Interrupt, Told::HangUp, Told::Quit];
 
-    /// Hears all. SIGHUP and SIGQUIT stay without effect where the process was started so: `nohup` lets it outlive its
-    /// terminal, and shells keep Ctrl-\ from what they start in the background.
+    /// Catches all. SIGHUP and SIGQUIT stay ignored if the process was started so: by `nohup`, to outlive its terminal, and
+    /// by shells, which keep Ctrl-\ from background jobs.
     ///
     /// # Errors
-    /// When the system says no.
+    /// Those of the system.
     pub fn listen() -> io::Result<Self> {
         Self::of(&Self::ALL)
     }
 
-    /// Hears all but SIGINT.
+    /// Catches all but SIGINT.
     pub(crate) fn listen_beside_interrupt() -> io::Result<Self> {
         Self::of(&[Told::Terminate, Told::HangUp, Told::Quit])
     }
 
     fn of(wanted: &[Told]) -> io::Result<Self> {
-        // It would end the process without a word where a file outgrows its limit (`ulimit -f`); heard, the write fails.
+        // Uncaught, a write beyond the limit of file sizes (`ulimit -f`) would end the process silently; caught, it fails.
         drop(signal(SignalKind::from_raw(Number::XFSZ.as_raw()))?);
-        // Some send these to have a log opened anew; ours is written to standard error.
+        // Sent by log rotation to have log files reopened; there are none.
         for number in [Number::USR1, Number::USR2, Number::ALARM] {
             drop(signal(SignalKind::from_raw(number.as_raw()))?);
         }
@@ -108,7 +108,7 @@ async fn received(signal: &mut Option<Signal>) {
     }
 }
 
-/// The signals that the process was started to ignore, bit by bit (proc(5), `SigIgn`); none where there is no `/proc`.
+/// The signals that the process was started to ignore, as a bit mask (proc(5), `SigIgn`); none without `/proc`.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,4 +1,4 @@
-//! Texts that others chose, written so that nothing in them hides, moves a cursor or turns what stands around it.
+//! Untrusted texts, shown with invisible characters escaped, so that none hides text, moves a cursor or reverses text.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
@@ -6,8 +6,8 @@ use std::fmt::{self, Write};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// A text that another program has sent, such as whatever answers on a socket: it can be shown, compared with nothing,
-/// and shows itself escaped. As JSON it is what it was; [`json`] makes that fit to be shown.
+/// A text from another program, such as the peer on a socket. It displays itself escaped. As JSON it is unchanged;
+/// [`json`] makes that fit to be shown.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Visible(String);
@@ -43,8 +43,8 @@ impl fmt::Debug for Visible {
     }
 }
 
-/// A text that another program has sent and that is written to a file as it is: it holds no control character, with
-/// which it could speak to a terminal.
+/// A text from another program that is written to a file unchanged. It holds no control characters, which terminals would
+/// obey.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub(crate) struct Uncontrolled(String);
@@ -66,8 +66,8 @@ impl<'de> Deserialize<'de> for Uncontrolled {
     }
 }
 
-/// A text in quotes, with everything escaped that cannot be seen. `Debug` would escape the vowels of Thai and Hindi
-/// as well, and not what [`is_invisible`] knows.
+/// A text in quotes, with invisible characters escaped. `Debug` would escape the vowels of Thai and Hindi as well, and not
+/// the characters of [`is_invisible`].
 pub(crate) fn quoted(text: &str) -> String {
     let mut shown = String::from('"');
     for character in text.escape_debug().to_string().replace("\\'", "'").chars() {
@@ -81,14 +81,14 @@ pub(crate) fn quoted(text: &str) -> String {
     shown
 }
 
-/// A line of text with everything escaped that cannot be seen; nothing where there is no such thing in it.
+/// A line of text with invisible characters escaped; `None` if there are none.
 pub(crate) fn line(text: &str) -> Option<String> {
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return None;
     }
     let mut shown = String::with_capacity(text.len() + 16);
     for character in text.chars() {
-        // Behind a letter, so that marks are taken for what they are on one.
+        // Behind a letter, so that a combining mark is not escaped.
         let escaped = String::from_iter(['a', character]).escape_debug().to_string();
         match &escaped[1..] {
             "\\\\" | "\\\"" | "\\'" => shown.push(character),
@@ -99,16 +99,14 @@ pub(crate) fn line(text: &str) -> Option<String> {
     Some(shown)
 }
 
-/// A text in a column of a table: [`quoted`] unless there is nothing to escape, and nothing that looks like another
-/// column.
+/// A text in a column of a table: [`quoted`] if there is something to escape, or spaces that look like a column's.
 pub(crate) fn cell(text: &str) -> String {
     let quoted = quoted(text);
     let plain = quoted.len() == text.len() + 2 && text.trim() == text && !text.contains("  ");
     if plain { text.to_owned() } else { quoted }
 }
 
-/// The same JSON, with everything escaped that cannot be seen, marks on letters included: whoever reads it as JSON gets
-/// what was there before. Such characters stand in its strings alone.
+/// Equivalent JSON with invisible characters escaped, combining marks included. They occur in strings only.
 pub(crate) fn json(json: &str) -> Cow<'_, str> {
     let hides = |character: char| {
         let is_plain = matches!(character, ' '..='~' | '\n');
@@ -130,8 +128,8 @@ pub(crate) fn json(json: &str) -> Cow<'_, str> {
     shown.into()
 }
 
-/// Characters that `escape_debug` leaves as they are though they show nothing: those that Unicode ignores by default,
-/// and the blank of Braille.
+/// Invisible characters that `escape_debug` does not escape: those that Unicode ignores by default, and the blank of
+/// Braille.
 fn is_invisible(character: char) -> bool {
     matches!(
         character,

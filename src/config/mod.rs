@@ -1,6 +1,6 @@
-//! The settings, in one place. Read where the process begins, and passed on as values.
+//! The settings. Read at the start of the process, and passed on as values.
 //!
-//! A flag beats its variable, which beats the default.
+//! A flag overrides its variable, which overrides the default.
 
 use std::env::VarError;
 use std::fs::File;
@@ -215,7 +215,7 @@ impl Settings {
         &self.data.data_dir
     }
 
-    /// What a new password must be; under `--dev` anything but nothing.
+    /// What a new password must be; under `--dev`, anything but empty.
     pub fn password_policy(&self) -> Policy {
         if self.dev {
             return Policy { min_chars: 1, blocklist: false };
@@ -223,7 +223,7 @@ impl Settings {
         Policy { min_chars: self.password_min_length as usize, blocklist: self.password_blocklist }
     }
 
-    /// What is allowed, and nevertheless no good idea.
+    /// Settings that are allowed but unwise.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let policy = self.password_policy();
@@ -249,10 +249,10 @@ impl Settings {
         warnings
     }
 
-    /// The password of the administrator to create. Read only when it is needed: once there is one, it may be gone.
+    /// The password of the administrator to create. Read only when needed: once there is one, the file may be gone.
     ///
     /// # Errors
-    /// A file that cannot be read, or a password that is no text.
+    /// The file cannot be read, or the password is no text.
     pub fn admin_password(&self) -> Result<Zeroizing<String>, String> {
         let source = self.admin_password_source();
         let bytes = match &self.admin_password_file {
@@ -271,13 +271,13 @@ impl Settings {
         Ok(Zeroizing::new(text::without_line_end(text).to_owned()))
     }
 
-    /// Whether that password can be had once only, as through a pipe: the start needs it.
+    /// Whether that password can be read only once, as from a pipe: the start needs it.
     pub fn admin_password_is_for_once(&self) -> bool {
         let file = self.admin_password_file.as_ref().and_then(|path| path.metadata().ok());
         file.is_some_and(|file| !file.is_file() && !file.is_dir())
     }
 
-    /// Where that password comes from, as the operator sets it.
+    /// The setting that password comes from.
     pub fn admin_password_source(&self) -> String {
         match &self.admin_password_file {
             Some(path) => format!("--admin-password-file {}", path.display()),
@@ -285,7 +285,7 @@ impl Settings {
         }
     }
 
-    /// The settings that a server would have without arguments, for commands that look at its data directory.
+    /// The settings of a server without arguments, for commands that work on its data directory.
     ///
     /// # Errors
     /// What is wrong in the environment.
@@ -299,8 +299,8 @@ impl Settings {
             settings: Settings,
         }
         let mut settings = Alone::try_parse_from(args)?.settings;
-        settings.admin_username = None; // that is for starts
-        settings.backup_dir = None; // and that for servers
+        settings.admin_username = None; // for starts only
+        settings.backup_dir = None; // for servers only
         if std::env::var_os("RUST_LOG").is_none() {
             settings.log = Filter::default(); // as is its default
         }
@@ -314,10 +314,10 @@ const LEAST_CHARS: usize = 8;
 /// The variable that has no flag.
 pub(crate) const ADMIN_PASSWORD: &str = "GATELET_ADMIN_PASSWORD";
 
-/// The longest file that is read as a password, in bytes; what is too long to be one is refused further on.
+/// The longest password file, in bytes. The policy refuses passwords that are too long.
 const ADMIN_PASSWORD_MAX: usize = 64 * 1024;
 
-/// What settings demand of each other.
+/// Checks settings that depend on each other.
 pub(crate) fn check_together(settings: &Settings, has_admin_password: bool) -> Result<(), String> {
     if settings.dev && !settings.dev_anywhere && !settings.listen().ip().is_loopback() {
         return Err(format!(
@@ -343,16 +343,16 @@ pub(crate) fn check_together(settings: &Settings, has_admin_password: bool) -> R
     }
 }
 
-/// Whether nobody could listen on both. Port 0 is a free one each time.
+/// Whether two listeners on these addresses would collide. Port 0 is a free one each time.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let [one_is, other_is] = [one, other].map(|address| address.ip().is_unspecified());
-    // IPv6's wildcard takes IPv4's addresses as well.
+    // IPv6's wildcard includes IPv4's addresses.
     let meet = one.is_ipv4() == other.is_ipv4() || (one_is && one.is_ipv6()) || (other_is && other.is_ipv6());
     one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || meet && (one_is || other_is))
 }
 
 pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
-    /// Beyond this a token is no longer a token, and dates leave four digits.
+    /// Beyond this, years could exceed four digits.
     const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     let span = humantime::parse_duration(text)
         .map_err(|error| format!("{error}; write for example 90s, 15m, 12h or 30d"))?;
@@ -362,7 +362,7 @@ pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
     Ok(span)
 }
 
-/// How often something is done. More often than once a minute nothing has to be.
+/// The interval of backups: a minute or more.
 fn interval(text: &str) -> Result<Duration, String> {
     match lifetime(text) {
         Ok(span) if span < Duration::from_secs(60) => Err("must be a minute or more".into()),
@@ -370,7 +370,7 @@ fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// For settings that are on unless switched off, which a flag without a value cannot say. Shells complete both words.
+/// A flag with one of two words, for settings that are on by default. Shells complete both.
 fn either(yes: &'static str, no: &'static str) -> impl TypedValueParser<Value = bool> {
     PossibleValuesParser::new([yes, no]).map(move |word| word == yes)
 }
@@ -386,7 +386,7 @@ fn issuer(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// The path from the root on, for messages: whoever reads them may be in another directory, or not know that it counts.
+/// The absolute path, for messages: their reader may not know the working directory.
 pub fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

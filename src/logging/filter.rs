@@ -4,27 +4,27 @@ use std::str::FromStr;
 
 use log::LevelFilter;
 
-/// A filter of log lines. The variable may have been set for other programs: what it says of their targets leaves ours
-/// as they would be without it, and what it says of some of ours leaves warnings and errors of the others.
+/// A filter of log lines. `RUST_LOG` may be meant for other programs: pairs for their targets leave ours at the default,
+/// and pairs for some of our targets leave the others at warnings and errors.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     text: String,
     says: Says,
 }
 
-/// What a filter says of our lines.
+/// What a filter sets for our targets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Says {
     #[default]
     Nothing,
-    /// It has a pair for one of our targets.
+    /// It has a pair for one of them.
     Ours,
-    /// It has a level for all targets.
+    /// It has a level for all.
     All,
 }
 
 impl Filter {
-    /// The whole filter, in the same form, where `base` holds for those who say nothing.
+    /// The whole filter, in the same form, with `base` for targets that it does not set.
     pub(crate) fn over(&self, base: &str) -> String {
         match self.says {
             Says::Nothing => format!("{base},{}", self.text),
@@ -37,11 +37,11 @@ impl Filter {
 impl FromStr for Filter {
     type Err = String;
 
-    /// A lone word that is neither a level nor a target of ours is a misspelt level, more likely than not.
+    /// A lone word that is neither a level nor one of our targets is most likely a misspelt level.
     fn from_str(text: &str) -> Result<Self, String> {
         env_filter::Builder::new().try_parse(text).map_err(|error| error.to_string())?;
         let mut says = Says::Nothing;
-        let directives = text.split('/').next().unwrap_or_default(); // what follows is looked for in the lines
+        let directives = text.split('/').next().unwrap_or_default(); // a pattern follows
         for directive in directives.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
             match directive.split_once('=') {
                 None if directive.parse::<LevelFilter>().is_ok() => says = Says::All,
@@ -59,7 +59,7 @@ impl FromStr for Filter {
     }
 }
 
-/// Whether these lines are written by us, not by a library.
+/// Whether a target is ours and not a library's.
 pub(super) fn is_ours(target: &str) -> bool {
     target.split("::").next() == Some("gatelet")
 }

@@ -1,6 +1,6 @@
 //! A log line as a JSON object: `time`, `level`, `target`, `message`, then the record's fields.
 //!
-//! Always one line, and nothing in it moves a cursor or turns text around: what cannot be seen is escaped.
+//! Always one line. Invisible characters are escaped, so that none moves a cursor or reverses text.
 
 use log::Record;
 use log::kv::{Error, Key, Value, VisitSource, VisitValue};
@@ -11,13 +11,13 @@ use serde_json::ser::Serializer;
 use super::{chosen, cut, now};
 use crate::visible;
 
-/// The field that takes the place of the record's text.
+/// The field that replaces the record's text.
 pub(super) const MESSAGE: &str = "message";
 
-/// The field of which there may be several: always a list.
+/// The field that may occur several times: always a list.
 const LIST: &str = "key";
 
-/// Appends the line, with its end.
+/// Appends the line, with its line end.
 pub(super) fn write(line: &mut String, record: &Record<'_>) {
     let mut fields = Fields::default();
     let _ = record.key_values().visit(&mut fields); // Vecs take everything
@@ -66,7 +66,7 @@ impl<'kvs> VisitSource<'kvs> for Fields {
     }
 }
 
-/// A field's value: a number, true or false, nothing, or a text.
+/// A field's value as JSON.
 struct Plain(Json);
 
 impl VisitValue<'_> for &mut Plain {
@@ -90,7 +90,7 @@ impl VisitValue<'_> for &mut Plain {
         Ok(())
     }
 
-    /// Those that somebody has chosen are such.
+    /// Texts that users have chosen are `str` values.
     fn visit_str(&mut self, value: &str) -> Result<(), Error> {
         self.0 = chosen(value).into();
         Ok(())

@@ -1,4 +1,4 @@
-//! Log lines on their way to standard error: bounded in bytes, and so that no kind of line pushes out another.
+//! The buffer of log lines: bounded in bytes for each kind of line, so that no kind displaces another.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -6,31 +6,31 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::metrics::Logs;
 
-/// What a line is about. Each kind has room of its own; where standard error takes less than comes in, what stands
-/// first here is written first.
+/// The kind of a line. Each kind has a buffer of its own. While standard error is too slow, the kinds are written in this
+/// order of priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Something happened to an account.
+    /// Audit lines.
     Audit,
-    /// Warnings, errors, and what a start says.
+    /// Warnings, errors, and the lines of a start.
     Other,
-    /// An audit line that costs its maker nothing, such as a refused token or a login too many: a flood has as many as
-    /// there is bandwidth.
+    /// Audit lines that clients can cause for free, such as refused tokens and throttled logins: bandwidth alone limits a
+    /// flood of them.
     Cheap,
-    /// A request, or a warning that any request can cause.
+    /// Access lines, and warnings that any request can cause.
     Access,
 }
 
 impl Kind {
     const ALL: [Self; 4] = [Self::Audit, Self::Other, Self::Cheap, Self::Access];
 
-    /// The kind of a record: what [`super::inform`] has put there, and `Other` for the macros of `log`.
+    /// The kind of a record, as set by [`super::inform`]; `Other` for `log`'s macros.
     pub(super) fn of(record: &log::Record<'_>) -> Self {
         let path = record.module_path_static();
         Self::ALL.into_iter().find(|kind| path == Some(kind.path())).unwrap_or(Self::Other)
     }
 
-    /// Stands for the kind in a record.
+    /// Marks the kind in a record.
     pub(super) fn path(self) -> &'static str {
         match self {
             Self::Audit => "audit",
@@ -40,7 +40,7 @@ impl Kind {
         }
     }
 
-    /// The label of lines that were lost.
+    /// The label of lost lines.
     fn label(self) -> &'static str {
         match self {
             Self::Audit | Self::Cheap => "audit",
@@ -49,8 +49,8 @@ impl Kind {
         }
     }
 
-    /// Bytes that may wait. A failed login leaves some 170: 4 MiB hold what 400 of them a second leave in a minute, more
-    /// than a machine of many cores hashes. The other kinds keep what led to a stall, and cost little memory.
+    /// Bytes that may be buffered. A failed login takes about 170: 4 MiB hold a minute of 400 a second, more than a machine
+    /// of many cores can hash. The other kinds keep what led to a stall, in little memory.
     fn room(self) -> usize {
         match self {
             Self::Audit => 4 << 20,
@@ -61,13 +61,13 @@ impl Kind {
     }
 }
 
-/// As much as is written at once. What a pipe holds.
+/// Bytes written at once: the size of a pipe.
 const BLOCK: usize = 64 << 10;
 
-/// What a line takes besides its text.
+/// Bytes of a line besides its text.
 const OVERHEAD: usize = mem::size_of::<(u64, usize)>();
 
-/// Lines of all kinds that wait for the writer.
+/// Lines that wait for the writer.
 pub(super) struct Queue {
     state: Mutex<State>,
     filled: Condvar,
@@ -77,13 +77,13 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     waiting: [Waiting; Kind::ALL.len()],
-    /// Tells in which order lines of different kinds came.
+    /// The next line's number, which keeps the order between kinds.
     next: u64,
-    /// Lines that were lost since [`Queue::take_lost`] was last asked.
+    /// Lines lost since the last [`Queue::take_lost`].
     lost: Lost,
     /// The writer waits.
     is_idle: bool,
-    /// What comes now comes too late.
+    /// Takes no more lines.
     is_closed: bool,
 }
 
@@ -94,7 +94,7 @@ struct Waiting {
     lines: VecDeque<(u64, usize)>,
 }
 
-/// How many lines were lost.
+/// Numbers of lost lines.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lost {
     pub(super) audit: u64,
@@ -123,7 +123,7 @@ pub(super) struct Block {
     lines: [u64; Kind::ALL.len()],
 }
 
-/// What is left after a block has been taken.
+/// What is left after a block was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rest {
     /// Nothing, or too little to hurry.
@@ -143,7 +143,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a line, or counts it as lost where its kind has no room left.
+    /// Adds a line, or counts it as lost if its kind's buffer is full.
     pub(super) fn push(&self, kind: Kind, line: &[u8]) {
         let mut state = self.lock();
         let State { waiting, next, lost, is_idle, is_closed } = &mut *state;
@@ -166,19 +166,18 @@ impl Queue {
         }
     }
 
-    /// Whether audit lines of so many bytes would find room.
+    /// Whether audit lines of so many bytes fit.
     pub(super) fn has_room_for(&self, bytes: usize) -> bool {
         self.lock().waiting[Kind::Audit as usize].bytes() + bytes <= Kind::Audit.room()
     }
 
-    /// From now on no line is taken.
+    /// Takes no more lines from now on.
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
         self.filled.notify_one();
     }
 
-    /// Waits for lines, and moves as many to `block` as are written at once: all of them as they came, or where there are
-    /// more, the most important first.
+    /// Waits for lines, and moves a block of them to `block`: all in their order if they fit, else by priority.
     pub(super) fn take(&self, block: &mut Block) -> Rest {
         let mut state = self.lock();
         while state.waiting.iter().all(|waiting| waiting.lines.is_empty()) && !state.is_closed {
@@ -208,12 +207,12 @@ impl Queue {
         }
     }
 
-    /// What was lost since this was last asked.
+    /// The lines lost since the last call.
     pub(super) fn take_lost(&self) -> Lost {
         mem::take(&mut self.lock().lost)
     }
 
-    /// The lines of a block that could not be written.
+    /// Counts the lines of a block that could not be written.
     pub(super) fn lose(&self, block: &Block) {
         for (kind, lines) in Kind::ALL.into_iter().zip(block.lines) {
             self.lock().lost.add(kind, lines);
@@ -225,7 +224,7 @@ impl Queue {
 }
 
 impl State {
-    /// The kind of the line that came first.
+    /// The kind of the oldest line.
     fn eldest(&self) -> Option<Kind> {
         let number = |kind: Kind| self.waiting[kind as usize].lines.front().map(|(number, _)| *number);
         Kind::ALL
@@ -252,7 +251,7 @@ impl Waiting {
         }
     }
 
-    /// Memory that a stall has taken goes back when it is over.
+    /// Returns the memory of a stall when it is over.
     fn give_back(&mut self) {
         if self.lines.is_empty() && self.texts.capacity() > BLOCK {
             *self = Self::default();

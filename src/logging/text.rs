@@ -7,9 +7,7 @@ use log::Record;
 use super::{cut, now};
 use crate::visible;
 
-/// Appends the line, with its end.
-///
-/// Always one line, and nothing in it moves a cursor or turns text around.
+/// Appends the line, with its line end. Always one line; no character in it moves a cursor or reverses text.
 pub(super) fn write(line: &mut String, record: &Record<'_>) {
     let (level, target) = (record.level(), record.target());
     let _ = write!(line, "[{} {level:<5} {target}] {}", now(), record.args()); // a String takes everything

@@ -1,4 +1,4 @@
-//! What is counted with. Clones count together; counting never waits for long and never fails.
+//! Instruments. Clones count together. Counting never blocks for long and never fails.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ use crate::domain::clock::Timestamp;
 pub struct Counter(counter::Counter);
 
 impl Counter {
-    /// One more.
+    /// Counts one.
     pub fn count(&self) {
         self.0.inc();
     }
 
-    /// How many there have been.
+    /// The count.
     pub fn get(&self) -> u64 {
         self.0.get()
     }
 }
 
 impl EncodeMetric for Counter {
-    /// OpenMetrics names a counter without the `_total` of its samples; Prometheus's own format with it. So it is
-    /// registered with it, and its value written as it is.
+    /// OpenMetrics adds `_total` to a counter's name in its samples; Prometheus's own format does not. So counters are
+    /// registered with `_total`, and their values written like a gauge's.
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
         encoder.encode_gauge(&self.get())
     }
@@ -54,8 +54,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Counters for these `values`, which are there, at 0, from the beginning: a rate misses the first of something
-    /// that was not there before.
+    /// Counters that begin at 0 for each of `values`: a rate misses the first event of a series that appears with it.
     pub fn new(label: &'static str, values: &[&'static str]) -> Self {
         let counters = Self { label, family: Family::default() };
         for value in values {
@@ -64,7 +63,7 @@ impl Counters {
         counters
     }
 
-    /// One more of `value`.
+    /// Counts one of `value`.
     pub fn count(&self, value: &'static str) {
         self.family.get_or_create(&[(self.label, value)]).count();
     }
@@ -80,14 +79,14 @@ impl EncodeMetric for Counters {
     }
 }
 
-/// How often something was how large. Without a lock, which the library's has: each token check counts here.
+/// A histogram without a lock, unlike the library's: each token check counts here.
 #[derive(Clone, Debug)]
 pub struct Histogram {
     /// The upper end of each bucket, in ascending order.
     bounds: &'static [u64],
-    /// How many of what is counted make one of what is shown.
+    /// How many counted units make one shown unit.
     per_unit: f64,
-    /// The sum; then how many are in each bucket, and how many beyond them. Side by side, as they change together.
+    /// The sum, the count of each bucket, and the count beyond them. Side by side, as they change together.
     cells: Arc<[AtomicU64]>,
 }
 
@@ -121,12 +120,12 @@ impl Histogram {
         Self { bounds, per_unit, cells: (0..cells).map(|_| AtomicU64::new(0)).collect() }
     }
 
-    /// Something took so long.
+    /// Records a duration.
     pub fn took(&self, time: Duration) {
         self.count(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    /// Something had so many parts.
+    /// Records a size.
     pub fn held(&self, parts: usize) {
         self.count(u64::try_from(parts).unwrap_or(u64::MAX));
     }
@@ -154,20 +153,20 @@ impl EncodeMetric for Histogram {
     }
 }
 
-/// What the audit log counts; each event once.
+/// The audit log's counters; each event counts once.
 #[derive(Clone, Debug)]
 pub struct Events {
     /// By `outcome`.
     pub logins: Counters,
-    /// By `outcome`. A refresh that was refused is a refused token.
+    /// By `outcome`. A refused refresh counts as a refused token.
     pub refreshes: Counters,
-    /// Of one session by its user.
+    /// Sessions revoked by their users.
     pub logouts: Counter,
     /// By `outcome`.
     pub registrations: Counters,
     /// By `reason`.
     pub token_refusals: Counters,
-    /// Whatever else happens to accounts and keys, by `change`.
+    /// Other changes to accounts and keys, by `change`.
     pub changes: Counters,
 }
 
@@ -190,12 +189,12 @@ impl Default for Events {
     }
 }
 
-/// What the store's committer measures.
+/// What the committer measures.
 #[derive(Clone, Debug)]
 pub struct Commits {
     /// Changes that share a sync.
     pub batch: Histogram,
-    /// From the flush to stable storage.
+    /// Durations from the flush to stable storage.
     pub sync: Histogram,
 }
 
@@ -205,7 +204,7 @@ impl Default for Commits {
     }
 }
 
-/// How backups go: whoever makes them says so here.
+/// The outcome of automatic backups.
 #[derive(Clone, Debug, Default)]
 pub struct BackupMetrics {
     pub(super) last_success: Gauge,
@@ -213,14 +212,14 @@ pub struct BackupMetrics {
 }
 
 impl BackupMetrics {
-    /// A backup was complete, and on stable storage, at this time. A start that finds an earlier one says so as well:
-    /// otherwise nobody knows of it until the next.
+    /// Records a complete backup on stable storage, begun at this time. A start calls it for the newest backup that it
+    /// finds, so that the metric is right before the next.
     pub fn done(&self, at: Timestamp) {
         self.last_success.set(i64::try_from(at.unix_secs()).unwrap_or(i64::MAX));
         self.last_failed.set(0);
     }
 
-    /// A backup was tried in vain.
+    /// Records a failed backup.
     pub fn failed(&self) {
         self.last_failed.set(1);
     }

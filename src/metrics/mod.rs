@@ -1,10 +1,10 @@
-//! What Prometheus is told: what each room has counted, and readings that are taken when it asks.
+//! Metrics: what each module counts, and readings that are taken when Prometheus asks.
 //!
-//! The only folder that names `prometheus_client`. Each room owns the instruments that it counts with, whether anybody
-//! looks or not; here they get their names. Labels have few values, all of them ours: never a name, an id or a path.
+//! The only folder that names `prometheus_client`. Each module owns its instruments and always counts; here they get
+//! their names. Labels have few values, fixed in the code: never a name, an id or a path.
 //!
-//! The page is in Prometheus's own text format, version 0.0.4, which every scraper and `promtool check metrics` read;
-//! the library writes OpenMetrics, which differs in the names of counters (see [`Counter`]) and in its last line.
+//! The page is in Prometheus's text format, version 0.0.4, which every scraper and `promtool check metrics` read. The
+//! library writes OpenMetrics, which differs in the names of counters (see [`Counter`]) and in its last line.
 
 mod instruments;
 mod readings;
@@ -17,21 +17,21 @@ pub use instruments::{BackupMetrics, Commits, Counter, Counters, Events, Histogr
 pub use readings::{Connections, Readings};
 pub use requests::Requests;
 
-/// What a page of metrics is declared as.
+/// The page's content type.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The instruments of the service.
+/// What the service counts with.
 #[derive(Clone, Debug)]
 pub struct Instruments {
-    /// The audit log's.
+    /// Of the audit log.
     pub events: Events,
-    /// How long password hashes took.
+    /// Durations of password hashes.
     pub hashes: Histogram,
-    /// The store's.
+    /// Of the committer.
     pub commits: Commits,
     /// Pages of the store that could not be read.
     pub unread: Counter,
-    /// Those of automatic backups.
+    /// Of automatic backups.
     pub backups: BackupMetrics,
 }
 
@@ -63,7 +63,7 @@ impl Metrics {
         Self(all)
     }
 
-    /// The page: what has been counted, and how things stand.
+    /// The page: all counts, and the readings of this moment.
     pub fn page(&self, connections: Connections, readings: Readings) -> String {
         let mut now = Registry::default();
         now.register_collector(Box::new(connections));

@@ -1,4 +1,4 @@
-//! What is read when Prometheus asks, and counted by nobody in between.
+//! Gauges that are read when Prometheus asks.
 
 use std::fmt;
 
@@ -8,16 +8,16 @@ use prometheus_client::metrics::MetricType;
 
 use crate::domain::clock::Timestamp;
 
-/// The connections of the front.
+/// The server's connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Connections {
-    /// Those that are open.
+    /// Open ones.
     pub open: usize,
-    /// The most there may be.
+    /// The limit.
     pub max: usize,
 }
 
-/// How the service stands at one moment.
+/// The state of the service at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Readings {
     /// When the process started.
@@ -26,21 +26,21 @@ pub struct Readings {
     pub hashes_running: usize,
     /// Password hashes waiting for one of the threads.
     pub hashes_queued: usize,
-    /// Users there are, disabled or not.
+    /// Users, enabled and disabled.
     pub users: u64,
-    /// Ended sessions that are remembered, because their tokens would still be good.
+    /// Revoked sessions that are remembered, because their tokens have not expired.
     pub ended_sessions: u64,
-    /// Bytes of the store's files; nothing where they cannot be looked at.
+    /// Bytes of the store's files, if they can be read.
     pub store_bytes: Option<u64>,
-    /// Bytes free where the store lies, likewise.
+    /// Free bytes on the store's disk, likewise.
     pub free_bytes: Option<u64>,
-    /// Bytes of free space below which nothing is written.
+    /// Free bytes below which nothing is written.
     pub min_free_bytes: u64,
-    /// Keys that make tokens.
+    /// Keys that sign tokens.
     pub active_keys: usize,
-    /// Keys that only check tokens made earlier.
+    /// Keys that only check older tokens.
     pub retiring_keys: usize,
-    /// Whether the clock is too far behind to be believed.
+    /// Whether the clock is too far behind.
     pub clock_behind: bool,
 }
 

@@ -1,5 +1,4 @@
-//! Requests by route, method and status. Made for what is asked most: where a request is counted is found without a
-//! lock, and nothing is written as text before Prometheus asks.
+//! Requests by route, method and status. Counting takes no lock and formats no label: each token check counts here.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,17 +11,17 @@ use prometheus_client::metrics::MetricType;
 
 use super::Histogram;
 
-/// The methods that have a label of their own. Anything else a client may call as it likes.
+/// Methods with a label of their own. Clients choose other methods freely, so they share one.
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"];
 
-/// The route of a request that met none.
+/// The route of requests for unknown paths.
 const NO_ROUTE: &str = "-";
 
-/// Statuses told apart in each class. The registered ones end in 00 to 31 (but for 451 and 511); any other counts as
-/// its class's first, which is what clients take it for (RFC 9110, 15).
+/// Statuses told apart in each class. The registered ones end in 00 to 31 (except 451 and 511); any other counts as
+/// its class's first, as clients treat it (RFC 9110, 15).
 const IN_A_CLASS: u16 = 32;
 
-/// Classes of statuses; the first is no status at all, for requests whose client was gone before there was an answer.
+/// Classes of statuses. The first is for requests whose client was gone before the answer.
 const CLASSES: u16 = 6;
 
 /// Counts requests. Clones count together.
@@ -33,18 +32,18 @@ pub struct Requests(Arc<[Route]>);
 struct Route {
     name: &'static str,
     durations: Histogram,
-    /// By method, made when it is first asked; then by status.
+    /// By method, made at its first request; then by status.
     answers: [OnceLock<Box<[AtomicU64]>>; METHODS.len()],
 }
 
 impl Requests {
-    /// Counts requests to these routes.
+    /// A table for these routes.
     pub fn new(routes: &[&'static str]) -> Self {
         let route = |name| Route { name, durations: Histogram::of_durations(), answers: Default::default() };
         Self(routes.iter().copied().chain([NO_ROUTE]).map(route).collect())
     }
 
-    /// A request took so long to be answered with `status`, if it was.
+    /// Counts a request and its duration. `status` is `None` if it was not answered.
     pub fn count(&self, method: &str, route: &str, status: Option<u16>, took: Duration) {
         let Some(route) = self.0.iter().find(|known| known.name == route).or(self.0.last()) else {
             return; // there always is a last
@@ -57,7 +56,7 @@ impl Requests {
     }
 }
 
-/// Where a status is counted.
+/// The place of a status in its table.
 fn place(status: Option<u16>) -> usize {
     let Some(status) = status else { return 0 };
     let class = (status / 100).clamp(1, CLASSES - 1);
@@ -65,7 +64,7 @@ fn place(status: Option<u16>) -> usize {
     usize::from(class * IN_A_CLASS + rest)
 }
 
-/// What is counted there.
+/// The status at a place, as a label.
 fn status(place: usize) -> String {
     match place {
         0 => "unanswered".to_owned(),
