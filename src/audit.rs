@@ -122,7 +122,7 @@ pub enum Event<'a> {
     /// A login with an unknown name.
     UnknownUser,
     /// Too many failed logins.
-    LoginThrottled(throttle::By),
+    LoginThrottled(throttle::ThrottledBy),
     /// Too many registrations.
     RegistrationThrottled,
     /// A registration with a taken name: by this user, if they still exist.

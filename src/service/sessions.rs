@@ -189,7 +189,7 @@ impl Sessions {
         if self.find_live(user, &session).await?.is_none() {
             return Err(TokenRefusal::Revoked.into());
         }
-        if self.store.end_session(Authority::of_session(user, session), session).await? {
+        if self.store.revoke_session(Authority::of_session(user, session), session).await? {
             self.changes.record(origin, Event::LoggedOut(user, session));
         }
         Ok(())
@@ -208,7 +208,7 @@ impl Sessions {
         let FreshTarget { id, warrant: Warrant { by, authority } } =
             self.changes.noted(origin, actor.fresh_target(id))?;
         run(&self.changes, self, origin, async move |sessions, origin| {
-            if !sessions.store.end_sessions(authority, id).await? {
+            if !sessions.store.revoke_sessions(authority, id).await? {
                 return Err(Refusal::NotFound);
             }
             sessions.changes.record(&origin, Event::SessionsEnded(by, id));

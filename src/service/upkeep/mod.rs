@@ -52,7 +52,7 @@ impl Upkeep {
         drop(spawn_blocking(move || file.keep(&throttle, now))); // not awaited
         let kept = async {
             self.store.keep_time().await?;
-            self.store.forget_names(now).await?;
+            self.store.prune_names(now).await?;
             self.store.prune_sessions(now.before(LEEWAY)).await
         };
         match kept.await {
@@ -96,7 +96,7 @@ impl Upkeep {
             hashes_running,
             hashes_queued,
             users: extent.users,
-            ended_sessions: extent.ended_sessions,
+            ended_sessions: extent.revoked_sessions,
             store_bytes: extent.bytes,
             free_bytes: extent.free_bytes,
             min_free_bytes: extent.min_free_bytes,
