@@ -90,7 +90,7 @@ impl PartialSchema for NewUsername {
 
 impl ToSchema for NewUsername {}
 
-/// A password that may be set. How short it may be is a setting: see [`super::openapi::ApiDocument::finish`].
+/// A password that may be set. How short it may be is a setting: see [`super::openapi::finish`].
 pub(super) struct NewPassword;
 
 impl PartialSchema for NewPassword {

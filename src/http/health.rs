@@ -40,7 +40,7 @@ pub(super) struct BackupHealth {
 
 /// Is the process alive?
 #[utoipa::path(
-    get, path = "/healthz", operation_id = "get_health", tag = "server",
+    get, path = "", operation_id = "get_health", tag = "server",
     responses(
         (status = 200, description = "It is.", body = Health, example = json!({ "status": "alive" })),
         Failures,
@@ -52,7 +52,7 @@ pub(super) async fn alive() -> Result<Response, ApiError> {
 
 /// Would reads and durable writes work now?
 #[utoipa::path(
-    get, path = "/readyz", operation_id = "get_readiness", tag = "server",
+    get, path = "", operation_id = "get_readiness", tag = "server",
     responses(
         (status = 200, description = "They would.", body = Readiness, example = json!({ "status": "ready" })),
         Failures,

@@ -27,7 +27,7 @@ pub(super) struct KeySet {
 /// For services that check access tokens by themselves. Ask again when a token names a key that you do not know, once
 /// a minute at most.
 #[utoipa::path(
-    get, path = "/.well-known/paseto-keys", operation_id = "get_public_keys", tag = "server",
+    get, path = "", operation_id = "get_public_keys", tag = "server",
     params(("If-None-Match" = Option<String>, Header, description = "The `ETag` of what is at hand")),
     responses(
         (status = 200, description = "The keys, good for a minute.", body = KeySet,

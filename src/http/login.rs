@@ -30,7 +30,7 @@ pub(super) struct TokenPair {
 ///
 /// Begins a session. A wrong password, an unknown name and a disabled user are answered alike.
 #[utoipa::path(
-    post, path = "/login", operation_id = "log_in", tag = "sessions", request_body = Credentials,
+    post, path = "", operation_id = "log_in", tag = "sessions", request_body = Credentials,
     responses(
         (status = 200, description = "The tokens of a new session.", body = TokenPair,
             headers(("Cache-Control" = String, description = "`no-store`")),

@@ -15,7 +15,7 @@ use crate::audit::Origin;
 /// Ends the session: all its tokens are refused from then on, whichever of them was sent. An expired token is refused,
 /// and ends its session all the same.
 #[utoipa::path(
-    post, path = "/logout", operation_id = "log_out", tag = "sessions",
+    post, path = "", operation_id = "log_out", tag = "sessions",
     security(("access_token" = []), ("refresh_token" = [])),
     responses(
         (status = 200, description = "The session is over.", body = Message,

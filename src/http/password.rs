@@ -20,7 +20,7 @@ use crate::service::Actor;
 /// Users change their own by giving the current one; all their other sessions end. Administrators set another's with
 /// a fresh token; all sessions of that user end, and the limit to their failed logins is lifted.
 #[utoipa::path(
-    post, path = "/user/{id}/password", operation_id = "change_password", tag = "users",
+    post, path = "", operation_id = "change_password", tag = "users",
     params(("id" = inline(Target), Path, description = "Of the user, or `me`")),
     security(("access_token" = [])), request_body = PasswordChange,
     responses(

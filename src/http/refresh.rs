@@ -29,7 +29,7 @@ pub(super) struct RefreshedTokens {
 ///
 /// It is not *fresh*: it reads, but what destroys or gives power takes one from a login.
 #[utoipa::path(
-    post, path = "/refresh", operation_id = "refresh", tag = "sessions", security(("refresh_token" = [])),
+    post, path = "", operation_id = "refresh", tag = "sessions", security(("refresh_token" = [])),
     responses(
         (status = 200, description = "An access token of the same session.", body = RefreshedTokens,
             headers(("Cache-Control" = String, description = "`no-store`")),

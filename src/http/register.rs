@@ -18,7 +18,7 @@ use crate::service::Actor;
 
 /// Register
 #[utoipa::path(
-    post, path = "/register", operation_id = "register", tag = "users", request_body = NewUser,
+    post, path = "", operation_id = "register", tag = "users", request_body = NewUser,
     responses(
         (status = 201, description = "There is a new user.", body = Message,
             headers(("Location" = String, description = "`/user/<id>`")),
@@ -44,7 +44,7 @@ pub(super) async fn create(
 ///
 /// For administrators, with a fresh token.
 #[utoipa::path(
-    post, path = "/user", operation_id = "create_user", tag = "users", request_body = NewUserOfRole,
+    post, path = "", operation_id = "create_user", tag = "users", request_body = NewUserOfRole,
     security(("access_token" = [])),
     responses(
         (status = 201, description = "There is a new user.", body = Message,

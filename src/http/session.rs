@@ -53,7 +53,7 @@ struct Session {
 
 /// Whose session is this?
 #[utoipa::path(
-    get, path = "/session", operation_id = "get_session", tag = "sessions", security(("access_token" = [])),
+    get, path = "", operation_id = "get_session", tag = "sessions", security(("access_token" = [])),
     responses(
         (status = 200, description = "User and session.", body = SessionBody<'_>),
         AccessTokenRefused, Failures,
@@ -81,7 +81,7 @@ pub(super) async fn show(origin: Arc<Origin>, app: Arc<App>, bearer: Bearer) -> 
 ///
 /// Ends all sessions of a user, this one included; with a fresh token.
 #[utoipa::path(
-    delete, path = "/user/{id}/sessions", operation_id = "end_sessions", tag = "sessions",
+    delete, path = "", operation_id = "end_sessions", tag = "sessions",
     params(("id" = inline(Target), Path, description = "Of the user, or `me`")),
     security(("access_token" = [])),
     responses(

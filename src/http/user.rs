@@ -114,7 +114,7 @@ async fn admit(app: &App, origin: &Origin, bearer: &Bearer, target: Target) -> R
 ///
 /// To that user and to administrators.
 #[utoipa::path(
-    get, path = "/user/{id}", operation_id = "get_user", tag = "users",
+    get, path = "", operation_id = "get_user", tag = "users",
     params(("id" = inline(Target), Path, description = "Of the user, or `me`")),
     security(("access_token" = [])),
     responses(
@@ -137,7 +137,7 @@ pub(super) async fn show(
 ///
 /// For administrators, with a fresh token. Enabling also lifts the limit to failed logins.
 #[utoipa::path(
-    patch, path = "/user/{id}", operation_id = "update_user", tag = "users",
+    patch, path = "", operation_id = "update_user", tag = "users",
     params(("id" = inline(Target), Path, description = "Of the user, or `me`")),
     security(("access_token" = [])), request_body = UserUpdate,
     responses(
@@ -176,7 +176,7 @@ pub(super) async fn update_for(
 ///
 /// For that user and for administrators, with a fresh token. All their sessions end.
 #[utoipa::path(
-    delete, path = "/user/{id}", operation_id = "delete_user", tag = "users",
+    delete, path = "", operation_id = "delete_user", tag = "users",
     params(("id" = inline(Target), Path, description = "Of the user, or `me`")),
     security(("access_token" = [])),
     responses(
@@ -210,7 +210,7 @@ pub(super) async fn delete_for(
 ///
 /// For administrators, in order of creation.
 #[utoipa::path(
-    get, path = "/user", operation_id = "list_users", tag = "users",
+    get, path = "", operation_id = "list_users", tag = "users",
     params(
         ("limit" = Option<usize>, Query, description = "The most users to answer", minimum = 1, maximum = 1000),
         ("after" = Option<String>, Query, description = "The user after whom to begin", format = "uuid"),

@@ -28,7 +28,7 @@ pub(super) const UNDECIDED: [&str; 2] = [OUTAGE, UNKNOWN_DEMAND];
 ///
 /// For proxies, about requests of others. Every method is answered alike, `OPTIONS` included.
 #[utoipa::path(
-    get, path = "/verify", operation_id = "verify", tag = "sessions", security(("access_token" = [])),
+    get, path = "", operation_id = "verify", tag = "sessions", security(("access_token" = [])),
     params(
         ("fresh" = inline(Option<DemandedFreshness>), Query, description = "Only with a fresh token"),
         ("role" = inline(Option<DemandedRole>), Query, description = "Only an administrator"),

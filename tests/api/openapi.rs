@@ -62,7 +62,19 @@ fn every_path_of_the_document_accepts_its_methods_and_no_others() {
 }
 
 #[test]
-fn the_document_is_openapi_3_1_and_its_references_resolve() {
+fn every_operation_describes_the_parameters_of_its_path_and_no_others() {
+    let server = TestServer::start();
+    for (path, method, operation) in operations(&document(&server)) {
+        let in_path: BTreeSet<_> = path.split(['{', '}']).skip(1).step_by(2).collect();
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let described = parameters.filter(|parameter| parameter["in"] == "path");
+        let described: BTreeSet<_> = described.map(|parameter| parameter["name"].as_str().unwrap()).collect();
+        assert_eq!(described, in_path, "{method} {path}");
+    }
+}
+
+#[test]
+fn the_document_is_openapi_3_1_and_whole() {
     let server = TestServer::start();
     let document = document(&server);
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));

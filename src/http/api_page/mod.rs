@@ -74,7 +74,7 @@ struct Links {
 ///
 /// Browsers are led to the API page.
 #[utoipa::path(
-    get, path = "/", operation_id = "get_index", tag = "server",
+    get, path = "", operation_id = "get_index", tag = "server",
     params(("Accept" = Option<String>, Header, description = "`text/html` for the API page")),
     responses(
         (status = 200, description = "Name, version and where to go on.", body = Index,
@@ -99,7 +99,7 @@ pub(super) async fn index(headers: HeaderMap) -> Answer {
 
 /// This page
 #[utoipa::path(
-    get, path = "/swagger-ui", operation_id = "get_api_page", tag = "server",
+    get, path = "", operation_id = "get_api_page", tag = "server",
     params(("If-None-Match" = Option<String>, Header, description = "The `ETag` of what is at hand")),
     responses(
         (status = 200, description = "The page.", body = String, content_type = "text/html",
@@ -124,7 +124,7 @@ pub(super) async fn page(path: FullPath, headers: HeaderMap) -> Answer {
 
 /// A file of the API page
 #[utoipa::path(
-    get, path = "/swagger-ui/{file}", operation_id = "get_api_page_file", tag = "server",
+    get, path = "", operation_id = "get_api_page_file", tag = "server",
     params(
         ("file" = String, Path, description = "Its name",
             pattern = r"^(swagger-ui\.css|swagger-ui-bundle\.js|start\.js)$"),
