@@ -1,116 +1,112 @@
-//! What the bodies of requests look like: shown in the document, never read into. Handlers take a body's fields one
-//! by one, so that all that is wrong with them can be said at once.
-
-#![expect(dead_code, reason = "see above")]
-
-use std::borrow::Cow;
+//! The bodies of requests: read as they are described here, and shown so in the document.
 
 use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::openapi::schema::Schema;
 use utoipa::{PartialSchema, ToSchema};
+use zeroize::Zeroizing;
 
-use crate::domain::user::{Role, USERNAME_MAX_CHARS};
-use crate::password::Policy;
+use super::answer::ApiError;
+use super::fields::{Field, NewPassword, NewUsername, Rules};
+use super::request::Document;
+use crate::domain::user::Role;
 
-/// Name and password of a user.
-#[derive(ToSchema)]
-pub(super) struct Credentials {
-    #[schema(example = "anna")]
-    username: String,
-    #[schema(example = "correct horse", format = Password)]
-    password: String,
+/// A body that is an object of fields.
+pub(super) trait Body: Sized {
+    /// Takes all fields; `None` if one was refused.
+    fn take(body: &mut Document, rules: Rules<'_>) -> Option<Self>;
+
+    /// Reads the body, or says all that is wrong with it.
+    fn read(mut body: Document, rules: Rules<'_>) -> Result<Self, ApiError> {
+        let taken = Self::take(&mut body, rules);
+        body.finish(taken)
+    }
 }
 
-/// A new user.
-#[derive(ToSchema)]
-pub(super) struct NewUser {
-    username: NewUsername,
-    password: NewPassword,
+macro_rules! bodies {
+    ($(
+        $(#[$about:meta])*
+        $body:ident { $($(#[$about_field:meta])* $field:ident: $type:ident $(<$inner:ident>)?,)+ }
+    )+) => {$(
+        $(#[$about])*
+        #[derive(ToSchema)]
+        pub(super) struct $body {
+            $($(#[$about_field])* pub(super) $field: $type $(<$inner>)?,)+
+        }
+
+        impl Body for $body {
+            fn take(body: &mut Document, mut rules: Rules<'_>) -> Option<Self> {
+                $(let $field = Field::take(body, stringify!($field), &mut rules);)+
+                Some(Self { $($field: $field?),+ })
+            }
+        }
+    )+};
 }
 
-/// A new user of any role.
-#[derive(ToSchema)]
-pub(super) struct NewUserOfRole {
-    username: NewUsername,
-    password: NewPassword,
-    /// `user` unless it says otherwise.
-    #[schema(nullable = false)]
-    role: Option<Role>,
+bodies! {
+    /// Name and password of a user.
+    Credentials {
+        #[schema(value_type = String, example = "anna")]
+        username: Zeroizing<String>,
+        #[schema(value_type = String, example = "correct horse", format = Password)]
+        password: Zeroizing<String>,
+    }
+
+    /// A new user.
+    NewUser {
+        username: NewUsername,
+        password: NewPassword,
+    }
+
+    /// A new user of any role.
+    NewUserOfRole {
+        username: NewUsername,
+        password: NewPassword,
+        /// `user` unless it says otherwise.
+        #[schema(nullable = false)]
+        role: Option<Role>,
+    }
+
+    /// A new password of one's own.
+    OwnPassword {
+        /// Of users who change their own; administrators who set another's leave it out.
+        #[schema(value_type = String, example = "correct horse", format = Password)]
+        current_password: Zeroizing<String>,
+        new_password: NewPassword,
+    }
+
+    /// A new password of another's.
+    OthersPassword {
+        new_password: NewPassword,
+    }
+
+    /// What to change; what is left out stays.
+    UserUpdate {
+        #[schema(nullable = false)]
+        role: Option<Role>,
+        /// A disabled user's sessions end, and there are no new ones.
+        #[schema(nullable = false)]
+        disabled: Option<bool>,
+    }
 }
 
-/// A new password.
-#[derive(ToSchema)]
-pub(super) struct PasswordChange {
-    /// Of users who change their own; administrators who set another's leave it out.
-    #[schema(nullable = false, format = Password, example = "correct horse")]
-    current_password: Option<String>,
-    new_password: NewPassword,
-}
+/// [`OwnPassword`] or [`OthersPassword`], depending on the path, as the document shows them: in one.
+pub(super) struct PasswordChange;
 
-/// What to change; what is left out stays.
-#[derive(ToSchema)]
-pub(super) struct UserUpdate {
-    #[schema(nullable = false)]
-    role: Option<Role>,
-    /// A disabled user's sessions end, and there are no new ones.
-    #[schema(nullable = false)]
-    disabled: Option<bool>,
-}
-
-/// What a proxy may demand of a token.
-#[derive(ToSchema)]
-pub(super) enum DemandedFreshness {
-    #[schema(rename = "1")]
-    Fresh,
-}
-
-/// What a proxy may demand of a user.
-#[derive(ToSchema)]
-pub(super) enum DemandedRole {
-    #[schema(rename = "admin")]
-    Admin,
-}
-
-/// A name that somebody may take.
-pub(super) struct NewUsername;
-
-impl PartialSchema for NewUsername {
+impl PartialSchema for PasswordChange {
     fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .description(Some("Normalised (NFC). Letters of one script; spaces, digits, symbols and emoji; nothing that cannot be seen, and no \
-                 space at its ends. The same for all who register, whatever its case; `--usernames exact` asks for less."))
-            .min_length(Some(1))
-            .max_length(Some(USERNAME_MAX_CHARS))
-            .pattern(Some(r"^[^\u0000-\u001f\u007f-\u009f]*$"))
-            .examples(["anna"])
-            .into()
+        let mut both = OwnPassword::schema();
+        if let (RefOr::T(Schema::Object(both)), RefOr::T(Schema::Object(others))) =
+            (&mut both, OthersPassword::schema())
+        {
+            both.required = others.required;
+            both.description = Some("A new password.".to_owned());
+        }
+        both
     }
 }
 
-impl ToSchema for NewUsername {}
-
-/// A password that may be set. How short it may be is a setting: see [`super::openapi::finish`].
-pub(super) struct NewPassword;
-
-impl PartialSchema for NewPassword {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)))
-            .description(Some("At most 1,024 bytes; no common one, and not the username."))
-            .max_length(Some(Policy::MAX_BYTES))
-            .examples(["correct horse"])
-            .into()
+impl ToSchema for PasswordChange {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        OwnPassword::schemas(schemas);
     }
-}
-
-impl ToSchema for NewPassword {
-    fn name() -> Cow<'static, str> {
-        Cow::Borrowed(Self::NAME)
-    }
-}
-
-impl NewPassword {
-    pub(super) const NAME: &str = "NewPassword";
 }

@@ -8,7 +8,8 @@ use warp::reply::Response;
 
 use super::App;
 use super::answer::{self, ApiError};
-use super::bodies::Credentials;
+use super::bodies::{Body as _, Credentials};
+use super::fields::Rules;
 use super::openapi::refusals::{Body, Failures, TooManyLogins, WrongCredentials};
 use super::request::Document;
 use crate::audit::Origin;
@@ -60,9 +61,7 @@ pub(super) async fn create(
     app: Arc<App>,
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
-    let mut body = body?;
-    let (name, password) = (body.text("username"), body.text("password"));
-    let (name, password) = body.finish(name.zip(password))?;
-    let session = app.service.sessions.log_in(&origin, &name, Password::typed(&password)).await?;
+    let Credentials { username, password } = Credentials::read(body?, Rules::of(&app))?;
+    let session = app.service.log_in(&origin, &username, Password::typed(&password)).await?;
     Ok(answer::tokens(&TokenPair { access_token: session.access, refresh_token: session.refresh }))
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use warp::reply::Response;
 
+use super::App;
 use super::answer::{self, ApiError, Message};
-use super::bodies::PasswordChange;
+use super::bodies::{Body as _, OthersPassword, OwnPassword, PasswordChange};
+use super::fields::Rules;
 use super::openapi::refusals::{Body, Failures, TokenOrPasswordRefused, TooManyLogins, UserOutOfReach};
 use super::request::{Bearer, Document};
 use super::user::Target;
-use super::{App, fields};
 use crate::audit::Origin;
 use crate::domain::user::UserId;
 use crate::password::Password;
@@ -39,11 +40,10 @@ pub(super) async fn change(
     let caller = app.service.sessions.authenticate(&origin, bearer.token()).await?;
     match target.id().filter(|id| *id != caller.user.id) {
         None => {
-            let mut body = body?;
-            let current = body.text("current_password").map(|text| Password::typed(&text));
-            let new = fields::new_password(&mut body, "new_password", &app.policy, Some(&caller.user.name));
-            let (current, new) = body.finish(current.zip(new))?;
-            app.service.accounts.change_password(&origin, &caller, current, new).await?;
+            let rules = Rules::of(&app).with_name(&caller.user.name);
+            let OwnPassword { current_password, new_password } = OwnPassword::read(body?, rules)?;
+            let current = Password::typed(&current_password);
+            app.service.change_password(&origin, &caller, current, new_password.0).await?;
         }
         Some(id) => {
             return reset_for(&origin, &app, Actor::Caller(caller), Some(id), body).await;
@@ -60,11 +60,9 @@ pub(super) async fn reset_for(
     id: Option<UserId>,
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
-    let admin = app.service.accounts.fresh_admin(origin, &actor)?;
-    let user = app.service.accounts.show(&actor.into(), id).await?;
-    let mut body = body?;
-    let new = fields::new_password(&mut body, "new_password", &app.policy, Some(&user.name));
-    let new = body.finish(new)?;
-    app.service.accounts.reset_password(origin, admin, user.id, new).await?;
+    let admin = app.service.fresh_admin(origin, &actor)?;
+    let user = app.service.show_user(&actor.into(), id).await?;
+    let OthersPassword { new_password } = OthersPassword::read(body?, Rules::of(app).with_name(&user.name))?;
+    app.service.reset_password(origin, admin, user.id, new_password.0).await?;
     Ok(answer::message("Password changed."))
 }

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use warp::reply::Response;
 
+use super::App;
 use super::answer::{self, ApiError, Message};
-use super::bodies::{NewUser, NewUserOfRole};
+use super::bodies::{Body as _, NewUser, NewUserOfRole};
+use super::fields::Rules;
 use super::openapi::refusals::{
     Body, Failures, Forbidden, FreshTokenRefused, NameTaken, RegistrationClosed, TooManyRegistrations,
 };
 use super::request::{Bearer, Document};
-use super::{App, fields};
 use crate::audit::Origin;
-use crate::domain::user::{NewName, Role, UserId};
-use crate::password::Password;
+use crate::domain::user::{Role, UserId};
 use crate::service::Actor;
 
 /// Register
@@ -32,11 +32,9 @@ pub(super) async fn create(
     app: Arc<App>,
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
-    app.service.accounts.demand_open_registration()?;
-    let mut body = body?;
-    let user = new_user(&mut body, &app);
-    let (name, password) = body.finish(user)?;
-    let id = app.service.accounts.register(&origin, name, password).await?;
+    app.service.demand_open_registration()?;
+    let NewUser { username, password } = NewUser::read(body?, Rules::of(&app))?;
+    let id = app.service.register(&origin, username.0, password.0).await?;
     Ok(created(id))
 }
 
@@ -70,19 +68,11 @@ pub(super) async fn create_for(
     actor: &Actor,
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
-    let admin = app.service.accounts.fresh_admin(origin, actor)?;
-    let mut body = body?;
-    let user = new_user(&mut body, app);
-    let role = fields::role(&mut body).unwrap_or(Role::User);
-    let (name, password) = body.finish(user)?;
-    let id = app.service.accounts.create(origin, admin, name, password, role).await?;
+    let admin = app.service.fresh_admin(origin, actor)?;
+    let NewUserOfRole { username, password, role } = NewUserOfRole::read(body?, Rules::of(app))?;
+    let role = role.unwrap_or(Role::User);
+    let id = app.service.create_user(origin, admin, username.0, password.0, role).await?;
     Ok(created(id))
-}
-
-fn new_user(body: &mut Document, app: &App) -> Option<(NewName, Password)> {
-    let name = fields::username(body, app.service.accounts.usernames());
-    let password = fields::new_password(body, "password", &app.policy, name.as_deref());
-    name.zip(password)
 }
 
 fn created(id: UserId) -> Response {

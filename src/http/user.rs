@@ -9,13 +9,14 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 use warp::reply::Response;
 
+use super::App;
 use super::answer::{self, ApiError, FieldErrors, Message};
-use super::bodies::UserUpdate;
+use super::bodies::{Body as _, UserUpdate};
+use super::fields::Rules;
 use super::openapi::refusals::{
     AccessTokenRefused, Body, Failures, Forbidden, FreshTokenRefused, LastAdmin, QueryRefused, UserOutOfReach,
 };
 use super::request::{Bearer, Document, Query};
-use super::{App, fields};
 use crate::audit::Origin;
 use crate::domain::clock::Timestamp;
 use crate::domain::user::{MalformedId, Role, User, UserId};
@@ -164,11 +165,10 @@ pub(super) async fn update_for(
     target: Target,
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
-    let admin = app.service.accounts.fresh_admin(origin, actor)?;
-    let mut body = body?;
-    let change = UserChange { role: fields::role(&mut body), disabled: fields::flag(&mut body, "disabled") };
-    let change = body.finish(Some(change))?;
-    let user = app.service.accounts.update(origin, admin, target.id(), change).await?;
+    let admin = app.service.fresh_admin(origin, actor)?;
+    let UserUpdate { role, disabled } = UserUpdate::read(body?, Rules::of(app))?;
+    let change = UserChange { role, disabled };
+    let user = app.service.update_user(origin, admin, target.id(), change).await?;
     Ok(answer::ok(&AdminsUserBody::from(&user)))
 }
 

@@ -7,11 +7,13 @@
 
 use std::sync::Arc;
 
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 use warp::reply::Response;
 
 use super::App;
 use super::answer::{self, ApiError};
-use super::bodies::{DemandedFreshness, DemandedRole};
 use super::openapi::refusals::{FreshTokenRefused, NotLetPass};
 use super::request::Bearer;
 use crate::audit::Origin;
@@ -24,14 +26,38 @@ const UNKNOWN_DEMAND: &str = "unknown_demand";
 /// Why a question may stay undecided, as the metrics call it. To the proxy, it is a 403 like any other.
 pub(super) const UNDECIDED: [&str; 2] = [OUTAGE, UNKNOWN_DEMAND];
 
+/// A parameter that has one value, spelt exactly so.
+macro_rules! demand {
+    ($name:ident, $value:literal, $about:literal) => {
+        #[doc = $about]
+        pub(super) struct $name;
+
+        impl $name {
+            const VALUE: &str = $value;
+        }
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                let schema = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([$value]));
+                schema.description(Some($about)).into()
+            }
+        }
+
+        impl ToSchema for $name {}
+    };
+}
+
+demand!(Freshness, "1", "What a proxy may demand of a token.");
+demand!(AdminRole, "admin", "What a proxy may demand of a user.");
+
 /// May this request pass?
 ///
 /// For proxies, about requests of others. Every method is answered alike, `OPTIONS` included.
 #[utoipa::path(
     get, path = "", operation_id = "verify", tag = "sessions", security(("access_token" = [])),
     params(
-        ("fresh" = inline(Option<DemandedFreshness>), Query, description = "Only with a fresh token"),
-        ("role" = inline(Option<DemandedRole>), Query, description = "Only an administrator"),
+        ("fresh" = inline(Option<Freshness>), Query, description = "Only with a fresh token"),
+        ("role" = inline(Option<AdminRole>), Query, description = "Only an administrator"),
     ),
     responses(
         (status = 200, description = "It may; whose it is stands in the headers.", headers(
@@ -67,9 +93,9 @@ fn demands(query: &str) -> Option<Demands> {
         return Some(demands);
     }
     for parameter in query.split('&') {
-        match parameter {
-            "fresh=1" => demands.fresh = true,
-            "role=admin" => demands.admin = true,
+        match parameter.split_once('=')? {
+            ("fresh", Freshness::VALUE) => demands.fresh = true,
+            ("role", AdminRole::VALUE) => demands.admin = true,
             _ => return None,
         }
     }

@@ -14,8 +14,8 @@ use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Serv
 
 use super::Answer;
 use super::answer::{self, Error, InputError, JsonProblems, Problems, TokenError, TokenErrorCode};
-use super::bodies::NewPassword;
 use super::etag::Tag;
+use super::fields::NewPassword;
 use crate::password::Policy;
 
 /// What the document says about all of it.
