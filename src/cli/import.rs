@@ -216,7 +216,7 @@ impl fmt::Display for Refused {
                 "the hash takes this machine more than {} seconds to check, which is too long for a login",
                 IMPORTED_MAX.as_secs()
             ),
-            Self::NoName(error) => write!(f, "the name {}", error.reason()),
+            Self::NoName(error) => write!(f, "the name {error}"),
             Self::Kept => f.write_str(
                 "a deleted user had the name in the last 30 days (`gatelet user free` frees it), or several users have \
                  names like it",

@@ -21,6 +21,7 @@ use super::{Access, CommandError, finish, print, say, with_console};
 use crate::config::{DataDirArgs, Settings};
 use crate::domain::user::{Role, UnknownRole, UserId, UsernameError, Usernames};
 use crate::exit::Exit;
+use crate::http::wire;
 use crate::password::Password;
 use crate::store::Store;
 use crate::text;
@@ -238,13 +239,13 @@ fn free(name: &str, data: &DataDirArgs, output: OutputArgs) -> Result<(), Comman
 fn refused_name(error: UsernameError) -> String {
     match error {
         UsernameError::Empty | UsernameError::TooLong | UsernameError::ControlCharacter => {
-            format!("username: {error}")
+            format!("username: {}", wire::name_refused(error))
         }
         UsernameError::OuterSpace
         | UsernameError::Invisible
         | UsernameError::Unassigned
         | UsernameError::MixedScripts
-        | UsernameError::Dots => format!("username: {error} The name {}.", error.reason()),
+        | UsernameError::Dots => format!("username: {} The name {error}.", wire::name_refused(error)),
     }
 }
 
@@ -253,7 +254,7 @@ fn check(settings: &Settings, name: &str, password: &Zeroizing<String>) -> Resul
     let name = settings.usernames.new_name(name);
     let name = name.map_err(|error| CommandError::Input(refused_name(error)))?;
     let checked = settings.password_policy().check(&Password::typed(password), Some(&name));
-    checked.map_err(|error| CommandError::Input(format!("password: {error}")))
+    checked.map_err(|error| CommandError::Input(format!("password: {}", wire::password_refused(error))))
 }
 
 /// Page by page, so that any number of users takes as much memory as one page.

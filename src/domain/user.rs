@@ -67,8 +67,9 @@ impl fmt::Display for UserId {
     }
 }
 
-/// The text is not a hyphenated UUID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A text that is no id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a UUID in its hyphenated form")]
 pub struct MalformedId;
 
 impl FromStr for UserId {
@@ -109,8 +110,9 @@ impl fmt::Display for Role {
     }
 }
 
-/// The text is not a role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A text that is no role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("neither user nor admin")]
 pub struct UnknownRole;
 
 impl FromStr for Role {

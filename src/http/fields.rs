@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::App;
 use super::request::Document;
+use super::wire;
 use crate::domain::user::{NewName, Role, USERNAME_MAX_CHARS, UnknownRole, Username, Usernames};
 use crate::password::{Password, Policy};
 
@@ -51,7 +52,7 @@ pub(super) struct NewUsername(pub(super) NewName);
 impl Field for NewUsername {
     fn take(body: &mut Document, name: &'static str, rules: &mut Rules<'_>) -> Option<Self> {
         let username = rules.usernames.new_name(&body.text(name)?);
-        let username = username.map_err(|error| body.refuse(name, error.to_string())).ok()?;
+        let username = username.map_err(|error| body.refuse(name, wire::name_refused(error))).ok()?;
         rules.name = Some(Username::clone(&username));
         Some(Self(username))
     }
@@ -84,7 +85,7 @@ impl Field for NewPassword {
     fn take(body: &mut Document, name: &'static str, rules: &mut Rules<'_>) -> Option<Self> {
         let password = Password::typed(&body.text(name)?);
         let checked = rules.policy.check(&password, rules.name.as_ref());
-        checked.map_err(|error| body.refuse(name, error.to_string())).ok()?;
+        checked.map_err(|error| body.refuse(name, wire::password_refused(error))).ok()?;
         Some(Self(password))
     }
 }

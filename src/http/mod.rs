@@ -29,6 +29,7 @@ mod table;
 mod target;
 mod user;
 mod verify;
+pub(crate) mod wire;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};

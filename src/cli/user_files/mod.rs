@@ -87,7 +87,7 @@ impl fmt::Display for Problem {
                 "neither a user with a hash nor a header with the columns username and password_hash",
             ),
             Self::NotJson => f.write_str("not a JSON object with the texts username and password_hash"),
-            Self::Name(error) => write!(f, "the name {}", error.reason()),
+            Self::Name(error) => write!(f, "the name {error}"),
             Self::NoHash => f.write_str("there is no hash: this user has no password"),
             Self::Hash(error) => error.fmt(f),
             Self::Role => f.write_str("role: neither user nor admin"),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::answer::{self, ApiError, FieldErrors};
 use super::super::request::{Document, Query};
-use super::super::{Answer, App, fields};
+use super::super::{Answer, App, fields, wire};
 use crate::audit::Origin;
 use crate::domain::user::{MalformedId, Role, User, UserId};
 use crate::password::PasswordHash;
@@ -32,7 +32,10 @@ struct Moved {
 impl Moved {
     fn newcomer(self) -> Result<Newcomer, String> {
         Ok(Newcomer {
-            name: self.username.parse().map_err(|error| format!("username: {error}"))?,
+            name: self
+                .username
+                .parse()
+                .map_err(|error| format!("username: {}", wire::name_refused(error)))?,
             hash: PasswordHash::import(self.password_hash).map_err(|error| error.to_string())?,
             role: self.role,
             disabled: self.disabled,
