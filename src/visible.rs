@@ -43,27 +43,11 @@ impl fmt::Debug for Visible {
     }
 }
 
-/// A text from another program that is written to a file unchanged. It holds no control characters, which terminals would
-/// obey.
-#[derive(Serialize)]
-#[serde(transparent)]
-pub(crate) struct Uncontrolled(String);
-
-impl Uncontrolled {
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de> Deserialize<'de> for Uncontrolled {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text.contains(char::is_control) {
-            Err(D::Error::custom("a control character"))
-        } else {
-            Ok(Self(text))
-        }
-    }
+/// Reads a text that another program has sent and that is written to a file as it is. A control character, with which it
+/// could speak to a terminal, is an error.
+pub(crate) fn uncontrolled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.contains(char::is_control) { Err(D::Error::custom("a control character")) } else { Ok(text) }
 }
 
 /// A text in quotes, with invisible characters escaped. `Debug` would escape the vowels of Thai and Hindi as well, and not
@@ -174,9 +158,10 @@ mod tests {
             assert_eq!(serde_json::to_value(&visible).unwrap(), text);
             assert_eq!(format!("{visible:?}"), quoted(text));
         }
-        assert!(serde_json::from_str::<Uncontrolled>(r#""anna\u001b""#).is_err());
-        assert!(serde_json::from_str::<Uncontrolled>(r#""anna\u009b""#).is_err());
-        assert_eq!(serde_json::from_str::<Uncontrolled>(r#""ann\u00e4""#).unwrap().as_str(), "ann\u{e4}");
+        let read = |json: &str| uncontrolled(&mut serde_json::Deserializer::from_str(json));
+        assert!(read(r#""anna\u001b""#).is_err());
+        assert!(read(r#""anna\u009b""#).is_err());
+        assert_eq!(read(r#""ann\u00e4""#).unwrap(), "ann\u{e4}");
     }
 
     #[test]

@@ -11,11 +11,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use http::Method;
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
 
-use support::{Client, Process, Tokens, credentials, temporary};
+use support::{Client, Process, Tokens, admin_socket, credentials, temporary};
 
 const ROTATIONS: usize = 100;
 const CLIENTS: usize = 6;
@@ -24,14 +22,12 @@ const PASSWORD: &str = "correct horse";
 /// No access log.
 const QUIET: [&str; 2] = ["--log", "info,gatelet::access=warn,gatelet::audit=warn"];
 
-/// Sends a request to the admin socket of the server that uses `dir`, as `gatelet key` does.
-fn console(runtime: &Runtime, dir: &Path, method: Method, path: &str, body: Option<&Value>) -> Value {
-    let reply = runtime.block_on(async {
-        let stream = gatelet::http::admin::connect(dir).await.unwrap();
-        gatelet::http::admin::ask(stream, method, path, body).await.unwrap()
-    });
-    assert_eq!(reply.status.as_u16(), 200, "{reply:?}");
-    reply.body
+fn keys(dir: &Path) -> Value {
+    admin_socket::ask(dir, &json!({ "list_keys": {} })).unwrap().unwrap()
+}
+
+fn rotate(dir: &Path) -> Value {
+    admin_socket::ask(dir, &admin_socket::rotate_keys()).unwrap().unwrap()
 }
 
 /// Keys by their ids: keys retired within one second have no stable order.
@@ -105,7 +101,6 @@ fn live(client: &mut Client, name: &str, over: &AtomicBool, requests: &AtomicUsi
 fn during_a_hundred_rotations_no_token_is_refused_and_no_request_fails() {
     let dir = temporary();
     let server = Process::start(dir.path(), &QUIET);
-    let runtime = Runtime::new().unwrap();
     let mut client = server.client();
     let names: Vec<_> = (0..CLIENTS).map(|number| format!("client {number}")).collect();
     for name in &names {
@@ -128,7 +123,7 @@ fn during_a_hundred_rotations_no_token_is_refused_and_no_request_fails() {
                 thread::yield_now();
             }
             asked = requests.load(Ordering::Relaxed);
-            let keys = console(&runtime, dir.path(), Method::POST, "/keys", Some(&json!({})));
+            let keys = rotate(dir.path());
             assert_eq!(keys["keys"].as_array().unwrap().len(), 2 * (rotation + 1));
         }
         over.store(true, Ordering::Relaxed);
@@ -144,7 +139,7 @@ fn during_a_hundred_rotations_no_token_is_refused_and_no_request_fails() {
         .collect();
     assert!(used.len() > ROTATIONS / 4, "the rotations hardly met the load: {} keys", used.len());
 
-    let expected = console(&runtime, dir.path(), Method::GET, "/keys", None);
+    let expected = keys(dir.path());
     let assert_all_good = |server: &Process| {
         let mut client = server.client();
         check(&mut client, &before.access, &names[0]);
@@ -152,8 +147,8 @@ fn during_a_hundred_rotations_no_token_is_refused_and_no_request_fails() {
         for (given, name) in given.iter().zip(&names) {
             given.assert_good(&mut client, name);
         }
-        let keys = console(&runtime, dir.path(), Method::GET, "/keys", None);
-        assert!(by_id(&keys) == by_id(&expected), "{keys}\n{expected}");
+        let now = keys(dir.path());
+        assert!(by_id(&now) == by_id(&expected), "{now}\n{expected}");
         assert_eq!(fs::read_dir(dir.path().join("keys")).unwrap().count(), 2 * (ROTATIONS + 1));
     };
     assert_all_good(&server);
@@ -176,9 +171,8 @@ fn racing_rotations_all_take_effect() {
     thread::scope(|scope| {
         for _ in 0..RACERS {
             scope.spawn(|| {
-                let runtime = Runtime::new().unwrap();
                 for _ in 0..EACH {
-                    console(&runtime, dir.path(), Method::POST, "/keys", Some(&json!({})));
+                    rotate(dir.path());
                 }
             });
         }

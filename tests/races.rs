@@ -16,7 +16,7 @@ use gatelet::domain::user::{User, Usernames};
 use gatelet::store::{Store, StoreOptions};
 use serde_json::json;
 
-use support::{Client, Process, Reply, Tokens, credentials, serve, temporary};
+use support::{Client, Process, Reply, Tokens, admin_socket, credentials, serve, temporary};
 
 /// No access log, and no limits: a lost race counts as a failed login.
 #[rustfmt::skip] // flags and their values
@@ -232,13 +232,8 @@ fn live_and_die(client: &mut Client, name: &str, password: &str) -> bool {
 
 /// Frees the name of a user who was deleted, as an administrator does.
 fn free(dir: &Path, name: &str) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let reply = runtime.block_on(async {
-        let stream = gatelet::http::admin::connect(dir).await.unwrap();
-        let path = format!("/names?username={}", name.replace(' ', "+"));
-        gatelet::http::admin::ask(stream, "DELETE".parse().unwrap(), &path, None).await.unwrap()
-    });
-    assert_eq!(reply.body, json!({ "freed": [name] }));
+    let freed = admin_socket::ask(dir, &json!({ "free_name": { "username": name } }));
+    assert_eq!(freed, Some(Ok(json!({ "freed": [name] }))));
 }
 
 #[test]

@@ -17,8 +17,8 @@ use tokio::task::spawn_blocking;
 use crate::config::Settings;
 use crate::domain::clock::Clock;
 use crate::exit::Exit;
-use crate::http::admin::{self, Console};
-use crate::http::{self, App, Front, Hosts, Limits, MetricsPage, wire};
+use crate::http::admin::{self, AdminListener};
+use crate::http::{self, App, Front, Hosts, Limits, MetricsPage};
 use crate::machine;
 use crate::metrics::{Connections, Logs, Metrics};
 use crate::password::{HashPool, Password, PoolStartError};
@@ -104,7 +104,74 @@ impl Server {
         }
     }
 
-    /// Serves the admin socket's interface on one connection, for a command that found no server running.
+    /// Serves on `listener`, for Prometheus on `metrics`, and in the data directory, until `stop` is done or the store
+    /// fails, and finishes the requests under way. Calls `ready` once clients and commands can connect.
+    pub async fn run(
+        &self,
+        listener: TcpListener,
+        metrics: Option<MetricsListener>,
+        ready: impl FnOnce(),
+        stop: impl Future<Output = ()>,
+    ) {
+        if let Ok(address) = listener.local_addr() {
+            let _ = self.app.address.set(address); // there is one run
+        }
+        let (stopping, stopped) = watch::channel(false);
+        let told = || {
+            let mut stopped = stopped.clone();
+            async move { drop(stopped.wait_for(|&stopped| stopped).await) }
+        };
+        let housekeeping = tokio::spawn(keep_house(Arc::clone(&self.app)));
+        let app = Arc::clone(&self.app);
+        let copying = tokio::spawn(async move { app.service.keep_copies().await });
+        let console = self.open_console().map(|console| console.serve(Arc::clone(&self.app), told()));
+        ready();
+        // Watched to the very end: requests under way may wait for a store that fails while the server stops.
+        let app = Arc::clone(&self.app);
+        let mut failure = tokio::spawn(async move { app.service.store_failure().await });
+        let stop = async {
+            tokio::select! {
+                () = stop => {}
+                _ = &mut failure => {}
+            }
+            let _ = stopping.send(true);
+        };
+        let mut front = Front::new(http::routes(Arc::clone(&self.app)), self.limits.clone());
+        let metrics = metrics.map(|MetricsListener { listener, logs }| {
+            self.metrics_front(&mut front, logs).serve(listener, told())
+        });
+        let front = front.serve(listener, told());
+        tokio::join!(stop, front, OptionFuture::from(metrics), OptionFuture::from(console));
+        housekeeping.abort();
+        copying.abort();
+        failure.abort();
+    }
+
+    /// A front that shows what `front` and everybody behind it do: as hard to tire out, and smaller.
+    fn metrics_front(&self, front: &mut Front, logs: Logs) -> Front {
+        let undecided = self.app.undecided.clone();
+        let metrics = Metrics::new(self.app.service.instruments(), front.count_requests(), undecided, logs);
+        let (open, max) = (front.open_connections(), self.limits.max_connections);
+        let page =
+            MetricsPage::new(Arc::clone(&self.app), metrics, move || Connections { open: open(), max });
+        let trusted_proxies = self.limits.trusted_proxies.clone();
+        let limits = Limits { max_connections: SCRAPERS_MAX, trusted_proxies, ..Limits::default() };
+        Front::new(http::metrics_routes(Arc::new(page)), limits)
+    }
+
+    /// The console in the data directory. Without it there is still a server, which commands cannot reach.
+    fn open_console(&self) -> Option<AdminListener> {
+        AdminListener::listen(&self.data_dir)
+            .inspect_err(|error| {
+                log::warn!(
+                    "commands like `gatelet key rotate` cannot reach this server, because control.sock in its data \
+                     directory cannot be made: {error}: mend that and restart the server"
+                );
+            })
+            .ok()
+    }
+
+    /// Serves the console on one connection, for a command that found no server running.
     pub async fn serve_console(&self, stream: UnixStream) {
         admin::serve_one(stream, Arc::clone(&self.app)).await;
     }

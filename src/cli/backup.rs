@@ -8,7 +8,7 @@ use clap::Args;
 use super::output::{OutputArgs, demand_file, path_cell, users};
 use super::progress::Progress;
 use super::restore::described;
-use super::{Access, CommandError, finish, say, with_console};
+use super::{Access, CommandError, finish, say, with_socket};
 use crate::app::min_free;
 use crate::backup::{Checked, Checker, Flaw, LINE_MAX, NewFile, compressed};
 use crate::config::{DataDirArgs, Settings};
@@ -78,11 +78,11 @@ fn summary(checked: &Checked) -> String {
     format!("{}, signed by {} at {}", users(header.users), header.key.id, header.created_at)
 }
 
-/// Writes the server's backup to `out` and checks it on the way: nothing is called a backup that could not be restored.
+/// Writes the server's backup to `out`, and checks on the way that it could be restored.
 fn download(settings: &Settings, out: &mut impl Write, path: &Path) -> Result<Checked, CommandError> {
     let mut lines = Lines { checker: Checker::new(None), rest: Vec::new(), progress: None };
-    with_console(settings, Access::Look, |console| {
-        console.download("/backup", |part| {
+    with_socket(settings, Access::Look, |socket| {
+        socket.download(|part| {
             lines.take(part).map_err(damaged)?;
             out.write_all(part).map_err(|error| CommandError::File(path.to_owned(), error))
         })

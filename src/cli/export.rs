@@ -4,19 +4,17 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use http::Method;
-use serde::{Deserialize, Serialize};
 
-use super::console::{Console, not_understood, with_console};
+use super::admin_socket::AdminSocket;
 use super::output::{demand_file, path_cell, users};
 use super::progress::Progress;
 use super::user_files::{COLUMNS, Format};
-use super::{Access, CommandError, finish, print};
+use super::{Access, CommandError, finish, print, with_socket};
 use crate::config::{DataDirArgs, Settings};
-use crate::domain::user::{Role, UserId};
 use crate::durable_file::Draft;
 use crate::exit::Exit;
-use crate::visible::Uncontrolled;
+use crate::http::admin::AdminError;
+use crate::http::admin::messages::{Export, MovedUser};
 
 /// Write all users with the hashes of their passwords.
 #[derive(Debug, Args)]
@@ -46,12 +44,12 @@ fn export(args: &ExportArgs) -> Result<(), CommandError> {
     }
     let file = file.filter(|path| *path != Path::new("-"));
     file.map_or(Ok(()), demand_file)?;
-    with_console(&settings, Access::Look, |console| match file {
-        None => write_users(console, format, &mut io::stdout().lock()).map(drop),
+    with_socket(&settings, Access::Look, |socket| match file {
+        None => write_users(socket, format, &mut io::stdout().lock()).map(drop),
         Some(path) => {
             let of_file = |error| CommandError::File(path.to_owned(), error);
             let mut draft = Draft::begin(path).map_err(of_file)?;
-            let written = write_users(console, format, &mut draft.file);
+            let written = write_users(socket, format, &mut draft.file);
             let count = written.map_err(|error| match error {
                 CommandError::System(error) => of_file(error),
                 error => error,
@@ -62,28 +60,15 @@ fn export(args: &ExportArgs) -> Result<(), CommandError> {
     })
 }
 
-/// Some of the users, and after whom the others come.
-#[derive(Deserialize)]
-struct Page {
-    next: Option<UserId>,
-    total: Option<u64>,
-    users: Vec<User>,
-}
-
-/// A user as exported; as JSON in this order.
-#[derive(Deserialize, Serialize)]
-struct User {
-    disabled: bool,
-    password_hash: Uncontrolled,
-    role: Role,
-    username: Uncontrolled,
-}
-
-/// Writes page by page, and nothing before there is a first one. Answers how many users there were.
-fn write_users(console: &mut Console<'_>, format: Format, out: &mut dyn Write) -> Result<u64, CommandError> {
-    let mut page: Page = console.ask(Method::GET, "/export", None)?;
+/// Writes page by page, and nothing before the first has come. Answers the number of users.
+fn write_users(
+    socket: &mut AdminSocket<'_>,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<u64, CommandError> {
+    let mut page = socket.ask(Export { after: None })?;
     let mut out = Writer::begin(format, out)?;
-    let mut progress = Progress::begin("users", page.total);
+    let mut progress = Progress::begin("users", Some(page.total));
     let mut count = 0;
     loop {
         for user in &page.users {
@@ -95,10 +80,10 @@ fn write_users(console: &mut Console<'_>, format: Format, out: &mut dyn Write) -
         let Some(next) = page.next else {
             break;
         };
-        page = console.ask(Method::GET, &format!("/export?after={next}"), None)?;
+        page = socket.ask(Export { after: Some(next) })?;
         // Ids are in order: a list that does not go on would never end.
         if page.next.is_some_and(|after| after <= next) {
-            return Err(not_understood());
+            return Err(AdminError::NotUnderstood.into());
         }
     }
     out.end()?;
@@ -123,12 +108,12 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn user(&mut self, user: &User) -> io::Result<()> {
+    fn user(&mut self, user: &MovedUser) -> io::Result<()> {
         match self {
             Self::Csv(writer) => {
-                let User { disabled, password_hash, role, username } = user;
+                let MovedUser { disabled, password_hash, role, username } = user;
                 let (role, disabled) = (role.to_string(), disabled.to_string());
-                Ok(writer.write_record([username.as_str(), password_hash.as_str(), &role, &disabled])?)
+                Ok(writer.write_record([username, password_hash, &role, &disabled])?)
             }
             Self::Jsonl(writer) => {
                 serde_json::to_writer(&mut *writer, user)?;

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
-use http::Method;
 
 use super::{finish, say};
 use crate::config::{DataDirArgs, ListenArgs, absolute};
 use crate::exit::Exit;
-use crate::http::admin::{ConsoleError, ask_within, connect};
+use crate::http::admin::messages::Address;
+use crate::http::admin::{AdminError, ask, connect};
 
 /// How long connecting, asking and answering may take each.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -20,11 +20,11 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// Which server to ask.
 #[derive(Clone, Debug)]
 pub struct HealthcheckArgs {
-    /// Where it listens if nothing better is known.
+    /// Where it listens, unless the admin socket says otherwise.
     listen: SocketAddr,
-    /// The address was given as a flag: it is this one that is asked.
+    /// The address was given as a flag, and is asked before all others.
     is_given: bool,
-    /// The server of this directory says where it listens, whatever its own flags were.
+    /// The server of this directory says where it listens.
     data_dir: PathBuf,
 }
 
@@ -74,28 +74,28 @@ pub fn run(args: &HealthcheckArgs) -> Exit {
 }
 
 impl HealthcheckArgs {
-    fn address(&self) -> Result<SocketAddr, ConsoleError> {
+    fn address(&self) -> Result<SocketAddr, AdminError> {
         if self.is_given {
             return Ok(self.listen);
         }
         match address_of_server(&self.data_dir) {
             Ok(address) => Ok(address.unwrap_or(self.listen)),
             // Its server may have another directory, or be another user's.
-            Err(ConsoleError::NotRunning | ConsoleError::NotAllowed) => Ok(self.listen),
+            Err(AdminError::NotRunning | AdminError::NotAllowed) => Ok(self.listen),
             Err(error) => Err(error),
         }
     }
 }
 
 /// Where the server that uses `dir` listens; nothing if it does not say.
-fn address_of_server(dir: &Path) -> Result<Option<SocketAddr>, ConsoleError> {
-    let failed = |error: io::Error| ConsoleError::Failed(error.to_string());
+fn address_of_server(dir: &Path) -> Result<Option<SocketAddr>, AdminError> {
+    let failed = |error: io::Error| AdminError::Failed(error.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let reply = runtime.block_on(async {
         let stream = connect(dir).await?;
-        ask_within(TIMEOUT, stream, Method::GET, "/server", None).await
+        ask(stream, Address {}, TIMEOUT).await
     })?;
-    Ok(reply.body["listen"].as_str().and_then(|address| address.parse().ok()))
+    Ok(reply.unwrap_or_default())
 }
 
 /// The address at which a server that listens on `listen` is reached from this machine.
@@ -124,7 +124,7 @@ fn exchange(address: SocketAddr) -> io::Result<()> {
 
 fn in_words(error: io::Error) -> io::Error {
     match error.kind() {
-        // The latter is what a socket says whose time is up.
+        // A socket's timeout is the latter.
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
             let within = humantime::format_duration(TIMEOUT);
             io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {within}"))

@@ -1,16 +1,15 @@
 //! `gatelet key …`
 
 use clap::Subcommand;
-use http::Method;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::output::{OutputArgs, Table, pretty};
-use super::{Access, CommandError, call, finish, print};
+use super::{Access, CommandError, finish, print, with_socket};
 use crate::config::{DataDirArgs, Settings};
+use crate::domain::key::KeyState;
 use crate::exit::Exit;
-use crate::visible::Visible;
+use crate::http::admin::messages::{
+    Call, KeyUse, Keys, ListKeys, PruneKeys, PublishedKeys, Removed, RotateKeys,
+};
 
 /// Manage the keys of tokens.
 #[derive(Debug, Subcommand)]
@@ -56,74 +55,46 @@ pub enum KeyCommand {
     },
 }
 
-/// Does what `command` says.
+/// Runs `command`.
 pub fn run(command: KeyCommand) -> Exit {
     finish(match command {
         KeyCommand::List { data, output } => {
-            ask(&data, Method::GET, "/keys", None).and_then(|body| output.print(&body, table))
+            ask(&data, Access::Look, ListKeys {}).and_then(|keys| output.print(&keys, table))
         }
         KeyCommand::Rotate { revoke, data, output } => {
-            let body = json!({ "revoke": revoke });
-            ask(&data, Method::POST, "/keys", Some(&body)).and_then(|body| output.print(&body, table))
+            ask(&data, Access::Change, RotateKeys { revoke }).and_then(|keys| output.print(&keys, table))
         }
-        KeyCommand::Export { data, .. } => ask::<Keys<PublicKey>>(&data, Method::GET, "/keys/public", None)
-            .and_then(|body| print(pretty(&body)?)),
+        KeyCommand::Export { data, .. } => {
+            ask(&data, Access::Look, PublishedKeys {}).and_then(|keys| print(pretty(&keys)?))
+        }
         KeyCommand::Prune { data, output } => {
-            ask(&data, Method::DELETE, "/keys", None).and_then(|body| output.print(&body, removed))
+            ask(&data, Access::Change, PruneKeys {}).and_then(|keys| output.print(&keys, removed))
         }
     })
 }
 
-/// All keys.
-#[derive(Deserialize, Serialize)]
-struct Keys<K> {
-    keys: Vec<K>,
-}
-
-/// A key as the console lists it; as JSON in this order.
-#[derive(Deserialize, Serialize)]
-struct Key {
-    kid: Visible,
-    not_after: Option<Visible>,
-    state: Visible,
-    r#use: Visible,
-}
-
-/// A key as it is published; as JSON in this order.
-#[derive(Deserialize, Serialize)]
-struct PublicKey {
-    kid: Visible,
-    not_after: Option<Visible>,
-    public_key: Visible,
-    state: Visible,
-}
-
-/// Keys that are no more.
-#[derive(Deserialize, Serialize)]
-struct Removed {
-    removed: Vec<Visible>,
-}
-
-fn ask<T: DeserializeOwned>(
-    data: &DataDirArgs,
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
-) -> Result<T, CommandError> {
-    let access = if method == Method::GET { Access::Look } else { Access::Change };
-    call(&Settings::from_environment(data)?, access, method, path, body)
+fn ask<C: Call>(data: &DataDirArgs, access: Access, call: C) -> Result<C::Answer, CommandError> {
+    with_socket(&Settings::from_environment(data)?, access, |socket| socket.ask(call))
 }
 
 fn removed(Removed { removed }: &Removed) -> String {
-    let removed: Vec<_> = removed.iter().map(Visible::cell).collect();
+    let removed: Vec<_> = removed.iter().map(ToString::to_string).collect();
     if removed.is_empty() { "nothing to remove".to_owned() } else { removed.join("\n") }
 }
 
-fn table(Keys { keys }: &Keys<Key>) -> Table {
+fn table(Keys { keys }: &Keys) -> Table {
     let mut table = Table::new(["KEY", "FOR", "STATE", "NOT AFTER"]);
     for key in keys {
-        let not_after = key.not_after.as_ref().map_or_else(|| "-".to_owned(), Visible::cell);
-        table.row([key.kid.cell(), key.r#use.cell(), key.state.cell(), not_after]);
+        let made = match key.r#use {
+            KeyUse::Access => "access tokens",
+            KeyUse::Refresh => "refresh tokens",
+        };
+        let state = match key.state {
+            KeyState::Active => "active",
+            KeyState::Retiring => "retiring",
+        };
+        let not_after = key.not_after.map_or_else(|| "-".to_owned(), |moment| moment.to_string());
+        table.row([key.kid.to_string(), made.to_owned(), state.to_owned(), not_after]);
     }
     table
 }

@@ -1,13 +1,13 @@
 //! The commands of the executable besides `serve`.
 //!
-//! Those that look at a data directory or change it work whether a server uses it or not: a running server is asked
-//! through the socket in the directory, otherwise the store is opened here and served to nobody else. Either way
-//! it is the same service. (`restore` alone wants a directory that nobody uses.)
+//! Those that read or change a data directory work whether a server uses it or not: they ask a running server through the
+//! admin socket in the directory, or open the store and serve it to themselves. Either way the same service answers.
+//! (`restore` alone wants a directory that no server uses.)
 
+mod admin_socket;
 pub mod args;
 pub mod backup;
 pub mod completions;
-mod console;
 mod environment;
 pub mod export;
 pub mod healthcheck;
@@ -24,105 +24,109 @@ pub mod user;
 pub mod user_files;
 pub mod verify;
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::StatusCode;
-
 use crate::app::StartError;
 use crate::exit::Exit;
-use crate::http::admin::ConsoleError;
-pub(crate) use console::{Access, call, with_console};
+use crate::http::admin::AdminError;
+use crate::http::admin::messages::Refused;
+pub(crate) use admin_socket::{Access, with_socket};
 pub(crate) use output::{print, say};
 
+/// The most that is shown of a refusal, in characters.
+const SHOWN_MAX: usize = 2000;
+
 /// A command that did not do what it was told.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
     /// There is no store.
+    #[error("there is no store in {}: start the server once, or give --data-dir", .0.display())]
     NoStore(PathBuf),
-    /// The store is in use, and no server answers that could be asked instead; the process that has it.
+    /// A process has the store, and is no server that could be asked instead.
+    #[error(
+        "{dir} is in use by process {pid}, which takes no commands: if it is another command, or a server that starts or \
+         stops, try again when it has finished; if it is a server that runs, its log says why control.sock could not be \
+         made: mend that and restart it",
+        dir = .0.display(),
+        pid = .1
+    )]
     InUse(PathBuf, String),
     /// The store does not open.
+    #[error("{0}")]
     Start(StartError),
     /// A running server does not answer.
-    Console(ConsoleError),
-    /// What was asked for is refused.
-    Refused(StatusCode, String),
-    /// Standard input holds nothing that could be used.
+    #[error("{0}")]
+    Admin(#[from] AdminError),
+    /// The server refuses.
+    #[error("{}", .0.to_string().chars().take(SHOWN_MAX).collect::<String>())]
+    Refused(#[from] Refused),
+    /// Nothing has the name that was given; in words.
+    #[error("{0}")]
+    NotFound(String),
+    /// Arguments or standard input cannot be used, and why.
+    #[error("{0}")]
     Input(String),
-    /// Somebody was asked whether they mean it, and does not.
+    /// The operator was asked, and does not mean it.
+    #[error("nothing was changed")]
     NotConfirmed,
     /// Standard output takes no more.
+    #[error("standard output: {0}")]
     Output(io::Error),
     /// A file cannot be read or written.
+    #[error("{}: {}", output::path_cell(.0), .1)]
     File(PathBuf, io::Error),
-    /// A backup is not good; what is wrong with it.
+    /// A backup is not good, and why.
+    #[error("{0}")]
     Damaged(String),
     /// It was not done in this time.
+    #[error(
+        "not done within {}: the machine is busy, the disk is slow, or the store is damaged: try again with a longer \
+         --deadline",
+        humantime::format_duration(*.0)
+    )]
     TooLate(Duration),
     /// The store failed.
+    #[error("the store failed: try again")]
     StoreFailed,
     /// The system is at fault.
-    System(io::Error),
+    #[error("{0}")]
+    System(#[from] io::Error),
 }
 
 impl CommandError {
     fn exit(&self) -> Exit {
         match self {
-            Self::NoStore(_)
-            | Self::InUse(..)
-            | Self::Console(ConsoleError::NotAllowed | ConsoleError::Failed(_))
-            | Self::File(..) => Exit::Unavailable,
+            Self::NoStore(_) | Self::InUse(..) | Self::File(..) => Exit::Unavailable,
             Self::Damaged(_) => Exit::Damaged,
-            Self::StoreFailed | Self::TooLate(_) | Self::Refused(StatusCode::SERVICE_UNAVAILABLE, _) => {
-                Exit::StoreFailed
-            }
+            Self::StoreFailed | Self::TooLate(_) => Exit::StoreFailed,
+            Self::Input(_) => Exit::Usage,
+            Self::NotFound(_) | Self::NotConfirmed | Self::System(_) => Exit::Other,
             Self::Start(error) => error.exit(),
-            // Whoever has read enough, as `head` does, is no error.
+            // A reader that has read enough, like `head`, is no error.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Stopped,
-            Self::Console(_) | Self::System(_) | Self::Output(_) | Self::NotConfirmed => Exit::Other,
-            Self::Refused(StatusCode::UNPROCESSABLE_ENTITY, _) | Self::Input(_) => Exit::Usage,
-            Self::Refused(..) => Exit::Other,
+            Self::Output(_) => Exit::Other,
+            Self::Admin(error) => match error {
+                AdminError::NotAllowed | AdminError::Failed(_) => Exit::Unavailable,
+                AdminError::NotRunning
+                | AdminError::TooLate(_)
+                | AdminError::BrokenOff
+                | AdminError::TooLarge
+                | AdminError::NotUnderstood => Exit::Other,
+            },
+            Self::Refused(refused) => match refused {
+                Refused::Input(_) => Exit::Usage,
+                Refused::Unavailable(_) => Exit::StoreFailed,
+                Refused::NotFound
+                | Refused::NameTaken
+                | Refused::NameKept
+                | Refused::LastAdmin
+                | Refused::Forbidden
+                | Refused::Failed
+                | Refused::NotUnderstood => Exit::Other,
+            },
         }
-    }
-}
-
-impl fmt::Display for CommandError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoStore(dir) => {
-                write!(f, "there is no store in {}: start the server once, or give --data-dir", dir.display())
-            }
-            Self::InUse(dir, pid) => write!(
-                f,
-                "{} is in use by process {pid}, which takes no commands: if it is another command, or a server that starts \
-                 or stops, try again when it has finished; if it is a server that runs, its log says why control.sock \
-                 could not be made: mend that and restart it",
-                dir.display()
-            ),
-            Self::File(path, error) => write!(f, "{}: {error}", output::path_cell(path)),
-            Self::TooLate(deadline) => write!(
-                f,
-                "not done within {}: the machine is busy, the disk is slow, or the store is damaged: try again with a \
-                 longer --deadline",
-                humantime::format_duration(*deadline)
-            ),
-            Self::StoreFailed => f.write_str("the store failed: try again"),
-            Self::Start(error) => error.fmt(f),
-            Self::Console(error) => error.fmt(f),
-            Self::Refused(_, why) | Self::Input(why) | Self::Damaged(why) => f.write_str(why),
-            Self::NotConfirmed => f.write_str("nothing was changed"),
-            Self::Output(error) => write!(f, "standard output: {error}"),
-            Self::System(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<io::Error> for CommandError {
-    fn from(error: io::Error) -> Self {
-        Self::System(error)
     }
 }
 

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
 
 use super::output::{OutputArgs, Table, users};
 use super::progress::Waiting;
 use super::restore::{OpenBackup, known_keys, signed};
-use super::{Access, CommandError, finish, say, with_console};
+use super::{Access, CommandError, finish, say, with_socket};
 use crate::config::{DataDirArgs, Settings, lifetime};
 use crate::exit::Exit;
+use crate::http::admin::messages::{Checked, Checks, Verify};
 use crate::service::Verdict;
 use crate::store::time_to_inspect;
 use crate::visible::Visible;
@@ -63,28 +63,14 @@ pub fn run(args: &VerifyArgs) -> Exit {
     }
 }
 
-/// All that was checked.
-#[derive(Deserialize, Serialize)]
-struct Checks {
-    checks: Vec<Check>,
-}
-
-/// Something that was checked; as JSON in this order.
-#[derive(Deserialize, Serialize)]
-struct Check {
-    check: Visible,
-    found: Visible,
-    verdict: Verdict,
-}
-
 fn check_store(args: &VerifyArgs) -> Result<Checks, CommandError> {
     let settings = Settings::from_environment(&args.data)?;
     let deadline = args.deadline.unwrap_or_else(|| time_to_inspect(settings.data_dir()));
     let waiting = Waiting::begin("checking");
-    let checked = with_console(&settings, Access::Look, |console| console.ask_within(deadline, "/verify"));
+    let checked = with_socket(&settings, Access::Look, |socket| socket.ask_within(deadline, Verify {}));
     drop(waiting);
     match checked {
-        // Opening looks at the same things, and stops at the first that is wrong.
+        // Opening checks the same things, and stops at the first that is wrong.
         Err(CommandError::Start(error)) if error.exit() == Exit::Damaged => {
             Ok(one("store", Verdict::Wrong, &error))
         }
@@ -107,12 +93,12 @@ fn check_backup(path: &Path, args: &VerifyArgs) -> Result<Checks, CommandError> 
 
 fn one(check: &str, verdict: Verdict, found: &dyn std::fmt::Display) -> Checks {
     let [check, found] = [check.to_owned(), found.to_string()].map(Visible::from);
-    Checks { checks: vec![Check { check, found, verdict }] }
+    Checks { checks: vec![Checked { check, found, verdict }] }
 }
 
 fn table(Checks { checks }: &Checks) -> Table {
     let mut table = Table::new(["CHECK", "VERDICT", "FOUND"]);
-    for Check { check, found, verdict } in checks {
+    for Checked { check, found, verdict } in checks {
         table.row([check.cell(), verdict.to_string(), found.to_string()]);
     }
     table

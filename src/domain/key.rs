@@ -91,8 +91,8 @@ pub struct KeyRecord {
     pub not_after: Option<Timestamp>,
 }
 
-/// The stages of a key's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+/// Where a key is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyState {
     /// Makes new tokens.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::support::admin_socket::rotate_keys;
 use crate::support::{Client, Reply, TestServer, credentials, start};
 
 const PASSWORD: &str = "correct horse";
@@ -223,7 +224,7 @@ fn a_copied_refresh_token_a_throttled_login_and_changes_are_counted() {
     assert_eq!(server.client().post("/login", &credentials("anna", PASSWORD)).status, 401);
     assert_eq!(server.client().post("/login", &credentials("anna", PASSWORD)).status, 429);
     assert_eq!(server.call("DELETE", &path, Some(&admin), None).status, 200);
-    assert_eq!(server.console("POST", "/keys", Some(&json!({}))).0, 200);
+    server.admin_socket(&rotate_keys()).unwrap();
     watched.last = watched.page();
     for (series, value) in [
         ("gatelet_refreshes_total{outcome=\"reused\"}", 1.0),

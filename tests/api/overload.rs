@@ -71,8 +71,8 @@ fn a_refused_registration_of_a_flood_leaves_no_user() {
     assert!(!refused.is_empty() && refused.len() < replies.len());
     for n in refused {
         Refusal::Busy.expect(replies[n].as_ref().unwrap(), "one too many");
-        let users = server.console("GET", &format!("/user?username=user%20{n}"), None);
-        assert_eq!(users, (200, json!([])), "the name is still free");
+        let user = server.admin_socket(&json!({ "find_user": { "name": format!("user {n}") } }));
+        assert_eq!(user, Err(json!("not_found")), "the name is still free");
     }
 }
 

@@ -10,12 +10,13 @@ use pasetors::version4::{PublicToken, V4};
 use serde_json::{Value, json};
 
 use crate::mint::flip_bit;
+use crate::support::admin_socket::rotate_keys;
 use crate::support::{Client, Reply, TestServer, request, start};
 
 const PATH: &str = "/.well-known/paseto-keys";
 const PASSWORD: &str = "correct horse";
 
-/// A server that has answered once, so that its admin socket is open too.
+/// A server that has answered once: its admin socket listens, too.
 fn server(args: &[&str]) -> TestServer {
     let server = TestServer::start_with(args);
     assert_eq!(server.call("GET", "/healthz", None, None).status, 200);
@@ -34,10 +35,9 @@ fn tag(reply: &Reply) -> String {
     reply.header("etag").unwrap().to_owned()
 }
 
-/// Rotates the keys through the admin socket.
+/// Rotates the keys, as the command does.
 fn rotate(server: &TestServer) {
-    let (status, body) = server.console("POST", "/keys", Some(&json!({})));
-    assert_eq!(status, 200, "{body}");
+    server.admin_socket(&rotate_keys()).unwrap();
 }
 
 /// One request with an `If-None-Match` header for each of `tags`. After a 304, a second request on the connection proves
@@ -174,8 +174,8 @@ fn the_etag_changes_only_with_the_keys() {
     assert_eq!((reply.status, reply.header("etag")), (200, Some(&*second)));
 
     server.advance(Duration::from_secs(3600));
-    let (status, body) = server.console("DELETE", "/keys", None);
-    assert_eq!((status, body["removed"].as_array().unwrap().len()), (200, 1), "{body}");
+    let body = server.admin_socket(&json!({ "prune_keys": {} })).unwrap();
+    assert_eq!(body["removed"].as_array().unwrap().len(), 1, "{body}");
     let third = published(&server);
     assert!(tag(&third) != second && tag(&third) != first);
     assert_eq!(third.json()["keys"].as_array().unwrap().len(), 1);

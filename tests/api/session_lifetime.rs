@@ -135,8 +135,8 @@ fn the_next_user_of_a_freed_name_inherits_nothing() {
     let first = server.register("anna", PASSWORD);
     let old = server.log_in("anna", PASSWORD);
     assert_eq!(server.call("DELETE", "/user/me", Some(&old.access), None).status, 200);
-    let freed = server.console("DELETE", "/names?username=anna", None);
-    assert_eq!(freed, (200, serde_json::json!({ "freed": ["anna"] })));
+    let freed = server.admin_socket(&serde_json::json!({ "free_name": { "username": "anna" } }));
+    assert_eq!(freed, Ok(serde_json::json!({ "freed": ["anna"] })));
     let second = server.register("anna", "another horse");
     assert_ne!(first, second);
     let mut server = server;

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::refusal::{Refusal, expect_fields};
+use crate::support::admin_socket::add_user;
 use crate::support::{TestServer, credentials};
 
 const PASSWORD: &str = "correct horse";
@@ -133,8 +134,9 @@ fn lookalike_names_are_refused_at_every_way_to_create_users() {
         let body = credentials(name, PASSWORD);
         expect_fields(&server.client().post("/register", &body), &errors, name);
         expect_fields(&server.call("POST", "/user", Some(&root.access), Some(&body)), &errors, name);
-        let (status, said) = server.console("POST", "/user", Some(&body));
-        assert_eq!((status, &said["errors"]["json"]), (422, &errors), "{name:?}");
+        let refused = server.admin_socket(&add_user(name, PASSWORD, "user")).unwrap_err();
+        let why = refused["input"].as_str().unwrap();
+        assert!(why.starts_with("username: Invalid value. The name "), "{name:?}: {why}");
         let reply = server.client().post("/login", &body);
         Refusal::InvalidCredentials.expect(&reply, "an unknown name, not an invalid request");
     }
@@ -218,11 +220,11 @@ fn a_deleted_users_name_stays_taken_for_thirty_days_unless_freed() {
         Refusal::InvalidCredentials.expect(&reply, "no user has this name");
     }
     let free =
-        |server: &TestServer, name: &str| server.console("DELETE", &format!("/names?username={name}"), None);
-    assert_eq!(free(&server, "ANNA"), (200, json!({ "freed": ["Anna"] })));
-    assert_eq!(free(&server, "anna"), (200, json!({ "freed": [] })));
+        |server: &TestServer, name: &str| server.admin_socket(&json!({ "free_name": { "username": name } }));
+    assert_eq!(free(&server, "ANNA"), Ok(json!({ "freed": ["Anna"] })));
+    assert_eq!(free(&server, "anna"), Ok(json!({ "freed": [] })));
     let id = server.register("anna", PASSWORD);
-    assert_eq!(free(&server, "anna"), (200, json!({ "freed": [] })), "a user has it");
+    assert_eq!(free(&server, "anna"), Ok(json!({ "freed": [] })), "a user has it");
     expect_user(&server, "Anna", &id, "anna");
 
     Refusal::NameTaken.expect(&register(&server, "Bert"), "the thirtieth day");

@@ -380,8 +380,7 @@ impl<'a> Pair<'a> {
         if (self.change, self.taking) != (Change::OwnPassword, Taking::Disable) {
             return None;
         }
-        let (status, body) = self.server.console("GET", &format!("/export?after={}", self.marker), None);
-        assert_eq!(status, 200, "{body}");
+        let body = self.server.admin_socket(&json!({ "export": { "after": self.marker } })).unwrap();
         let users = body["users"].as_array().unwrap();
         let user = users.iter().find(|user| user["username"] == *scene.actor);
         user.map(|user| user["password_hash"].clone())

@@ -1,7 +1,7 @@
 //! Something else answers on `control.sock`: whoever owns the data directory can put it there, and root runs commands.
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -13,6 +13,7 @@ use std::thread;
 use rustix::process::Pid;
 use serde_json::{Value, json};
 
+use crate::support::admin_socket::{receive, send};
 use crate::support::{gatelet, temporary};
 use crate::{PASSWORD, watched};
 
@@ -42,33 +43,25 @@ const COMMANDS: [&[&str]; 19] = [
     &["import", "--apply"],
 ];
 
-/// Answers every request on the socket of `dir` with what `answer` makes of method and path, for as long as the test.
-fn serve(dir: &Path, answer: impl Fn(&str, &mut UnixStream) + Send + Sync + 'static) {
+/// Answers every request on the socket of `dir` with what `answer` makes of its name and content, for as long as the test.
+fn serve(dir: &Path, answer: impl Fn(&str, &Value, &mut UnixStream) + Send + Sync + 'static) {
     let listener = UnixListener::bind(dir.join("control.sock")).unwrap();
     let answer = Arc::new(answer);
     thread::spawn(move || {
         for stream in listener.incoming() {
             let (mut stream, answer) = (stream.unwrap(), Arc::clone(&answer));
             thread::spawn(move || {
-                let mut head = Vec::new();
-                let mut byte = [0];
-                while !head.ends_with(b"\r\n\r\n") {
-                    match stream.read(&mut byte) {
-                        Ok(1) => head.push(byte[0]),
-                        _ => return, // a look whether anybody is there
-                    }
-                }
-                let head = String::from_utf8(head).unwrap();
-                let asked = head.split(" HTTP/").next().unwrap();
-                answer(asked, &mut stream);
+                let Ok(request) = receive(&mut stream) else { return }; // a look whether a server is there
+                let request: Value = serde_json::from_slice(&request).unwrap();
+                let (name, content) = request.as_object().unwrap().iter().next().unwrap();
+                answer(name, content, &mut stream);
             });
         }
     });
 }
 
-fn reply(stream: &mut UnixStream, status: &str, body: &str) {
-    let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
-    let _ = stream.write_all(format!("{head}{body}").as_bytes()); // it may have heard enough
+fn reply(stream: &mut UnixStream, answer: &str) {
+    let _ = send(stream, answer.as_bytes()); // it may have heard enough
 }
 
 /// Runs a command. Answers its exit code and all that it says.
@@ -102,37 +95,53 @@ fn expect_harmless(args: &[&str], said: &str) {
     assert!(!said.contains("panicked"), "{args:?}: {said:?}");
 }
 
+const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+fn user() -> Value {
+    json!({
+        "id": ID, "username": format!("anna{EVIL}"), "role": "user", "disabled": false,
+        "created_at": "2026-01-01T00:00:00Z", "password_scheme": EVIL,
+    })
+}
+
 /// What a server would answer, with evil in each of its texts.
-fn evil_shape(asked: &str) -> Value {
-    let user = json!({
-        "id": "01890a5d-ac96-774b-bcce-b302099a8057", "username": format!("anna{EVIL}"), "role": "user",
-        "disabled": false, "created_at": EVIL, "password_scheme": EVIL, EVIL: EVIL,
-    });
-    let key = json!({"kid": EVIL, "use": EVIL, "state": EVIL, "not_after": EVIL, "public_key": EVIL});
-    match asked {
-        "GET /keys" | "POST /keys" | "GET /keys/public" => json!({"keys": [key, key]}),
-        "DELETE /keys" => json!({"removed": [EVIL, EVIL]}),
-        "GET /verify" => json!({"checks": [{"check": EVIL, "verdict": "wrong", "found": EVIL}]}),
-        "POST /import" => json!({"arrivals": [EVIL]}),
-        asked if asked.starts_with("GET /export") => json!({
+fn evil_shape(name: &str, content: &Value) -> Value {
+    let kid = format!("k4.pid.{}", "A".repeat(44));
+    let mut key = json!({"kid": kid, "state": "active", "not_after": null});
+    match name {
+        "list_keys" | "rotate_keys" => {
+            key["use"] = "access tokens".into();
+            json!({"keys": [key, key]})
+        }
+        "published_keys" => {
+            key["public_key"] = EVIL.into();
+            json!({"keys": [key, key]})
+        }
+        "prune_keys" => json!({"removed": [kid, kid]}),
+        "verify" => json!({"checks": [{"check": EVIL, "verdict": "wrong", "found": EVIL}]}),
+        "import_rule" => json!("folded"),
+        "import" => json!([EVIL]),
+        "export" => json!({
             "users": [{"username": format!("anna{EVIL}"), "password_hash": EVIL, "role": "user", "disabled": false}],
             "next": null, "total": 1,
         }),
-        asked if asked.starts_with("GET /user?after=") => json!([]),
-        asked if asked.starts_with("GET /user?") || asked == "GET /user" => json!([user]),
-        asked if asked.starts_with("GET /user/") || asked.starts_with("PATCH /user/") => user,
-        _ => json!({"message": EVIL}),
+        "list_users" if content["after"].is_null() => json!([user()]),
+        "list_users" => json!([]),
+        "delete_user" | "backup" => Value::Null,
+        _ => user(),
     }
 }
 
 #[test]
 fn texts_from_the_socket_reach_no_terminal_but_escaped() {
     let dir = temporary();
-    serve(dir.path(), |asked, stream| reply(stream, "200 OK", &evil_shape(asked).to_string()));
+    serve(dir.path(), |name, content, stream| {
+        reply(stream, &json!({"Ok": evil_shape(name, content)}).to_string());
+    });
     for args in COMMANDS {
         let (_, said) = run(dir.path(), args);
         expect_harmless(args, &said);
-        if args.get(1) == Some(&"list") {
+        if args.starts_with(&["user", "list"]) {
             assert!(said.contains(r"\u001b") || said.contains(r"\u{1b}"), "{args:?}: {said}");
         }
     }
@@ -140,23 +149,25 @@ fn texts_from_the_socket_reach_no_terminal_but_escaped() {
 
 #[test]
 fn refusals_from_the_socket_reach_no_terminal_but_escaped() {
-    let fields = json!({"errors": {"json": {EVIL: [EVIL, EVIL], "username": [EVIL]}}, "message": EVIL});
-    let long = json!({"message": EVIL.repeat(20_000)});
-    let odd = json!({"errors": [EVIL], "message": {EVIL: EVIL}});
-    for (status, body) in [
-        ("422 Unprocessable Entity", fields.to_string()),
-        ("404 Not Found", long.to_string()),
-        ("409 \u{1b}[31m", odd.to_string()),
-        ("500 Internal Server Error", EVIL.to_owned()),
-        ("302 Found", String::new()),
+    for refusal in [
+        json!({"input": EVIL}),
+        json!({"unavailable": EVIL.repeat(20_000)}),
+        json!({"input": {EVIL: EVIL}}),
+        json!({EVIL: EVIL}),
+        json!(EVIL),
+        json!("not_found"),
+        json!("failed"),
+        json!("not_understood"),
+        json!(null),
     ] {
         let dir = temporary();
-        serve(dir.path(), move |_, stream| reply(stream, status, &body));
+        let answer = json!({"Err": refusal}).to_string();
+        serve(dir.path(), move |_, _, stream| reply(stream, &answer));
         for args in COMMANDS {
             let (code, said) = run(dir.path(), args);
-            assert_ne!(code, 0, "{status} {args:?}: {said}");
+            assert_ne!(code, 0, "{refusal:.80} {args:?}: {said}");
             expect_harmless(args, &said);
-            assert!(said.len() < 20_000, "{status} {args:?}: {} bytes", said.len());
+            assert!(said.len() < 20_000, "{refusal:.80} {args:?}: {} bytes", said.len());
         }
     }
 }
@@ -164,27 +175,31 @@ fn refusals_from_the_socket_reach_no_terminal_but_escaped() {
 #[test]
 fn an_answer_that_no_server_gives_is_an_error_and_not_an_empty_list() {
     for body in [
+        r#"{"Ok":{}}"#,
+        r#"{"Ok":[]}"#,
+        r#"{"Ok":7}"#,
+        r#"{"Ok":"x"}"#,
+        r#"{"Ok":[7]}"#,
+        r#"{"Ok":[null]}"#,
+        r#"{"Ok":[{}]}"#,
+        r#"{"Ok":{"keys":7}}"#,
+        r#"{"Ok":{"checks":{}}}"#,
+        r#"{"Ok":{"users":"x"}}"#,
+        r#"{"Ok":[{"id":"../keys","username":"anna","role":"user","disabled":false,"created_at":"x"}]}"#,
+        r#"{"Ok":{"keys":[],"more":1}}"#,
+        r#"{"Ok":{"keys":[]},"more":1}"#,
         "null",
         "{}",
         "[]",
-        "7",
-        "\"x\"",
-        "[7]",
-        "[null]",
-        "[{}]",
-        r#"{"keys":7}"#,
-        r#"{"checks":{}}"#,
-        r#"{"users":"x"}"#,
-        r#"[{"id":"../keys","username":"anna","role":"user","disabled":false,"created_at":"x"}]"#,
         "x",
         "",
     ] {
         let dir = temporary();
-        serve(dir.path(), move |_, stream| reply(stream, "200 OK", body));
+        serve(dir.path(), move |_, _, stream| reply(stream, body));
         for args in COMMANDS {
             let (code, said) = run(dir.path(), args);
             // No users: what a list of none looks like.
-            if body == "[]" && args.starts_with(&["user", "list"]) {
+            if body == r#"{"Ok":[]}"# && args.starts_with(&["user", "list"]) {
                 continue;
             }
             assert_ne!(code, 0, "{body} {args:?}: {said}");
@@ -196,13 +211,10 @@ fn an_answer_that_no_server_gives_is_an_error_and_not_an_empty_list() {
 #[test]
 fn a_list_that_does_not_go_on_comes_to_an_end() {
     let dir = temporary();
-    serve(dir.path(), |asked, stream| {
-        let id = "01890a5d-ac96-774b-bcce-b302099a8057";
-        let user =
-            json!({"id": id, "username": "anna", "role": "user", "disabled": false, "created_at": "x"});
-        let export = json!({"users": [], "next": id, "total": 1});
-        let body = if asked.starts_with("GET /export") { export } else { json!([user]) };
-        reply(stream, "200 OK", &body.to_string());
+    serve(dir.path(), |name, _, stream| {
+        let export = json!({"users": [], "next": ID, "total": 1});
+        let page = if name == "export" { export } else { json!([user()]) };
+        reply(stream, &json!({"Ok": page}).to_string());
     });
     for args in [&["user", "list"][..], &["user", "list", "--json"], &["export", "-"]] {
         let (code, said) = run(dir.path(), args);
@@ -232,23 +244,19 @@ fn pour(stream: &mut UnixStream, part: &[u8]) -> usize {
 #[test]
 fn an_endless_answer_is_not_taken() {
     for head in [
-        "HTTP/1.1 200 OK\r\nContent-Length: 629145600\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
-        "HTTP/1.1 404 Not Found\r\nContent-Length: 629145600\r\n\r\n",
-        "HTTP/1.1 200 OK\r\n",         // headers without end
-        "HTTP/1.1 200 OK\r\nX-Long: ", // one of them
+        &[0x25, 0x80, 0, 0][..],    // as long as it is
+        b"\0\x40\0\0",              // as long as an answer may be
+        b"\0\0\0\x0b{\"Ok\":null}", // a good answer, and no end of parts
+        b"HTTP/1.1 200 OK\r\nContent-Length: 629145600\r\n\r\n",
     ] {
-        let part: &[u8] = match head {
-            "HTTP/1.1 200 OK\r\n" => b"X-More: of the same, and so on and on\r\n",
-            _ => &[b' '; 64 * 1024],
-        };
+        // Of spaces, a length is far too large.
+        let part: &[u8] = &[b' '; 64 * 1024];
         let dir = temporary();
         let most = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&most);
-        let part = part.repeat(64 * 1024 / part.len());
-        serve(dir.path(), move |_, stream| {
-            let _ = stream.write_all(head.as_bytes());
-            seen.fetch_max(pour(stream, &part), Ordering::SeqCst);
+        serve(dir.path(), move |_, _, stream| {
+            let _ = stream.write_all(head);
+            seen.fetch_max(pour(stream, part), Ordering::SeqCst);
         });
         for args in COMMANDS {
             let (code, said) = run(dir.path(), args);
@@ -264,11 +272,12 @@ fn an_endless_answer_is_not_taken() {
 
 #[test]
 fn an_answer_that_drips_is_waited_for_as_long_as_the_deadline_says() {
-    for head in ["HTTP/1.1 200 OK\r\nX-Slow: ", "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"] {
+    for head in ["", "\0\x0f\0\0"] {
         let dir = temporary();
-        serve(dir.path(), move |_, stream| {
+        serve(dir.path(), move |_, _, stream| {
             let _ = stream.write_all(head.as_bytes());
-            while stream.write_all(b" ").is_ok() {
+            // Of nothing at all, or of zeros, so that a length is one.
+            while head.is_empty() || stream.write_all(b"\0").is_ok() {
                 thread::sleep(std::time::Duration::from_millis(50));
             }
         });
@@ -282,8 +291,9 @@ fn an_answer_that_drips_is_waited_for_as_long_as_the_deadline_says() {
 #[ignore = "takes a minute"]
 fn a_backup_that_drips_comes_to_an_end() {
     let dir = temporary();
-    serve(dir.path(), |_, stream| {
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+    serve(dir.path(), |_, _, stream| {
+        reply(stream, r#"{"Ok":null}"#);
+        let _ = stream.write_all(b"\0\x0f\0\0");
         while stream.write_all(b"x").is_ok() {
             thread::sleep(std::time::Duration::from_millis(500));
         }
@@ -298,10 +308,28 @@ fn a_backup_that_drips_comes_to_an_end() {
 #[test]
 fn a_link_in_the_sockets_place_leads_nowhere() {
     let (dir, elsewhere) = (temporary(), temporary());
-    serve(elsewhere.path(), |_, stream| reply(stream, "200 OK", "[]"));
+    serve(elsewhere.path(), |_, _, stream| reply(stream, r#"{"Ok":[]}"#));
     symlink(elsewhere.path().join("control.sock"), dir.path().join("control.sock")).unwrap();
     let (code, said) = run(dir.path(), &["user", "list"]);
     assert_eq!(code, 73, "{said}");
     assert!(said.contains("control.sock is a link"), "{said}");
     assert!(fs::symlink_metadata(dir.path().join("control.sock")).unwrap().is_symlink());
+}
+
+/// A server of 0.1.0, which speaks HTTP.
+#[test]
+fn a_server_of_another_version_is_to_be_restarted() {
+    for (answer, what) in [
+        (&b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"[..], "an earlier one"),
+        (b"\0\0\0\x18{\"Err\":\"not_understood\"}", "one that does not know the request"),
+        (b"\0\0\0\x0f{\"Err\":\"novel\"}", "one with further refusals"),
+    ] {
+        let dir = temporary();
+        serve(dir.path(), move |_, _, stream| drop(stream.write_all(answer)));
+        for args in COMMANDS {
+            let (code, said) = run(dir.path(), args);
+            assert_eq!(code, 1, "{what} {args:?}: {said}");
+            assert!(said.contains("of another version, restart it"), "{what} {args:?}: {said}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use ct_codecs::{Base64UrlSafeNoPadding, Decoder};
 use gatelet::app::Server;
 use gatelet::domain::clock::Clock;
 use serde_json::{Value, json};
-use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
+use tokio::task::spawn_blocking;
 
-use crate::support::{Process, TestServer, Tokens, gatelet, settings, start, temporary};
+use crate::support::{Process, TestServer, Tokens, admin_socket, gatelet, settings, start, temporary};
 use crate::{PASSWORD, complaints, get, log_in, post, register, run, stop_well, with};
 
 /// Every command that looks at a data directory.
@@ -108,7 +109,7 @@ fn expect_unknown(server: &Process, tokens: &Tokens, case: &str) {
     }
 }
 
-/// A server with a user and that user's tokens. It has answered, so its console listens.
+/// A server with a user and that user's tokens. It has answered, so its admin socket listens.
 fn with_a_user(dir: &Path) -> (Process, Tokens) {
     let server = Process::start(dir, &[]);
     register(&server, "anna");
@@ -373,10 +374,11 @@ fn retire_keys_long_ago(dir: &Path) -> Vec<String> {
         let server = Server::open(&settings, Arc::new(Clock::manual(start()))).await.unwrap();
         let before = names(dir);
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let body = json!({});
-        let asked = gatelet::http::admin::ask(ours, "POST".parse().unwrap(), "/keys", Some(&body));
+        theirs.set_nonblocking(true).unwrap();
+        let asked = spawn_blocking(|| admin_socket::exchange(ours, &admin_socket::rotate_keys()));
+        let theirs = tokio::net::UnixStream::from_std(theirs).unwrap();
         let ((), reply) = tokio::join!(server.serve_console(theirs), asked);
-        assert_eq!(reply.unwrap().status.as_u16(), 200);
+        reply.unwrap().unwrap().unwrap();
         server.close().await;
         before
     };
@@ -434,7 +436,7 @@ fn wait_until(mut done: impl FnMut() -> bool) {
     }
 }
 
-/// A server with a manual clock. It has answered, so its console listens.
+/// A server with a manual clock. It has answered, so its admin socket listens.
 fn awake(server: TestServer) -> TestServer {
     assert_eq!(server.call("GET", "/healthz", None, None).status, 200);
     server
@@ -450,8 +452,7 @@ fn access_status(server: &TestServer, token: &str) -> u16 {
 
 /// What the key's line says of its end.
 fn end_of_key(server: &TestServer, id: &str) -> String {
-    let (status, body) = server.console("GET", "/keys", None);
-    assert_eq!(status, 200);
+    let body = server.admin_socket(&json!({ "list_keys": {} })).unwrap();
     let key = body["keys"].as_array().unwrap().iter().find(|key| key["kid"] == id);
     key.unwrap_or_else(|| panic!("{id}: {body}"))["not_after"].as_str().unwrap().to_owned()
 }

@@ -7,9 +7,9 @@
 mod support;
 
 mod address;
+mod admin_socket;
 mod backup_command;
 mod completions;
-mod console;
 mod disk;
 mod first_admin;
 mod healthcheck;

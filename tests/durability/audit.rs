@@ -13,9 +13,9 @@ use gatelet::store::{Store, StoreOptions};
 use serde_json::json;
 
 use crate::client::{Gossip, is_revoked};
-use crate::console;
+use crate::keys::key_ids;
 use crate::ledger::{Account, Change, End, GRACE, Keys, Session, Standing};
-use crate::support::{Client, Random, Reply, Tokens, credentials};
+use crate::support::{Client, Random, Reply, Tokens, admin_socket, credentials};
 use crate::trial::ADMIN;
 
 /// Clients that check in parallel.
@@ -204,8 +204,7 @@ impl Auditor<'_> {
         account.id = None;
         account.role = Role::User;
         account.disabled = false;
-        let free = format!("/names?username={}", account.name.replace(' ', "+"));
-        crate::console::ask(self.dir, "DELETE", &free, None);
+        admin_socket::ask(self.dir, &json!({ "free_name": { "username": account.name } }));
         let body = credentials(&account.name, &account.password);
         let registered = self.client.post("/register", &body);
         self.expect(registered.status == 201, || {
@@ -276,12 +275,12 @@ fn successor(reply: &Reply) -> Option<String> {
     reply.json()["refresh_token"].as_str().map(str::to_owned)
 }
 
-/// Whether all keys that the console reported are there.
+/// Whether the keys that the admin socket told of are there.
 pub fn audit_keys(dir: &Path, keys: &mut Keys) -> Vec<String> {
-    let Some((200, body)) = console::ask(dir, "GET", "/keys", None) else {
-        return vec!["the console does not answer".into()];
+    let Some(Ok(body)) = admin_socket::ask(dir, &json!({ "list_keys": {} })) else {
+        return vec!["the admin socket does not answer".into()];
     };
-    let (ids, active) = console::key_ids(&body);
+    let (ids, active) = key_ids(&body);
     let ids: HashSet<_> = ids.into_iter().collect();
     let mut lost: Vec<_> = keys.ids.difference(&ids).map(|id| format!("the key {id} is gone")).collect();
     if let Some(known) = keys.active.replace(active.clone()).filter(|known| *known != active) {

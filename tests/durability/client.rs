@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use gatelet::domain::user::Role;
 use serde_json::{Value, json};
 
-use crate::console;
+use crate::keys::key_ids;
 use crate::ledger::{Account, Change, End, Figures, GRACE, Keys, Session, Standing};
-use crate::support::{Client, Random, Reply, Tokens, credentials};
+use crate::support::{Client, Random, Reply, Tokens, admin_socket, credentials};
 
 /// Time limit of a load: a server that survives its disk by this much is a failure.
 const WATCHDOG: Duration = Duration::from_secs(40);
@@ -44,7 +44,7 @@ pub struct Gossip {
     under_way: Mutex<Vec<(String, String)>>,
     /// Those of them that logged a client in.
     pub let_in: Mutex<HashSet<(String, String)>>,
-    /// The keys that the console reported.
+    /// What the admin socket said about keys.
     pub keys: Mutex<Keys>,
 }
 
@@ -378,21 +378,20 @@ impl<'a> Worker<'a> {
     }
 
     fn rotate_keys(&mut self) {
-        let reply = console::ask(&self.gossip.data_dir, "POST", "/keys", Some(&json!({})));
+        let reply = admin_socket::ask(&self.gossip.data_dir, &admin_socket::rotate_keys());
         let mut keys = self.gossip.keys.lock().unwrap();
         match reply {
-            Some((200, body)) => {
-                let (ids, active) = console::key_ids(&body);
+            Some(Ok(body)) => {
+                let (ids, active) = key_ids(&body);
                 keys.ids.extend(ids);
                 keys.active = Some(active);
                 self.figures.keys += 1;
             }
-            // 500 if a key's file cannot be written, 503 if the store has failed.
-            Some((500 | 503, _)) | None => {
+            // A key's file cannot be written, or the store has failed.
+            Some(Err(_)) | None => {
                 keys.active = None;
                 self.figures.in_doubt += 1;
             }
-            Some(other) => panic!("{other:?}"),
         }
     }
 

@@ -151,7 +151,7 @@ impl Session {
     }
 }
 
-/// The keys that the console reported.
+/// The keys of tokens that the admin socket has told of.
 #[derive(Default)]
 pub struct Keys {
     /// None of them may be pruned: their tokens live longer than any test.

@@ -6,13 +6,10 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use serde_json::json;
-
 use crate::audit::{audit, audit_keys, audit_store};
 use crate::client::{Gossip, Kind, Worker};
-use crate::console;
 use crate::ledger::{Account, Figures, Keys};
-use crate::support::{Process, Random, Tokens, credentials};
+use crate::support::{Process, Random, Tokens, admin_socket, credentials};
 
 /// Workers, besides one eavesdropping client.
 const WORKERS: usize = 7;
@@ -96,10 +93,9 @@ impl Trial {
     fn admin(&mut self, process: &Process) -> String {
         let dir = &self.dir;
         let add_and_log_in = || {
-            let mut body = credentials(ADMIN, "correct horse");
-            let login = body.clone();
-            body["role"] = json!("admin");
-            assert_eq!(console::ask(dir, "POST", "/user", Some(&body)).unwrap().0, 201);
+            let body = admin_socket::add_user(ADMIN, "correct horse", "admin");
+            admin_socket::ask(dir, &body).unwrap().unwrap();
+            let login = credentials(ADMIN, "correct horse");
             Tokens::from_reply(&process.client().post("/login", &login)).access
         };
         self.admin.get_or_insert_with(add_and_log_in).clone()

@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports)] // no test uses all of it
 #![allow(unreachable_pub)]
 
+pub mod admin_socket;
 mod client;
 pub mod conformance;
 pub mod fill;

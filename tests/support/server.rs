@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::oneshot;
 
-use super::{CHEAP, Client, Reply, Tokens, conformance, credentials, secrets};
+use super::{CHEAP, Client, Reply, Tokens, admin_socket, conformance, credentials, secrets};
 
 /// The time at which tests begin: 2026-01-01T00:00:00Z.
 pub fn start() -> Timestamp {
@@ -165,27 +165,16 @@ impl TestServer {
         reply.header("location").unwrap().strip_prefix("/user/").unwrap().to_owned()
     }
 
-    /// Asks the console, as the executable's commands do. Returns status and body.
-    pub fn console(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
-        for body in body.iter().filter(|_| path == "/user") {
-            secrets::user(body);
-            secrets::passwords(body);
-        }
-        let answer = Runtime::new().unwrap().block_on(async {
-            let stream = gatelet::http::admin::connect(self.data_dir()).await.unwrap();
-            let method = method.parse().unwrap();
-            let reply = gatelet::http::admin::ask(stream, method, path, body).await.unwrap();
-            (reply.status.as_u16(), reply.body)
-        });
+    /// Asks on the admin socket. Answers what is granted, or the refusal.
+    pub fn admin_socket(&self, request: &Value) -> Result<Value, Value> {
+        let answer = admin_socket::ask(self.data_dir(), request).unwrap();
         secrets::keys(self.data_dir());
         answer
     }
 
-    /// Creates an administrator through the console and returns the id.
+    /// Creates an administrator on the admin socket and answers the id.
     pub fn add_admin(&self, name: &str, password: &str) -> String {
-        let mut body = credentials(name, password);
-        body["role"] = "admin".into();
-        assert_eq!(self.console("POST", "/user", Some(&body)).0, 201);
+        self.admin_socket(&admin_socket::add_user(name, password, "admin")).unwrap();
         let tokens = self.log_in(name, password);
         let session = self.call("GET", "/session", Some(&tokens.access), None).json();
         session["user"]["id"].as_str().unwrap().to_owned()

@@ -1,14 +1,13 @@
 //! Users in files: CSV, JSON lines and arrays of JSON.
 //!
-//! What is read here was written by anybody. What is wrong with one record is said with the numbers of its lines and keeps
-//! nobody else out, and none can make us hold more than [`RECORD_MAX`] of it. In CSV a quoted field may go on in the next
-//! line: whoever has such a name must not write a line for somebody else.
+//! The content is not trusted. A bad record is reported with the numbers of its lines and keeps no other user out, and
+//! memory holds at most [`RECORD_MAX`] of it. In CSV a quoted field may go on in the next line: a user with such a name must
+//! not write a line for another.
 
 mod csv;
 mod input;
 mod json;
 
-use std::fmt;
 use std::io::{self, BufRead, Read};
 use std::path::Path;
 
@@ -49,102 +48,60 @@ impl Format {
 }
 
 /// What is wrong with one record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
+    #[error("longer than {} KiB", RECORD_MAX >> 10)]
     TooLong,
+    #[error("{0}")]
     Text(NotText),
+    #[error("text follows a closing quote; within quotes, a quote is written twice")]
     AfterQuote,
+    #[error("a carriage return in the line: lines end in LF or CR LF")]
     LoneReturn,
+    #[error(
+        "{expected} columns are expected, {found} found: {}",
+        if found < expected {
+            format!("the separator is {}, as in the first line", csv::name_of(*separator))
+        } else {
+            format!("a field that holds {} must stand in quotes", csv::name_of(*separator))
+        }
+    )]
     Columns { expected: usize, found: usize, separator: u8 },
+    #[error("neither a user with a hash nor a header with the columns username and password_hash")]
     NoUser,
+    #[error("not a JSON object with the texts username and password_hash")]
     NotJson,
+    #[error("the name {}", .0.reason())]
     Name(UsernameError),
+    #[error("there is no hash: this user has no password")]
     NoHash,
+    #[error("{0}")]
     Hash(HashError),
+    #[error("role: neither user nor admin")]
     Role,
+    #[error("disabled: neither true nor false")]
     Disabled,
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong => write!(f, "longer than {} KiB", RECORD_MAX >> 10),
-            Self::Text(error) => error.fmt(f),
-            Self::AfterQuote => {
-                f.write_str("text follows a closing quote; within quotes, a quote is written twice")
-            }
-            Self::LoneReturn => f.write_str("a carriage return in the line: lines end in LF or CR LF"),
-            Self::Columns { expected, found, separator } => {
-                let separator = csv::name_of(*separator);
-                write!(f, "{expected} columns are expected, {found} found: ")?;
-                if found < expected {
-                    write!(f, "the separator is {separator}, as in the first line")
-                } else {
-                    write!(f, "a field that holds {separator} must stand in quotes")
-                }
-            }
-            Self::NoUser => f.write_str(
-                "neither a user with a hash nor a header with the columns username and password_hash",
-            ),
-            Self::NotJson => f.write_str("not a JSON object with the texts username and password_hash"),
-            Self::Name(error) => write!(f, "the name {error}"),
-            Self::NoHash => f.write_str("there is no hash: this user has no password"),
-            Self::Hash(error) => error.fmt(f),
-            Self::Role => f.write_str("role: neither user nor admin"),
-            Self::Disabled => f.write_str("disabled: neither true nor false"),
-        }
-    }
-}
-
-/// Nothing that follows can be made sense of.
-#[derive(Debug)]
+/// Why the rest of a file cannot be read.
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum Unreadable {
-    Io(io::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("the input is {0}")]
     Text(NotText),
     /// A header that lacks a column.
+    #[error("the first line names columns, but not both username and password_hash (or password)")]
     Header,
     /// Where the quote is.
+    #[error("line {0}: a quote is opened that nothing closes; nothing from there on was read")]
     OpenQuote(u64),
     /// Where the object begins.
+    #[error("line {0}: an object is opened that nothing closes; nothing from there on was read")]
     OpenObject(u64),
     /// Where the array begins.
+    #[error("line {0}: an array is opened that nothing closes: the end of the input may be missing")]
     OpenArray(u64),
-}
-
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => error.fmt(f),
-            Self::Text(error) => write!(f, "the input is {error}"),
-            Self::Header => f.write_str(
-                "the first line names columns, but not both username and password_hash (or password)",
-            ),
-            Self::OpenQuote(line) => {
-                write!(
-                    f,
-                    "line {line}: a quote is opened that nothing closes; nothing from there on was read"
-                )
-            }
-            Self::OpenArray(line) => {
-                write!(
-                    f,
-                    "line {line}: an array is opened that nothing closes: the end of the input may be missing"
-                )
-            }
-            Self::OpenObject(line) => {
-                write!(
-                    f,
-                    "line {line}: an object is opened that nothing closes; nothing from there on was read"
-                )
-            }
-        }
-    }
-}
-
-impl From<io::Error> for Unreadable {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
 }
 
 /// A user, or what is wrong, and the numbers of the first and the last line of that.
@@ -269,8 +226,8 @@ fn first_line(input: &mut impl BufRead) -> Result<(Vec<u8>, u64), Unreadable> {
     }
 }
 
-/// Where the role or whether they are disabled is not said, it is a user who may log in. White space around anything but the
-/// name means nothing; databases write truth in several ways.
+/// Without a role and a state, the user has the role `user` and may log in. White space around all fields but the name means
+/// nothing; databases write truth in several ways.
 fn newcomer(username: &str, password_hash: &str, role: &str, disabled: &str) -> Result<Newcomer, Problem> {
     Ok(Newcomer {
         name: username.parse().map_err(Problem::Name)?,

@@ -1,20 +1,15 @@
-//! A backup, for a command: its lines as they are read, so that nothing piles up on either side.
+//! The lines of a backup on their way to a command. A short queue keeps memory small on both sides.
 
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::stream::poll_fn;
+use tokio::io::AsyncWrite;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use warp::Reply;
 
-use super::super::{Answer, App};
-use crate::audit::Origin;
-use crate::service::Console;
+use super::frame;
+use crate::backup::Backup;
 
 /// Bytes that go out together.
 const PART: usize = 64 * 1024;
@@ -22,40 +17,34 @@ const PART: usize = 64 * 1024;
 /// Parts that wait for the reader.
 const PARTS: usize = 8;
 
-/// How long a reader may take nothing at all. What has changed since the backup began is kept in memory for it.
+/// How long a reader may take nothing at all: memory holds what has changed since the backup began.
 const STALLED: Duration = Duration::from_secs(30);
 
-/// A part, or the end. Without the end, what came before is not whole.
-type Part = Option<Bytes>;
-
-pub(super) async fn stream(origin: Arc<Origin>, app: Arc<App>) -> Answer {
-    let backup = app.service.backups.begin(&origin, Console).await?;
+/// Writes the backup to `out`, and an empty message behind it. What lacks that is not whole.
+pub(super) async fn stream(backup: Backup, out: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
     let (parts, mut reader) = mpsc::channel(PARTS);
-    let mut out = Parts { parts, runtime: Handle::current(), part: Vec::with_capacity(PART) };
+    let mut lines = Parts { parts, runtime: Handle::current(), part: Vec::with_capacity(PART) };
     spawn_blocking(move || {
-        let written = backup.write(&mut out).and_then(|()| Ok(out.send(None)?));
-        if let Err(error) = written {
+        let written = backup.write(&mut lines).and_then(|()| Ok(lines.flush()?));
+        if let Err(error) = written.and_then(|()| Ok(lines.send(Vec::new())?)) {
             log::error!("a backup was broken off: {error}");
         }
     });
-    let body = poll_fn(move |context| match reader.poll_recv(context) {
-        Poll::Ready(Some(Some(part))) => Poll::Ready(Some(Ok(part))),
-        Poll::Ready(Some(None)) => Poll::Ready(None),
-        Poll::Ready(None) => Poll::Ready(Some(Err(io::Error::other("the backup was broken off")))),
-        Poll::Pending => Poll::Pending,
-    });
-    Ok(warp::reply::stream(body).into_response())
+    while let Some(part) = reader.recv().await {
+        frame::write(out, &part).await?;
+    }
+    Ok(())
 }
 
 /// The writing end, on a thread that may block.
 struct Parts {
-    parts: mpsc::Sender<Part>,
+    parts: mpsc::Sender<Vec<u8>>,
     runtime: Handle,
     part: Vec<u8>,
 }
 
 impl Parts {
-    fn send(&self, part: Part) -> io::Result<()> {
+    fn send(&self, part: Vec<u8>) -> io::Result<()> {
         let sent = self.runtime.block_on(tokio::time::timeout(STALLED, self.parts.send(part)));
         match sent {
             Ok(Ok(())) => Ok(()),
@@ -75,7 +64,10 @@ impl Write for Parts {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if self.part.is_empty() {
+            return Ok(()); // an empty part is the end
+        }
         let part = std::mem::replace(&mut self.part, Vec::with_capacity(PART));
-        self.send(Some(part.into()))
+        self.send(part)
     }
 }

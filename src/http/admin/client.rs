@@ -1,85 +1,73 @@
 //! The asking end, for commands.
 
-use std::fmt;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use zeroize::Zeroizing;
 
+use super::frame::{self, FrameError};
+use super::messages::{ANSWER_MAX, Backup, Call, Refused, Request};
 use super::{PATIENCE, SOCKET, address};
 
-/// The most bytes of an answer that is kept as a whole: a page of users with names and hashes at their longest has one
-/// and a half million.
-const ANSWER_MAX: usize = 4 * 1024 * 1024;
-
-/// What a download must bring in a second, on average: a store that reads from a disk at its end brings a thousand times
-/// that.
+/// The fewest bytes that a download must bring in a second, on average: a thousandth of what a slow disk reads.
 const RATE_MIN: u32 = 1024;
 
-/// What the console answered.
-#[derive(Debug)]
-pub struct ConsoleReply {
-    /// As behind the front.
-    pub status: StatusCode,
-    /// JSON, or nothing.
-    pub body: Value,
-}
-
-/// The console could not be asked.
-#[derive(Debug)]
-pub enum ConsoleError {
-    /// Nobody listens: no server uses the data directory.
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// No server uses the data directory.
+    #[error("no server is running there")]
     NotRunning,
     /// This user may not connect.
+    #[error("the data directory is not open to this user")]
     NotAllowed,
     /// Something is there that does not answer.
+    #[error("the admin socket does not answer: {0}")]
     Failed(String),
     /// No answer came within this time.
+    #[error("the admin socket did not answer within {}", humantime::format_duration(*.0))]
     TooLate(Duration),
-    /// An answer ended in the middle.
+    /// A download ended in the middle.
+    #[error("the server broke off in the middle; its log says why")]
     BrokenOff,
     /// An answer is larger than any that a server gives.
+    #[error("what answers on {SOCKET} sends more than a server would: look at what runs there (`ss -lxp`)")]
     TooLarge,
-    /// An answer is none that a server of this version gives.
+    /// No server of this version gives such an answer.
+    #[error(
+        "what answers on {SOCKET} says what this command does not understand: if the server that runs there is of \
+         another version, restart it; if there is none, look at what answers (`ss -lxp`)"
+    )]
     NotUnderstood,
 }
 
-impl fmt::Display for ConsoleError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotRunning => f.write_str("no server is running there"),
-            Self::NotAllowed => f.write_str("the data directory is not open to this user"),
-            Self::Failed(why) => write!(f, "the console does not answer: {why}"),
-            Self::BrokenOff => f.write_str("the server broke off in the middle; its log says why"),
-            Self::TooLarge => write!(
-                f,
-                "what answers on {SOCKET} sends more than a server would: look at what runs there (`ss -lxp`)"
-            ),
-            Self::NotUnderstood => write!(
-                f,
-                "what answers on {SOCKET} says what this command does not understand: if the server that runs there is of \
-                 another version, restart it; if there is none, look at what answers (`ss -lxp`)"
-            ),
-            Self::TooLate(deadline) => {
-                write!(f, "the console did not answer within {}", humantime::format_duration(*deadline))
-            }
+impl From<FrameError> for AdminError {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::TooLarge => Self::TooLarge,
+            FrameError::Http => Self::NotUnderstood,
+            FrameError::Io(error) => error.into(),
         }
     }
 }
 
-/// Connects to the console of the server that uses `dir`.
+impl From<io::Error> for AdminError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Failed("it has closed the connection".to_owned()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// Connects to the server that uses the data directory `dir`.
 ///
 /// # Errors
-/// [`ConsoleError`].
-pub async fn connect(dir: &Path) -> Result<UnixStream, ConsoleError> {
+/// [`AdminError`].
+pub async fn connect(dir: &Path) -> Result<UnixStream, AdminError> {
     let connected = async {
         // The directory's owner could lead the commands of root to a socket elsewhere.
         if dir.join(SOCKET).symlink_metadata()?.is_symlink() {
@@ -90,67 +78,42 @@ pub async fn connect(dir: &Path) -> Result<UnixStream, ConsoleError> {
     };
     connected.await.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => {
-            ConsoleError::NotRunning
+            AdminError::NotRunning
         }
-        io::ErrorKind::PermissionDenied => ConsoleError::NotAllowed,
-        _ => ConsoleError::Failed(error.to_string()),
+        io::ErrorKind::PermissionDenied => AdminError::NotAllowed,
+        _ => AdminError::Failed(error.to_string()),
     })
 }
 
-/// Asks a console.
+/// Asks on a connection, and waits for the answer up to `deadline`.
 ///
 /// # Errors
-/// [`ConsoleError`].
-pub async fn ask(
-    stream: UnixStream,
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
-) -> Result<ConsoleReply, ConsoleError> {
-    ask_within(PATIENCE, stream, method, path, body).await
-}
-
-/// Asks a console something that may take until `deadline`.
-///
-/// # Errors
-/// [`ConsoleError`].
-pub async fn ask_within(
+/// [`AdminError`].
+pub(crate) async fn ask<C: Call>(
+    mut stream: UnixStream,
+    call: C,
     deadline: Duration,
-    stream: UnixStream,
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
-) -> Result<ConsoleReply, ConsoleError> {
-    within(deadline, async { whole(send(stream, method, path, body).await?).await }).await
+) -> Result<Result<C::Answer, Refused>, AdminError> {
+    within(deadline, send(&mut stream, call)).await
 }
 
-/// Asks a console for something that is too large for memory; or answers what it says instead.
+/// Asks for a backup.
 ///
 /// # Errors
-/// [`ConsoleError`].
-pub async fn download(
-    stream: UnixStream,
-    path: &str,
-) -> Result<Result<Download, ConsoleReply>, ConsoleError> {
-    within(PATIENCE, async {
-        let reply = send(stream, Method::GET, path, None).await?;
-        if reply.status().is_success() {
-            Ok(Ok(Download { reply, patience: Patience::new() }))
-        } else {
-            whole(reply).await.map(Err)
-        }
-    })
-    .await
+/// [`AdminError`].
+pub(crate) async fn download(mut stream: UnixStream) -> Result<Result<Download, Refused>, AdminError> {
+    let answer = within(PATIENCE, send(&mut stream, Backup {})).await?;
+    Ok(answer.map(|()| Download { stream, patience: Patience::new() }))
 }
 
-/// An answer that is still coming in.
-pub struct Download {
-    reply: Response<Incoming>,
+/// A backup that is still coming in.
+pub(crate) struct Download {
+    stream: UnixStream,
     patience: Patience,
 }
 
-/// How long a download is waited for: a minute, which every KiB of it makes a second longer again. A server may be slow
-/// now and then; it cannot drip for ever.
+/// How long a download is waited for: a minute, and a second longer for each KiB that comes. A server may be slow for a
+/// while, and cannot drip for ever.
 struct Patience {
     left: Duration,
 }
@@ -167,65 +130,41 @@ impl Patience {
 }
 
 impl Download {
-    /// The next part. `None`: that was all; an answer that was broken off is an error.
+    /// The next part; `None` after the last.
     ///
     /// # Errors
-    /// [`ConsoleError`].
-    pub async fn next(&mut self) -> Result<Option<Bytes>, ConsoleError> {
-        loop {
-            let began = Instant::now();
-            let frame = tokio::time::timeout(self.patience.left, self.reply.frame()).await;
-            let Some(frame) = frame.map_err(|_| ConsoleError::TooLate(PATIENCE))? else {
-                return Ok(None);
-            };
-            let bytes = frame.map_err(|_| ConsoleError::BrokenOff)?.into_data().ok();
-            self.patience.spend(began.elapsed(), bytes.as_ref().map_or(0, Bytes::len));
-            if bytes.is_some() {
-                return Ok(bytes);
-            }
-        }
+    /// [`AdminError`].
+    pub(crate) async fn next(&mut self) -> Result<Option<Zeroizing<Vec<u8>>>, AdminError> {
+        let began = Instant::now();
+        let part = tokio::time::timeout(self.patience.left, frame::read(&mut self.stream, ANSWER_MAX)).await;
+        let part = part.map_err(|_| AdminError::TooLate(PATIENCE))?.map_err(|error| match error {
+            FrameError::Io(_) => AdminError::BrokenOff,
+            error => error.into(),
+        })?;
+        self.patience.spend(began.elapsed(), part.len());
+        Ok(Some(part).filter(|part| !part.is_empty()))
     }
 }
 
-async fn whole(reply: Response<Incoming>) -> Result<ConsoleReply, ConsoleError> {
-    let status = reply.status();
-    let bytes = Limited::new(reply.into_body(), ANSWER_MAX).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() { ConsoleError::TooLarge } else { failed(&error) }
-    })?;
-    let bytes = bytes.to_bytes();
-    if bytes.is_empty() {
-        return Ok(ConsoleReply { status, body: Value::Null });
-    }
-    let body = serde_json::from_slice(&bytes).map_err(|_| ConsoleError::NotUnderstood)?;
-    Ok(ConsoleReply { status, body })
+async fn send<C: Call>(stream: &mut UnixStream, call: C) -> Result<Result<C::Answer, Refused>, AdminError> {
+    let request: Request = call.into();
+    frame::write_json(stream, &request).await?;
+    let answer = frame::read(stream, ANSWER_MAX).await?;
+    understand(&answer)
 }
 
-async fn send(
-    stream: UnixStream,
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
-) -> Result<Response<Incoming>, ConsoleError> {
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
-    tokio::spawn(connection);
-    let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
-    let mut request = Request::new(Full::new(body));
-    *request.method_mut() = method;
-    *request.uri_mut() = path.parse().map_err(|error| failed(&error))?;
-    request.headers_mut().insert(http::header::HOST, HeaderValue::from_static("console"));
-    sender.send_request(request).await.map_err(|error| failed(&error))
+fn understand<T: DeserializeOwned>(answer: &[u8]) -> Result<Result<T, Refused>, AdminError> {
+    match serde_json::from_slice(answer) {
+        Ok(Err(Refused::NotUnderstood)) | Err(_) => Err(AdminError::NotUnderstood),
+        Ok(answer) => Ok(answer),
+    }
 }
 
 async fn within<T>(
     deadline: Duration,
-    exchange: impl Future<Output = Result<T, ConsoleError>>,
-) -> Result<T, ConsoleError> {
-    tokio::time::timeout(deadline, exchange).await.unwrap_or(Err(ConsoleError::TooLate(deadline)))
-}
-
-fn failed(error: &dyn fmt::Display) -> ConsoleError {
-    ConsoleError::Failed(error.to_string())
+    exchange: impl Future<Output = Result<T, AdminError>>,
+) -> Result<T, AdminError> {
+    tokio::time::timeout(deadline, exchange).await.unwrap_or(Err(AdminError::TooLate(deadline)))
 }
 
 #[cfg(test)]

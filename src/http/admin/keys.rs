@@ -1,48 +1,52 @@
-//! The keys of tokens, for commands.
+//! The keys of tokens.
 
-use std::sync::Arc;
-
-use serde_json::{Value, json};
-
-use super::super::answer::{self, ApiError};
-use super::super::request::Document;
-use super::super::{Answer, App, fields};
-use crate::audit::Origin;
+use super::answers::{Context, Serve};
+use super::messages::{
+    Key, KeyUse, Keys, ListKeys, PruneKeys, PublicKey, PublicKeys, PublishedKeys, Refused, Removed,
+    RotateKeys,
+};
 use crate::domain::key::{KeyKind, KeyRecord};
 use crate::service::Console;
 
-pub(super) async fn list(_: Arc<Origin>, app: Arc<App>) -> Answer {
-    Ok(answer::ok(&body_of(&app.service.keys.list(Console))))
+impl Serve for ListKeys {
+    async fn serve(self, Context { app, .. }: &Context) -> Result<Keys, Refused> {
+        Ok(listed(app.service.list_keys(Console)))
+    }
 }
 
-pub(super) async fn published(_: Arc<Origin>, app: Arc<App>) -> Answer {
-    Ok(answer::ok(&json!({ "keys": app.service.keys.published() })))
+impl Serve for RotateKeys {
+    async fn serve(self, Context { origin, app }: &Context) -> Result<Keys, Refused> {
+        Ok(listed(app.service.rotate_keys(origin, Console, self.revoke).await?))
+    }
 }
 
-pub(super) async fn rotate(origin: Arc<Origin>, app: Arc<App>, body: Result<Document, ApiError>) -> Answer {
-    let mut body = body?;
-    let revoke = fields::flag(&mut body, "revoke").unwrap_or(false);
-    let revoke = body.finish(Some(revoke))?;
-    let keys = app.service.keys.rotate(&origin, Console, revoke).await?;
-    Ok(answer::ok(&body_of(&keys)))
+impl Serve for PruneKeys {
+    async fn serve(self, Context { origin, app }: &Context) -> Result<Removed, Refused> {
+        Ok(Removed { removed: app.service.prune_keys(origin, Console).await? })
+    }
 }
 
-pub(super) async fn prune(origin: Arc<Origin>, app: Arc<App>) -> Answer {
-    let removed = app.service.keys.prune(&origin, Console).await?;
-    Ok(answer::ok(&json!({ "removed": removed })))
+impl Serve for PublishedKeys {
+    async fn serve(self, Context { app, .. }: &Context) -> Result<PublicKeys, Refused> {
+        let keys = app.service.published_keys().into_iter().map(|key| PublicKey {
+            kid: key.id,
+            not_after: key.not_after,
+            public_key: key.paserk.into(),
+            state: key.state,
+        });
+        Ok(PublicKeys { keys: keys.collect() })
+    }
 }
 
-fn body_of(keys: &[KeyRecord]) -> Value {
-    let describe = |key: &KeyRecord| {
-        json!({
-            "kid": key.id,
-            "use": match key.id.kind() {
-                KeyKind::Signing => "access tokens",
-                KeyKind::Encrypting => "refresh tokens",
-            },
-            "state": key.state(),
-            "not_after": key.not_after,
-        })
-    };
-    json!({ "keys": keys.iter().map(describe).collect::<Vec<_>>() })
+fn listed(keys: Vec<KeyRecord>) -> Keys {
+    let keys = keys.into_iter().map(|key| Key {
+        not_after: key.not_after,
+        state: key.state(),
+        r#use: match key.id.kind() {
+            KeyKind::Signing => KeyUse::Access,
+            KeyKind::Encrypting => KeyUse::Refresh,
+        },
+        kid: key.id,
+    });
+    Keys { keys: keys.collect() }
 }

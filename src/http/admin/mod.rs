@@ -1,15 +1,16 @@
-//! The console: what whoever can reach the data directory may do, over a Unix socket in it.
+//! The admin socket: what the owner of the data directory may do, over a Unix socket in it.
 //!
-//! The same service as behind the front, by HTTP, for the commands of the executable. The socket is open to its
-//! owner alone (0600), as the keys beside it are; whoever has those needs no password.
+//! Commands send one message on a connection and are answered by the service that serves the API. The socket is open to
+//! its owner alone (0600), like the keys beside it: their owner needs no password.
 
+mod answers;
 mod backup;
 mod client;
+mod frame;
 mod keys;
+pub(crate) mod messages;
 mod moves;
-mod server;
 mod users;
-mod verify;
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -20,48 +21,43 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::ReadHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
-use tower_service::Service as _;
-use warp::filters::BoxedFilter;
-use warp::reply::{Reply as _, Response};
-use warp::{Filter, path};
 
-use super::connection::Activity;
-use super::request::{document, document_of, query};
-use super::target::check_path;
-use super::user::Target;
-use super::{App, named, other, unknown_path};
+use super::App;
 use crate::audit::Origin;
+use answers::Context;
+use frame::FrameError;
+use messages::{IMPORT_MAX, Refused, Request};
 
-pub use client::{ConsoleError, ConsoleReply, Download, ask, ask_within, connect, download};
-pub(crate) use moves::{MOVED_AT_ONCE, import_body};
+pub use client::{AdminError, connect};
+pub(crate) use client::{ask, download};
 
 /// The socket's name in the data directory.
 const SOCKET: &str = "control.sock";
 
-/// How long a command waits for an answer to begin: hashing and a hundred changes before it fit many times.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a command waits for an answer: hashing and a hundred changes before it fit many times.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a request may take to arrive: commands send it at once.
+const REQUEST: Duration = Duration::from_secs(7);
 
 /// How long commands under way may take once the server is to stop: changing keys takes some milliseconds, adding a
 /// user a hash. A backup that takes longer is broken off.
 const LAST_COMMANDS: Duration = Duration::from_secs(2);
 
-/// How long commands are looked for then that have connected already.
+/// How long a stopping server looks for commands that have connected already.
 const LAST_COMERS: Duration = Duration::from_millis(10);
 
 /// The listening end.
-pub struct Console {
+pub struct AdminListener {
     listener: UnixListener,
     path: PathBuf,
 }
 
-impl Console {
+impl AdminListener {
     /// Listens in the data directory `dir`, which must be locked: a socket that is there is a dead one.
     ///
     /// # Errors
@@ -72,7 +68,7 @@ impl Console {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        // The directory is its owner's alone, so nobody can come in between.
+        // Only its owner can enter the directory, so the socket is never open to others.
         let (address, _held) = address(dir)?;
         let listener = UnixListener::bind(address)?;
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
@@ -93,33 +89,32 @@ impl Console {
                         commands.spawn(serve_one(stream, app));
                     }
                     Err(error) => {
-                        log::warn!("the console cannot accept connections just now: {error}");
+                        log::warn!("the admin socket cannot accept connections just now: {error}");
                         tokio::time::sleep(Duration::from_secs(1)).await;
                     }
                 },
                 Some(_) = commands.join_next() => {}
             }
         }
-        let _ = fs::remove_file(&self.path); // who comes now waits for the lock instead
-        // Who has come is served, and does not have to guess whether a change was made.
+        let _ = fs::remove_file(&self.path); // later commands wait for the lock instead
+        // Commands that have connected are served, and need not guess whether a change was made.
         while let Ok(Ok((stream, _))) = tokio::time::timeout(LAST_COMERS, self.listener.accept()).await {
             commands.spawn(serve_one(stream, Arc::clone(&app)));
         }
-        // A change that is under way gets its line in the audit log. Whoever just holds a connection open has no
-        // such claim.
+        // A change under way gets its line in the audit log. An idle connection gets no more time.
         let _ = tokio::time::timeout(LAST_COMMANDS, async { while commands.join_next().await.is_some() {} })
             .await;
     }
 }
 
-impl Drop for Console {
+impl Drop for AdminListener {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Where the socket in `dir` is bound and found, which is good for as long as the file with it is held: the path of a
-/// socket may have 107 bytes (`sun_path`), and that of a directory more. Then there is a short one by way of a handle.
+/// The address of the socket in `dir`, valid while the file beside it is held. A socket's path may have 107 bytes
+/// (`sun_path`); a longer one is reached by a handle of its directory.
 fn address(dir: &Path) -> io::Result<(PathBuf, Option<File>)> {
     const PATH_MAX: usize = 107;
     let path = dir.join(SOCKET);
@@ -130,92 +125,29 @@ fn address(dir: &Path) -> io::Result<(PathBuf, Option<File>)> {
     Ok((Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(SOCKET), Some(dir)))
 }
 
-/// Serves the console on one connection.
-pub async fn serve_one(stream: UnixStream, app: Arc<App>) {
-    let service = warp::service(routes(app));
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Arc::new(Activity::begin()));
-        let checked = check_path(request.uri().path());
-        let answer = service.clone().call(request);
-        async move {
-            match checked {
-                Ok(()) => answer.await,
-                Err(refusal) => Ok(refusal.into_response()),
-            }
+/// Answers the request that comes on `stream`, unless its client leaves first.
+pub async fn serve_one(mut stream: UnixStream, app: Arc<App>) {
+    let context = Context { origin: Arc::new(Origin::local("console")), app };
+    let (mut reader, mut writer) = stream.split();
+    let done = match tokio::time::timeout(REQUEST, request(&mut reader)).await {
+        Ok(Ok(Some(request))) => tokio::select! {
+            done = answers::answer(request, &context, &mut writer) => done,
+            _ = reader.read_u8() => Ok(()), // changes go on without their client
+        },
+        Ok(Ok(None) | Err(FrameError::TooLarge | FrameError::Http)) => {
+            answers::refuse(&mut writer, Refused::NotUnderstood).await
         }
-    });
-    if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
-        log::debug!("console: {error}");
+        Ok(Err(FrameError::Io(error))) => Err(error),
+        Err(_) => Ok(()),
+    };
+    if let Err(error) = done {
+        log::debug!("admin socket: {error}");
     }
 }
 
-#[rustfmt::skip] // one line a method
-fn routes(app: Arc<App>) -> BoxedFilter<(Response,)> {
-    let app = warp::any().map(move || Arc::clone(&app));
-    let call = || warp::any().map(|| Arc::new(Origin::local("console"))).and(app.clone());
-
-    let users = || path!("user");
-    let users = users().and(warp::get()).and(call()).and(query()).then(users::list)
-        .or(users().and(warp::post()).and(call()).and(document()).then(users::create)).unify()
-        .or(users().and(other("GET, POST"))).unify()
-        .map(named("/user")).boxed();
-    let user = || path!("user" / Target);
-    let user = user().and(warp::get()).and(call()).then(users::show)
-        .or(user().and(warp::patch()).and(call()).and(document()).then(users::update)).unify()
-        .or(user().and(warp::delete()).and(call()).then(users::delete)).unify()
-        .or(user().map(drop).untuple_one().and(other("DELETE, GET, PATCH"))).unify()
-        .map(named("/user/<id>")).boxed();
-    let password = || path!("user" / Target / "password");
-    let password = password().and(warp::post()).and(call()).and(document()).then(users::set_password)
-        .or(password().map(drop).untuple_one().and(other("POST"))).unify()
-        .map(named("/user/<id>/password")).boxed();
-    let sessions = || path!("user" / Target / "sessions");
-    let sessions = sessions().and(warp::delete()).and(call()).then(users::end_sessions)
-        .or(sessions().map(drop).untuple_one().and(other("DELETE"))).unify()
-        .map(named("/user/<id>/sessions")).boxed();
-    let keys = || path!("keys");
-    let keys = keys().and(warp::get()).and(call()).then(keys::list)
-        .or(keys().and(warp::post()).and(call()).and(document()).then(keys::rotate)).unify()
-        .or(keys().and(warp::delete()).and(call()).then(keys::prune)).unify()
-        .or(keys().and(other("DELETE, GET, POST"))).unify()
-        .map(named("/keys")).boxed();
-    let published = path!("keys" / "public")
-        .and(warp::get().and(call()).then(keys::published).or(other("GET")).unify())
-        .map(named("/keys/public")).boxed();
-    let import = path!("import")
-        .and(warp::post().and(call()).and(document_of(moves::BODY_MAX)).then(moves::import)
-            .or(warp::get().and(call()).then(moves::rules)).unify()
-            .or(other("GET, POST")).unify())
-        .map(named("/import")).boxed();
-    let names = path!("names")
-        .and(warp::delete().and(call()).and(query()).then(users::free_name).or(other("DELETE")).unify())
-        .map(named("/names")).boxed();
-    let export = path!("export")
-        .and(warp::get().and(call()).and(query()).then(moves::export).or(other("GET")).unify())
-        .map(named("/export")).boxed();
-
-    let backup = path!("backup")
-        .and(warp::get().and(call()).then(backup::stream).or(other("GET")).unify())
-        .map(named("/backup")).boxed();
-    let verify = path!("verify")
-        .and(warp::get().and(call()).then(verify::show).or(other("GET")).unify())
-        .map(named("/verify")).boxed();
-
-    let server = path!("server")
-        .and(warp::get().and(call()).then(server::show).or(other("GET")).unify())
-        .map(named("/server")).boxed();
-
-    users.or(user).unify()
-        .or(password).unify()
-        .or(sessions).unify()
-        .or(keys).unify()
-        .or(published).unify()
-        .or(import).unify()
-        .or(names).unify()
-        .or(export).unify()
-        .or(backup).unify()
-        .or(verify).unify()
-        .or(server).unify()
-        .recover(unknown_path).unify()
-        .boxed()
+/// `None`: a request that this server does not know.
+async fn request(reader: &mut ReadHalf<'_>) -> Result<Option<Request>, FrameError> {
+    let bytes = frame::read(reader, IMPORT_MAX).await?;
+    let request: Option<Request> = serde_json::from_slice(&bytes).ok();
+    Ok(request.filter(|request| bytes.len() <= request.max()))
 }

@@ -1,90 +1,144 @@
-//! Users, for commands: as in the public API, and found by name, too.
+//! Users: added, found, changed and deleted.
 
-use std::sync::Arc;
+use super::answers::{Context, Serve};
+use super::messages::{
+    AddUser, DeleteUser, EndSessions, FindUser, FreeName, Freed, ListUsers, Refused, SetPassword, Typed,
+    UpdateUser, UserShown,
+};
+use crate::domain::user::{User, UserId, Username, UsernameError};
+use crate::http::App;
+use crate::password::Password;
+use crate::service::{Actor, Console, FreshAdmin, Refusal, Visitor};
+use crate::store::UserChange;
 
-use serde::Serialize;
+/// How many users a page of the list holds: some 600 KB where names are at their longest.
+const LISTED_AT_ONCE: usize = 1000;
 
-use super::super::answer::{self, ApiError};
-use super::super::request::{Document, Query};
-use super::super::user::{self, AdminsUserBody, Target};
-use super::super::{Answer, App, password, register, session};
-use crate::audit::Origin;
-use crate::domain::user::{User, Username};
-use crate::service::{Actor, Console, Visitor};
-
-/// What a user is to whoever can reach the data directory.
-#[derive(Serialize)]
-struct ConsolesUserBody<'a> {
-    #[serde(flatten)]
-    user: AdminsUserBody<'a>,
-    /// How their password is hashed.
-    password_scheme: String,
-}
-
-impl<'a> ConsolesUserBody<'a> {
-    async fn of(user: &'a User, app: &App) -> Result<Self, ApiError> {
-        let password_scheme = app.service.accounts.password_scheme(Console, user).await?;
-        Ok(Self { user: user.into(), password_scheme })
+impl Serve for AddUser {
+    async fn serve(self, context: &Context) -> Result<UserShown, Refused> {
+        let Context { origin, app } = context;
+        let name = app.service.usernames().new_name(&self.username);
+        let name = name.map_err(|error| Refused::username(error))?;
+        let password = new_password(&self.password, &name, app)?;
+        match app.service.create_user(origin, admin(context)?, name, password, self.role).await {
+            Ok(id) => show(id, app).await,
+            Err(Refusal::NameTaken) => match named(&self.username, app).await? {
+                Some(_) => Err(Refused::NameTaken),
+                None => Err(Refused::NameKept),
+            },
+            Err(refusal) => Err(refusal.into()),
+        }
     }
 }
 
-pub(super) async fn create(origin: Arc<Origin>, app: Arc<App>, body: Result<Document, ApiError>) -> Answer {
-    register::create_for(&origin, &app, &Actor::Console, body).await
+impl Serve for FindUser {
+    async fn serve(self, Context { app, .. }: &Context) -> Result<UserShown, Refused> {
+        match self {
+            Self::Id(id) => show(id, app).await,
+            Self::Name(name) => in_full(named(&name, app).await?.ok_or(Refused::NotFound)?, app).await,
+        }
+    }
 }
 
-/// All users, or the one of the name that the query gives.
-pub(super) async fn list(_: Arc<Origin>, app: Arc<App>, query: Query) -> Answer {
-    let Some((_, name)) = query.iter().find(|(field, _)| field == "username") else {
-        return user::list_for(&app, &Visitor::Known(Actor::Console), query).await;
-    };
-    let found = match name.parse() {
-        Ok(name) => app.service.accounts.find(Console, &name).await?,
-        Err(_) => None, // nobody has a name that is none
-    };
-    Ok(match &found {
-        Some(user) => answer::ok(&[ConsolesUserBody::of(user, &app).await?]),
-        None => answer::ok::<[(); 0]>(&[]),
-    })
+impl Serve for ListUsers {
+    async fn serve(self, Context { app, .. }: &Context) -> Result<Vec<UserShown>, Refused> {
+        let overview = Visitor::from(Actor::Console).overview()?;
+        let users = app.service.list_users(overview, self.after, LISTED_AT_ONCE).await?;
+        Ok(users.iter().map(|user| shown(user, None)).collect())
+    }
 }
 
-pub(super) async fn show(target: Target, _: Arc<Origin>, app: Arc<App>) -> Answer {
-    let user = app.service.accounts.show(&Actor::Console.into(), target.id()).await?;
-    Ok(answer::ok(&ConsolesUserBody::of(&user, &app).await?))
+impl Serve for UpdateUser {
+    async fn serve(self, context: &Context) -> Result<UserShown, Refused> {
+        let Context { origin, app } = context;
+        let change = UserChange { role: self.role, disabled: self.disabled };
+        in_full(app.service.update_user(origin, admin(context)?, Some(self.id), change).await?, app).await
+    }
 }
 
-pub(super) async fn update(
-    target: Target,
-    origin: Arc<Origin>,
-    app: Arc<App>,
-    body: Result<Document, ApiError>,
-) -> Answer {
-    user::update_for(&origin, &app, &Actor::Console, target, body).await
+impl Serve for SetPassword {
+    async fn serve(self, context: &Context) -> Result<UserShown, Refused> {
+        let Context { origin, app } = context;
+        let user = app.service.show_user(&Actor::Console.into(), Some(self.id)).await?;
+        let password = new_password(&self.password, &user.name, app)?;
+        app.service.reset_password(origin, admin(context)?, self.id, password).await?;
+        in_full(user, app).await
+    }
 }
 
-pub(super) async fn delete(target: Target, origin: Arc<Origin>, app: Arc<App>) -> Answer {
-    user::delete_for(&origin, &app, &Actor::Console.into(), target).await
+impl Serve for EndSessions {
+    async fn serve(self, Context { origin, app }: &Context) -> Result<UserShown, Refused> {
+        app.service.end_sessions(origin, &Actor::Console, Some(self.id)).await?;
+        show(self.id, app).await
+    }
 }
 
-pub(super) async fn set_password(
-    target: Target,
-    origin: Arc<Origin>,
-    app: Arc<App>,
-    body: Result<Document, ApiError>,
-) -> Answer {
-    password::reset_for(&origin, &app, Actor::Console, target.id(), body).await
+impl Serve for DeleteUser {
+    async fn serve(self, Context { origin, app }: &Context) -> Result<(), Refused> {
+        Ok(app.service.delete_user(origin, &Actor::Console.into(), Some(self.id)).await?)
+    }
 }
 
-pub(super) async fn end_sessions(target: Target, origin: Arc<Origin>, app: Arc<App>) -> Answer {
-    session::end_all_for(&origin, &app, &Actor::Console, target).await
+impl Serve for FreeName {
+    async fn serve(self, Context { origin, app }: &Context) -> Result<Freed, Refused> {
+        let freed = match self.username.parse() {
+            Ok(name) => app.service.free_name(origin, Console, name).await?,
+            Err(_) => Vec::new(), // no user can have had it
+        };
+        Ok(Freed { freed: freed.iter().map(|name| name.as_str().to_owned().into()).collect() })
+    }
 }
 
-/// Frees the name that the query gives, if a deleted user had it.
-pub(super) async fn free_name(origin: Arc<Origin>, app: Arc<App>, query: Query) -> Answer {
-    let name = query.iter().find(|(field, _)| field == "username").and_then(|(_, name)| name.parse().ok());
-    let freed = match name {
-        Some(name) => app.service.accounts.free_name(&origin, Console, name).await?,
-        None => Vec::new(), // nobody had a name that is none
-    };
-    let freed: Vec<_> = freed.iter().map(Username::as_str).collect();
-    Ok(answer::ok(&serde_json::json!({ "freed": freed })))
+fn admin(Context { origin, app }: &Context) -> Result<FreshAdmin, Refusal> {
+    app.service.fresh_admin(origin, &Actor::Console)
+}
+
+/// A password to be set for the user of that name.
+fn new_password(Typed(text): &Typed, name: &Username, app: &App) -> Result<Password, Refused> {
+    let password = Password::typed(text);
+    app.policy.check(&password, Some(name)).map_err(|error| Refused::input(format!("password: {error}")))?;
+    Ok(password)
+}
+
+async fn named(name: &str, app: &App) -> Result<Option<User>, Refused> {
+    match name.parse() {
+        Ok(name) => Ok(app.service.find_user(Console, &name).await?),
+        Err(_) => Ok(None), // no user can have it
+    }
+}
+
+async fn show(id: UserId, app: &App) -> Result<UserShown, Refused> {
+    in_full(app.service.show_user(&Actor::Console.into(), Some(id)).await?, app).await
+}
+
+async fn in_full(user: User, app: &App) -> Result<UserShown, Refused> {
+    let scheme = app.service.password_scheme(Console, &user).await?;
+    Ok(shown(&user, Some(scheme)))
+}
+
+fn shown(user: &User, password_scheme: Option<String>) -> UserShown {
+    UserShown {
+        created_at: user.created_at,
+        disabled: user.disabled,
+        id: user.id,
+        password_scheme: password_scheme.map(Into::into),
+        role: user.role,
+        username: user.name.as_str().to_owned().into(),
+    }
+}
+
+impl Refused {
+    /// What clients are told of a name, and the reason where that says little.
+    pub(crate) fn username(error: UsernameError) -> Self {
+        Self::input(match error {
+            UsernameError::Empty | UsernameError::TooLong | UsernameError::ControlCharacter => {
+                format!("username: {error}")
+            }
+            UsernameError::OuterSpace
+            | UsernameError::Invisible
+            | UsernameError::Unassigned
+            | UsernameError::MixedScripts
+            | UsernameError::Dots => format!("username: {error} The name {}.", error.reason()),
+        })
+    }
 }

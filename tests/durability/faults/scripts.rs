@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::template::{ADMIN, NEWCOMERS, Origin, PASSWORD, Template, newcomer, user};
 use super::trial::{Trial, is_told};
-use crate::support::{Client, Process, credentials};
+use crate::support::{Client, Process, admin_socket, credentials};
 
 /// A name and its operation.
 pub type Script = (&'static str, fn(&mut Trial<'_>));
@@ -109,10 +109,12 @@ fn list_all(trial: &mut Trial<'_>, process: &Process, admin: &str, limit: usize)
 
 /// Makes the server rotate its keys, as the command does.
 fn rotate_by(trial: &mut Trial<'_>, before: &[String]) {
-    match crate::console::ask(&trial.data(), "POST", "/keys", Some(&json!({}))) {
-        Some((200 | 201, _)) => trial.retired.extend(before.iter().cloned()),
-        Some((503, _)) | None => {}
-        Some((status, body)) => trial.wrong.push(format!("key rotation: {status} {body}")),
+    match admin_socket::ask(&trial.data(), &admin_socket::rotate_keys()) {
+        Some(Ok(_)) => trial.retired.extend(before.iter().cloned()),
+        Some(Err(refusal)) if !refusal["unavailable"].is_string() => {
+            trial.wrong.push(format!("key rotation: {refusal}"));
+        }
+        Some(Err(_)) | None => {}
     }
 }
 

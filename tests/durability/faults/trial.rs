@@ -11,8 +11,7 @@ use serde_json::{Value, json};
 
 use super::injector::{Injector, Plan};
 use super::template::{ADMIN, Origin, PASSWORD, Template, command};
-use crate::console;
-use crate::support::{Client, Ended, Process, credentials, secrets, temporary};
+use crate::support::{Client, Ended, Process, admin_socket, credentials, secrets, temporary};
 
 /// Time limit, far longer than any script takes, retries and last requests included.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -273,7 +272,7 @@ impl<'a> Trial<'a> {
     }
 
     fn audit_keys(&mut self, _process: &Process) {
-        let Some((200, body)) = console::ask(&self.data(), "GET", "/keys", None) else {
+        let Some(Ok(body)) = admin_socket::ask(&self.data(), &json!({ "list_keys": {} })) else {
             return self.wrong.push("no keys are listed".into());
         };
         let keys = body["keys"].as_array().cloned().unwrap_or_default();

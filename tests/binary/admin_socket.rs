@@ -1,4 +1,4 @@
-//! The socket in the data directory, by which commands reach a running server.
+//! The admin socket in the data directory, by which commands reach a running server.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,6 +10,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
+use crate::support::admin_socket::{ask, receive, rotate_keys, send};
 use crate::support::{Process, Random, gatelet, request, temporary};
 use crate::{WATCHDOG, get, log_in, register, run, stop_well};
 
@@ -17,7 +18,7 @@ fn socket(dir: &Path) -> PathBuf {
     dir.join("control.sock")
 }
 
-/// A server that has answered: its console listens.
+/// A server that has answered: its admin socket listens.
 fn start(dir: &Path) -> Process {
     let server = Process::start(dir, &[]);
     assert_eq!(get(&server, "/healthz", "").status, 200);
@@ -28,7 +29,7 @@ fn key_list(dir: &Path) -> Output {
     run(gatelet().args(["key", "list", "--data-dir"]).arg(dir))
 }
 
-/// The console answers, and so does the server.
+/// The admin socket answers, and so does the server.
 fn expect_well(server: &Process, dir: &Path, case: &str) {
     let output = key_list(dir);
     assert_eq!(output.status.code(), Some(0), "{case}: {output:?}");
@@ -43,21 +44,17 @@ fn connect(dir: &Path) -> UnixStream {
     stream
 }
 
-/// One request with a JSON body. Answers status, `Allow` and body.
-fn ask(dir: &Path, method: &str, path: &str, body: Option<&str>) -> (u16, Option<String>, Value) {
+/// The server has refused the request, and says only that it does not know such a one.
+#[track_caller]
+fn expect_not_understood(dir: &Path, request: &str) {
     let mut stream = connect(dir);
-    let headers = [("Connection", "close"), ("Content-Type", "application/json")];
-    stream.write_all(&request(method, path, &headers, body.map(str::as_bytes))).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let mut lines = head.lines();
-    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    let header = |line: &str| {
-        let (name, value) = line.split_once(": ")?;
-        name.eq_ignore_ascii_case("allow").then(|| value.to_owned())
-    };
-    (status, lines.find_map(header), serde_json::from_str(body).unwrap_or_default())
+    send(&mut stream, request.as_bytes()).unwrap();
+    let answer = String::from_utf8(receive(&mut stream).unwrap()).unwrap();
+    assert_eq!(answer, r#"{"Err":"not_understood"}"#, "{request:.200}");
+}
+
+fn keys(dir: &Path) -> Value {
+    ask(dir, &json!({ "list_keys": {} })).unwrap().unwrap()
 }
 
 #[test]
@@ -114,26 +111,24 @@ fn garbage_does_no_harm() {
     let dir = temporary();
     let server = start(dir.path());
     let mut random = Random::begin("garbage_does_no_harm");
+    let before = keys(dir.path());
     let noise: Vec<u8> = (0..100_000).map(|_| random.number().to_be_bytes()[0]).collect();
-    let long_head = [b"GET /keys HTTP/1.1\r\n".as_slice(), &b"x: y\r\n".repeat(100_000)].concat();
-    let long_line = [b"GET /".as_slice(), &b"x".repeat(2_000_000)].concat();
-    let no_such_method = request("FROBNICATE", "/keys", &[], None);
-    let lying = b"POST /keys HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n{}".to_vec();
-    let large = request("POST", "/keys", &[], Some(&vec![b' '; 3_000_000]));
-    let half_body = b"POST /keys HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"revoke\":".to_vec();
-    let chunks = b"POST /keys HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".to_vec();
-    let h2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let message = |message: &[u8]| {
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        [&length, message].concat()
+    };
+    let good = message(rotate_keys().to_string().as_bytes());
     for (what, bytes) in [
         ("noise", noise),
         ("zeros", vec![0; 70_000]),
-        ("a long head", long_head),
-        ("a long line", long_line),
-        ("a method that there is not", no_such_method),
-        ("a length that no body has", lying),
-        ("a large body", large),
-        ("half a body", half_body),
-        ("broken chunks", chunks),
-        ("HTTP/2", h2),
+        ("a length that no message has", vec![0xff; 4]),
+        ("more than any message", message(&vec![b' '; 3_000_000])),
+        ("half a length", vec![0, 0]),
+        ("half a message", good[..good.len() - 1].to_vec()),
+        ("no JSON", message(b"{")),
+        ("no text", message(b"\xff\xfe")),
+        ("deep JSON", message(&[b'['; 16_000])),
+        ("HTTP", request("GET", "/keys", &[], None)),
         ("nothing", Vec::new()),
     ] {
         let mut stream = connect(dir.path());
@@ -142,6 +137,7 @@ fn garbage_does_no_harm() {
         let _ = stream.read_to_end(&mut Vec::new());
         expect_well(&server, dir.path(), what);
     }
+    assert_eq!(keys(dir.path()), before);
     let log = stop_well(server);
     assert!(!log.contains("panicked"), "{log}");
 }
@@ -155,9 +151,9 @@ fn slow_clients_block_nobody_and_do_not_delay_the_end() {
             let mut stream = connect(dir.path());
             let sent: &[u8] = match number % 4 {
                 0 => b"",
-                1 => b"GET /keys HTT",
-                2 => b"POST /keys HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{",
-                _ => b"GET /keys HTTP/1.1\r\nHost: x\r\n\r\n", // and never reads the answer
+                1 => b"\0\0",
+                2 => b"\0\0\0\x10{",
+                _ => b"\0\0\0\x10{\"list_keys\":{}}", // and never reads the answer
             };
             stream.write_all(sent).unwrap();
             stream
@@ -170,76 +166,40 @@ fn slow_clients_block_nobody_and_do_not_delay_the_end() {
 }
 
 #[test]
-fn what_the_console_does_not_know_is_refused_as_on_the_front() {
+fn a_request_that_the_server_does_not_know_is_not_understood_and_changes_nothing() {
     let dir = temporary();
     let server = start(dir.path());
-    for path in ["/", "/keys/private", "/keys/public/x", "/user/x", "/login", "/register", "/healthz"] {
-        for method in ["GET", "POST", "DELETE"] {
-            let (status, allow, body) = ask(dir.path(), method, path, None);
-            assert_eq!((status, allow), (404, None), "{method} {path}");
-            assert_eq!(body, json!({"code": 404, "status": "Not Found"}), "{method} {path}");
-        }
-    }
-    for (path, allowed) in [
-        ("/keys", "DELETE, GET, POST"),
-        ("/keys/public", "GET"),
-        ("/import", "GET, POST"),
-        ("/names", "DELETE"),
-        ("/export", "GET"),
-        ("/user", "GET, POST"),
-        ("/user/me", "DELETE, GET, PATCH"),
-        ("/user/me/password", "POST"),
-        ("/user/me/sessions", "DELETE"),
+    let before = keys(dir.path());
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+    let long = format!(r#"{{"free_name":{{"username":"{}"}}}}"#, "x".repeat(16 * 1024));
+    for request in [
+        "",
+        "null",
+        "{}",
+        "[]",
+        r#""rotate_keys""#,
+        r#"{"rotate_keys":null}"#,
+        r#"{"rotate_keys":{}}"#,
+        r#"{"rotate_keys":{"revoke":"yes"}}"#,
+        r#"{"rotate_keys":{"revoke":1}}"#,
+        r#"{"rotate_keys":{"revoke":null}}"#,
+        r#"{"rotate_keys":{"revoke":true,"more":1}}"#,
+        r#"{"rotate_keys":{"revoke":true,"revoke":true}}"#,
+        r#"{"rotate_keys":{"revoke":true},"prune_keys":{}}"#,
+        r#"{"frobnicate":{}}"#,
+        r#"{"find_user":{"id":"me"}}"#,
+        r#"{"export":{"after":"x"}}"#,
+        &format!(r#"{{"delete_user":{{"id":"{}"}}}}"#, id.replace('-', "")),
+        &long,
     ] {
-        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
-            if allowed.contains(method) {
-                continue;
-            }
-            let (status, allow, body) = ask(dir.path(), method, path, None);
-            assert_eq!((status, allow.as_deref()), (405, Some(allowed)), "{method} {path}");
-            assert_eq!(body, json!({"code": 405, "status": "Method Not Allowed"}), "{method} {path}");
-        }
+        expect_not_understood(dir.path(), request);
     }
+    assert_eq!(keys(dir.path()), before);
     stop_well(server);
 }
 
 #[test]
-fn at_the_console_me_is_nobody() {
-    let dir = temporary();
-    let server = start(dir.path());
-    for (method, path, body) in [
-        ("GET", "/user/me", None),
-        ("PATCH", "/user/me", Some(r#"{"role":"admin"}"#)),
-        ("DELETE", "/user/me", None),
-        ("POST", "/user/me/password", Some(r#"{"new_password":"a quiet pony"}"#)),
-        ("DELETE", "/user/me/sessions", None),
-    ] {
-        assert_eq!(ask(dir.path(), method, path, body).0, 404, "{method} {path}");
-    }
-    stop_well(server);
-}
-
-#[test]
-fn a_rotation_that_is_asked_for_wrongly_does_not_happen() {
-    let dir = temporary();
-    let server = start(dir.path());
-    let (_, _, before) = ask(dir.path(), "GET", "/keys", None);
-    for (body, status) in [
-        ("{", 400),
-        ("[]", 422),
-        ("{\"revoke\":\"yes\"}", 422),
-        ("{\"revoke\":1}", 422),
-        ("{\"revoke\":null}", 422),
-        ("{\"revoked\":true}", 422),
-    ] {
-        assert_eq!(ask(dir.path(), "POST", "/keys", Some(body)).0, status, "{body}");
-    }
-    assert_eq!(ask(dir.path(), "GET", "/keys", None), (200, None, before));
-    stop_well(server);
-}
-
-#[test]
-fn what_the_console_knows_the_network_does_not() {
+fn what_the_admin_socket_knows_the_network_does_not() {
     let dir = temporary();
     let server = start(dir.path());
     register(&server, "anna");
@@ -269,26 +229,27 @@ fn an_import_that_is_asked_for_wrongly_does_not_happen() {
     let server = start(dir.path());
     let user = |name: &str, hash: &str| json!({"username": name, "password_hash": hash, "role": "user", "disabled": false});
     let good = user("anna", "$2b$04$EnFywPkpMPXnP/37iDRHputCB83bVp/DtG93EeWBEUgitiCqkwAMu");
+    let import = |users: Value| json!({"import": {"apply": true, "users": users}});
     let mut more = good.clone();
     more["id"] = 7.into();
+    for users in
+        [json!(null), json!({}), json!(["anna"]), json!([more]), json!([good, user("bert\u{1b}", "x")])]
+    {
+        expect_not_understood(dir.path(), &import(users).to_string());
+    }
     for users in [
-        json!(null),
-        json!({}),
-        json!(["anna"]),
         json!([good, user("", "$2b$04$EnFywPkpMPXnP/37iDRHputCB83bVp/DtG93EeWBEUgitiCqkwAMu")]),
         json!([good, user("bert", "correct horse")]),
-        json!([more]),
     ] {
-        let body = json!({"apply": true, "users": users}).to_string();
-        assert_eq!(ask(dir.path(), "POST", "/import", Some(&body)).0, 422, "{body}");
+        let refusal = ask(dir.path(), &import(users)).unwrap().unwrap_err();
+        assert!(refusal["input"].as_str().unwrap().starts_with("users: "), "{refusal}");
     }
-    let many = json!({"apply": true, "users": vec![&good; 10_000]}).to_string();
-    let (status, _, body) = ask(dir.path(), "POST", "/import", Some(&many));
-    assert_eq!((status, &body["message"]), (413, &json!("A body may have 1048576 bytes at the most.")));
-    assert_eq!(ask(dir.path(), "GET", "/export?after=x", None).0, 422);
+    let many = import(json!(vec![&good; 10_000]));
+    assert!(many.to_string().len() > 1 << 20);
+    assert_eq!(ask(dir.path(), &many).and_then(Result::ok), None, "it may be cut off before it is answered");
     assert_eq!(
-        ask(dir.path(), "GET", "/export", None),
-        (200, None, json!({"total": 0, "users": [], "next": null}))
+        ask(dir.path(), &json!({ "export": {} })),
+        Some(Ok(json!({"total": 0, "users": [], "next": null})))
     );
     stop_well(server);
 }
