@@ -36,7 +36,7 @@ pub enum TokenCommand {
         #[arg(long, value_name = "NAME")]
         issuer: Option<String>,
     },
-    /// Take a token apart without trusting it: exit 0, or 1 if it is none
+    /// Take a token apart without trusting it: exit 0, or 1 if it is none of Gatelet's
     Explain {
         /// Public keys to check the signature with, as for verify
         #[arg(long, value_name = "FILE")]
@@ -136,7 +136,7 @@ fn explain(token: &str, keys: Option<&PublicKeys>, now: Timestamp, output: Outpu
     match offline::explain(token, keys, now) {
         Ok(explained) if output.json => finish(
             pretty(&json!({
-                "version": explained.version,
+                "version": "v4",
                 "purpose": explained.purpose,
                 "key": explained.key,
                 "signature": explained.signature,
@@ -160,7 +160,7 @@ fn describe(token: &Explained, now: Timestamp) -> Result<String, CommandError> {
         Purpose::Local => "local (encrypted; only the server can read it)",
     };
     let key = token.key.as_ref().map_or("none named", |key| key.as_str());
-    let mut text = format!("version    {}\npurpose    {purpose}\nkey        {key}", token.version);
+    let mut text = format!("version    v4\npurpose    {purpose}\nkey        {key}");
     let signature = match token.signature {
         Signature::NotOurs => None,
         Signature::NotChecked => Some("not verified (--keys FILE verifies it)"),

@@ -99,8 +99,8 @@ fn a_token_that_is_not_good_ends_with_1_and_the_reason() {
         (&[], &changed, "signature does not fit"),
         (&[], &desk.tokens.refresh, "only the server can read it"),
         (&[], &other.tokens.access, "not among the public keys"),
-        (&[], &"v4.nothing".to_owned(), "no PASETO"),
-        (&[], &"\u{1b}[31m".to_owned(), "no PASETO"),
+        (&[], &"v4.nothing".to_owned(), "not one of Gatelet's tokens"),
+        (&[], &"\u{1b}[31m".to_owned(), "not one of Gatelet's tokens"),
     ] {
         let (code, out, err) = token(&[&["verify", "--keys", keys], args].concat(), input);
         assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
@@ -161,8 +161,11 @@ fn explaining_shows_what_a_token_says_and_whether_to_believe_it() {
     assert!(out.contains("k4.lid.") && out.contains("only the server"), "{out}");
     assert!(!out.contains(&desk.id), "{out}");
 
-    let (code, out, err) = token(&["explain"], "eyJhbGciOiJIUzI1NiJ9.e30.c2ln");
-    assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+    for other in ["eyJhbGciOiJIUzI1NiJ9.e30.c2ln".to_owned(), desk.tokens.access.replacen("v4", "v2", 1)] {
+        let (code, out, err) = token(&["explain"], &other);
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+        assert!(err.contains("v4.public.… or v4.local.…"), "{err}");
+    }
 }
 
 #[test]
