@@ -1,6 +1,5 @@
 //! `gatelet token verify` and `gatelet token explain`: a token from standard input, looked at without the server.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -47,43 +46,23 @@ pub enum TokenCommand {
     },
 }
 
-/// Why there is nothing to look at.
-#[derive(Debug)]
+/// Why there is no token or no keys to look at.
+#[derive(Debug, thiserror::Error)]
 pub(super) enum UsageError {
-    /// Standard input is empty.
+    #[error("no token on standard input: `gatelet token … < FILE`")]
     NoInput,
-    /// Standard input holds more than any token.
+    #[error("standard input is longer than any token")]
     TooLong,
-    /// Standard input cannot be read.
+    #[error("standard input cannot be read: {0}")]
     Input(io::Error),
-    /// Standard input is no text.
+    #[error("standard input is {0}")]
     NoText(NotText),
-    /// The file of keys cannot be read.
+    #[error("the keys in {} cannot be read: {} (--keys)", .0.display(), .1)]
     Unreadable(PathBuf, io::Error),
-    /// The file of keys is no text.
+    #[error("the file of keys {} is {} (--keys)", .0.display(), .1)]
     NoTextInKeys(PathBuf, NotText),
-    /// The file of keys holds something else.
+    #[error("{} is no file of public keys: {} (--keys)", .0.display(), .1)]
     Keys(PathBuf, MalformedKeys),
-}
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoInput => f.write_str("no token on standard input: `gatelet token … < FILE`"),
-            Self::TooLong => f.write_str("standard input is longer than any token"),
-            Self::Input(error) => write!(f, "standard input cannot be read: {error}"),
-            Self::NoText(error) => write!(f, "standard input is {error}"),
-            Self::NoTextInKeys(path, error) => {
-                write!(f, "the file of keys {} is {error} (--keys)", path.display())
-            }
-            Self::Unreadable(path, error) => {
-                write!(f, "the keys in {} cannot be read: {error} (--keys)", path.display())
-            }
-            Self::Keys(path, error) => {
-                write!(f, "{} is no file of public keys: {error} (--keys)", path.display())
-            }
-        }
-    }
 }
 
 /// Looks at the token on standard input.
@@ -199,7 +178,7 @@ fn at(moment: Timestamp, now: Timestamp) -> String {
     format!("{moment} ({})", offline::distance(moment, now))
 }
 
-/// The token without what people copy along with it.
+/// The token, without the scheme and the white space that people copy along with it.
 fn read_token() -> Result<String, UsageError> {
     if io::stdin().is_terminal() {
         say("the token, and Ctrl-D on a line of its own:");
