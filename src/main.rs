@@ -23,7 +23,7 @@ use gatelet::metrics::Logs;
 use gatelet::signals::Signals;
 
 fn main() -> ExitCode {
-    // Whatever is written from here on is for this user alone.
+    // Files made from here on are for this user alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // Memory holds keys and passwords. A limit on the size of cores would not bind a program that the system hands them
     // to; this keeps debuggers of other processes of the same user away besides.
@@ -138,7 +138,7 @@ async fn run(settings: &Settings, logs: Logs) -> Exit {
     server.close().await
 }
 
-/// What somebody who reads the log later wants to know first.
+/// The log's first line: version, directory, addresses, backups.
 fn what_starts(settings: &Settings, address: SocketAddr, metrics: Option<SocketAddr>) -> String {
     let dir = absolute(settings.data_dir());
     let mut text = format!("gatelet {} serves {} on {address}", env!("CARGO_PKG_VERSION"), dir.display());
@@ -183,12 +183,12 @@ fn refuse(exit: Exit, reason: &dyn std::fmt::Display) -> Exit {
     if log::log_enabled!(log::Level::Error) {
         log::error!("{reason}");
     } else {
-        complain(&reason.to_string()); // whatever the filter, nobody should wonder why it does not start
+        complain(&reason.to_string()); // the reason not to start passes every filter
     }
     exit
 }
 
-/// The one line on standard output. Somebody may have closed it.
+/// Prints the one line on standard output, unless that is closed.
 fn announce(line: &str) {
     let mut out = io::stdout();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());

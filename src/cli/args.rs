@@ -1,4 +1,4 @@
-//! The command line: what commands there are, and how arguments and variables are read.
+//! The command line: the commands, and how arguments and variables are read.
 //!
 //! A flag beats its variable, which beats the default.
 
@@ -76,7 +76,7 @@ pub enum Command {
 /// Reads the process's arguments and environment.
 ///
 /// # Errors
-/// What is wrong or unknown; help and version where they are asked for.
+/// Wrong or unknown arguments; help and version where they are asked for.
 pub fn from_process() -> Result<Command, clap::Error> {
     super::stray::refuse_strays(std::env::args_os(), std::env::vars_os())
         .map_err(|problem| Cli::command().error(ErrorKind::ValueValidation, problem))?;
@@ -87,7 +87,7 @@ pub fn from_process() -> Result<Command, clap::Error> {
 /// values of settings always come from the process.
 ///
 /// # Errors
-/// What clap has to say, help and version included.
+/// As for [`from_process`].
 pub fn parse(
     args: impl Iterator<Item = OsString>,
     variables: impl Iterator<Item = (OsString, OsString)>,

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, SocketAddr};
 
-/// The first name that is none of `known`, and none that others write: it is misspelt, and would silently leave a
+/// The first name that is neither in `known` nor written by other programs: it is misspelt, and would silently leave a
 /// default in force.
 pub(super) fn misspelt<'a>(
     variables: &'a [(OsString, OsString)],
@@ -21,9 +21,9 @@ pub(super) fn misspelt<'a>(
 /// Protocols of services.
 const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 
-/// Whether this is how Kubernetes, and Docker's links, describe a service to what runs beside it. Services whose names
-/// begin with `gatelet` have our prefix: `GATELET_METRICS_PORT=tcp://10.0.0.1:9100` is of one named `gatelet-metrics`. A
-/// setting that somebody has made up, such as `GATELET_PORT=5000`, has another value.
+/// Whether Kubernetes or a link of Docker describes a service in this variable. Services whose names begin with `gatelet`
+/// have our prefix: `GATELET_METRICS_PORT=tcp://10.0.0.1:9100` belongs to `gatelet-metrics`. A mistaken setting, such as
+/// `GATELET_PORT=5000`, has another value.
 fn describes_a_service(name: &str, value: &str) -> bool {
     let is_ip = || value.parse::<IpAddr>().is_ok();
     let is_port = || value.parse::<u16>().is_ok();

@@ -58,7 +58,7 @@ pub(crate) fn say(text: impl fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }
 
-/// Refuses a name under which something lies that is no file: it would be replaced as a whole, a device, or a link to one.
+/// Refuses a path to a device, a link or a directory: a file would replace it.
 ///
 /// # Errors
 /// [`CommandError::Input`].
@@ -69,7 +69,7 @@ pub(crate) fn demand_file(path: &Path) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// So many users, in words.
+/// A number of users, in words.
 pub(crate) fn users(count: u64) -> String {
     if count == 1 { "1 user".to_owned() } else { format!("{} users", HumanCount(count)) }
 }
@@ -99,7 +99,7 @@ impl Table {
         self.styled_row(Style::new(), cells);
     }
 
-    /// Adds a row that looks so on a terminal.
+    /// Adds a row in a style.
     pub(crate) fn styled_row<const N: usize>(&mut self, style: Style, cells: [String; N]) {
         for (width, cell) in self.widths.iter_mut().zip(&cells) {
             *width = cell.width().max(*width);
@@ -107,8 +107,7 @@ impl Table {
         self.rows.push((style, cells.into()));
     }
 
-    /// The rows so far, for a table too long to be held: what is added later has no header, and columns that are at
-    /// least as wide.
+    /// The rows so far, for a table too long for memory. Later parts have no header, and columns at least as wide.
     pub(crate) fn part(&mut self) -> String {
         let part = self.to_string();
         self.rows.clear();

@@ -1,4 +1,4 @@
-//! How far something has come that takes long.
+//! The progress of slow commands.
 
 use std::fmt::Write;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use indicatif::{HumanFloatCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-/// How long something may take without a word.
+/// How long a command may be silent.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often a spinner turns.
@@ -36,7 +36,7 @@ impl Progress {
         Self { bar, shown: false }
     }
 
-    /// So many more are done.
+    /// Counts further things as done.
     pub(crate) fn advance(&mut self, by: u64) {
         if !self.shown && self.bar.elapsed() > PATIENCE {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());

@@ -92,7 +92,7 @@ pub(super) fn known_keys(path: Option<&Path>) -> Result<Option<PublicKeys>, Comm
     path.map(read_keys).transpose().map_err(|error| CommandError::Input(error.to_string()))
 }
 
-/// Who has signed a backup, and whether to believe that.
+/// The key that signed a backup, and whether it is known.
 pub(super) fn signed(checked: &Checked) -> String {
     let key = &checked.header.key.id;
     if checked.vouched {
@@ -115,8 +115,7 @@ impl OpenBackup {
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// What comes in on standard input. It is kept in `dir`, which is to be restored to: elsewhere there may be no room,
-    /// and in a container nowhere else.
+    /// Keeps standard input in a file in `dir`, the directory to restore into: only there is room for certain.
     fn from_stdin(dir: &Path, min_free: u64) -> Result<Self, CommandError> {
         let path = PathBuf::from("standard input");
         if io::stdin().is_terminal() {

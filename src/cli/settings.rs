@@ -56,8 +56,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// By hand, because only clap's matches know where a value comes from. Whatever is a setting of `serve` appears by
-/// itself.
+/// By hand, because only clap's matches know where a value comes from. Each setting of `serve` appears by itself.
 impl FromArgMatches for SettingsArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let settings = Box::new(Settings::from_arg_matches(matches)?);
@@ -90,7 +89,7 @@ impl Args for SettingsArgs {
 }
 
 impl Row {
-    /// Nothing for what is an act and no setting: what is done once has no variable.
+    /// `None` for an act that is done once, which has no variable.
     fn of(arg: &Arg, matches: &ArgMatches) -> Option<Self> {
         arg.get_env()?;
         let (setting, id) = (arg.get_long()?.to_owned(), arg.get_id().as_str());
@@ -109,7 +108,7 @@ impl Row {
         Some(Self { setting, value, from })
     }
 
-    /// The one that has no flag, and whose value nobody is to see.
+    /// The setting that has no flag, and whose value is never printed.
     fn admin_password(is_set: bool) -> Self {
         Self {
             setting: "admin-password".to_owned(),
@@ -140,7 +139,7 @@ pub fn run(args: &SettingsArgs) -> Exit {
 fn table(rows: &[Row]) -> Table {
     let mut table = Table::new(["SETTING", "VALUE", "FROM"]);
     for Row { setting, value, from } in rows {
-        // What somebody has chosen stands out.
+        // Values that were chosen stand out.
         let style = if *from == Source::Default { Style::new().dimmed() } else { Style::new() };
         let value = value.as_deref().map_or("-".to_owned(), cell);
         table.styled_row(style, [setting.clone(), value, from.to_string()]);

@@ -1,7 +1,7 @@
-//! Control characters around values: what is left of the line ends of Windows in a file of variables or in a script.
+//! Control characters around values: line ends of Windows in a file of variables or in a script leave them.
 //!
-//! Most of them would be refused as values. A path is taken as it is, and a directory whose name ends in CR looks like the
-//! one that is meant.
+//! Most values with one would be refused anyway. A path would not, and a directory whose name ends in CR looks like the right
+//! one.
 
 use std::ffi::{OsStr, OsString};
 
@@ -14,7 +14,7 @@ const CR: char = '\r';
 /// Names the argument or the variable, and never says a value: it may be secret.
 ///
 /// # Errors
-/// What is wrong, and what to do.
+/// The problem and its remedy, in words.
 pub(super) fn refuse_strays(
     args: impl Iterator<Item = OsString>,
     variables: impl Iterator<Item = (OsString, OsString)>,

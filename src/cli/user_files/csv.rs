@@ -1,8 +1,8 @@
-//! CSV by RFC 4180, read strictly, and where in a record things stand.
+//! CSV by RFC 4180, read strictly, and its columns.
 //!
-//! A quote opens a field only where the field begins; anywhere else it is a character. What follows a closing quote is an
-//! error of that record, which ends where it would without the error: no record swallows the next, and none that is too long
-//! ends the file. No more than [`RECORD_MAX`] of a record is kept.
+//! A quote opens a field only at the field's beginning; elsewhere it is a character. Text behind a closing quote is an error
+//! of that record, which ends where it would without the error: no record swallows the next, and one that is too long does
+//! not end the file. Memory holds at most [`RECORD_MAX`] of a record.
 
 use std::io::BufRead;
 
@@ -19,7 +19,7 @@ const SEPARATORS: [u8; 3] = [b',', b';', b'\t'];
 pub(super) struct Record {
     /// The numbers of its first and last line.
     pub(super) lines: (u64, u64),
-    /// Its fields, or what is wrong with its form.
+    /// Its fields, or the problem with its form.
     pub(super) fields: Result<Vec<String>, Problem>,
 }
 
@@ -131,7 +131,7 @@ impl Reading {
         }
     }
 
-    /// Of what is wrong, the first is said. From here on nothing is kept.
+    /// Keeps the first problem, and nothing of the record from here on.
     fn is_wrong(&mut self, problem: Problem) {
         if self.problem.is_none() {
             self.problem = Some(problem);
@@ -208,7 +208,7 @@ fn is_hash(text: &str) -> bool {
     PasswordHash::import(text.trim().to_owned()).is_ok()
 }
 
-/// Where in a record of CSV each thing stands.
+/// Which column of a record holds what.
 #[derive(Debug)]
 pub(super) struct Columns {
     count: usize,
@@ -238,7 +238,7 @@ impl Columns {
         Some(Self { count: fields.len(), username, password_hash, role, disabled, ignored })
     }
 
-    /// What the first record says: whether it is a header, and whether it is a user if not.
+    /// Decides what the first record is.
     pub(super) fn of_first(fields: &[String]) -> Result<First, Unreadable> {
         if let Some(columns) = Self::of_header(fields) {
             return Ok(First::Header(columns));
@@ -250,7 +250,7 @@ impl Columns {
         if fields.iter().any(|field| names().any(|name| is_named(field, name))) {
             return Err(Unreadable::Header);
         }
-        // One that could be a user but for its form is told what is wrong with that.
+        // A record that could be a user but for its form gets the problem with that.
         Ok(if fields.iter().any(|field| field.contains('$')) { First::User } else { First::Neither })
     }
 

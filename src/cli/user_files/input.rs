@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Chain, Cursor, Read};
 
-/// What has been looked at already, and the rest.
+/// The bytes that were looked at to tell the format, and the rest.
 pub(super) struct Input<R> {
     bytes: Chain<Cursor<Vec<u8>>, R>,
     /// How many lines have ended.
@@ -10,7 +10,7 @@ pub(super) struct Input<R> {
 }
 
 impl<R: BufRead> Input<R> {
-    /// What comes after `ended` lines: `head`, which has been read from `rest`, and the rest.
+    /// `head`, which has been read from `rest` after `ended` lines, and the rest.
     pub(super) fn new(head: Vec<u8>, rest: R, ended: u64) -> Self {
         Self { bytes: Cursor::new(head).chain(rest), ended }
     }

@@ -11,7 +11,7 @@ use super::{Problem, RECORD_MAX, Unreadable, newcomer};
 use crate::service::Newcomer;
 use crate::text::NotText;
 
-/// What may be a user: its bytes, or what is wrong with its form, and its first and last line.
+/// A record, which may be a user: its bytes or the problem with its form, and its first and last line.
 pub(super) struct Record {
     pub(super) lines: (u64, u64),
     pub(super) bytes: Result<Vec<u8>, Problem>,
@@ -83,7 +83,7 @@ const ARRAYS_MAX: usize = 8;
 pub(super) struct Stream {
     /// The brace that opens the next object has been read, in the line of this number.
     opened: Option<u64>,
-    /// The lines in which the arrays were opened that are open.
+    /// The lines in which the open arrays begin.
     arrays: Vec<u64>,
 }
 
@@ -93,13 +93,13 @@ struct Object {
     depth: usize,
     in_string: bool,
     escaped: bool,
-    /// The last byte that was no white space and in no string.
+    /// The last byte outside of strings and white space.
     last: u8,
 }
 
 impl Stream {
-    /// The next object, or the next line of something else. An object that is broken ends where the next begins: at a brace
-    /// where the object itself can have none, or at the end of a line within a string.
+    /// The next object, or the next line of anything else. A broken object ends where the next begins: at a brace that it
+    /// cannot have itself, or at the end of a line within a string.
     pub(super) fn record(&mut self, input: &mut Input<impl BufRead>) -> Result<Option<Record>, Unreadable> {
         let mut reading = Reading::default();
         let mut object = self.opened.take().map(|line| {
@@ -194,7 +194,7 @@ impl Object {
     }
 }
 
-/// A user as JSON; what else there is is nobody's business here.
+/// A user as JSON; other members are ignored.
 #[derive(Deserialize)]
 struct JsonUser<'a> {
     #[serde(borrow)]
