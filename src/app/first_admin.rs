@@ -2,6 +2,7 @@
 
 use crate::config::Settings;
 use crate::domain::user::NewName;
+use crate::http::wire;
 use crate::password::Password;
 use crate::service::{Accounts, Refusal, Unavailable};
 use crate::store::StoreError;
@@ -18,11 +19,14 @@ pub(crate) fn first_admin(settings: &Settings) -> Result<Option<(NewName, Passwo
     };
     let refuse = StartError::FirstAdmin;
     let name = settings.usernames.new_name(name);
-    let name =
-        name.map_err(|error| refuse(format!("--admin-username: {error} (the name {})", error.reason())))?;
+    let name = name.map_err(|error| {
+        refuse(format!("--admin-username: {} (the name {error})", wire::name_refused(error)))
+    })?;
     let password = Password::typed(&settings.admin_password().map_err(refuse)?);
     let checked = settings.password_policy().check(&password, Some(&name));
-    checked.map_err(|error| refuse(format!("{}: {error}", settings.admin_password_source())))?;
+    checked.map_err(|error| {
+        refuse(format!("{}: {}", settings.admin_password_source(), wire::password_refused(error)))
+    })?;
     Ok(Some((name, password)))
 }
 

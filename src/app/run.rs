@@ -7,7 +7,7 @@ use futures_util::future::OptionFuture;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::http::admin::Console;
+use crate::http::admin::AdminListener;
 use crate::http::{self, App, Front, Limits, MetricsPage};
 use crate::metrics::{Connections, Logs, Metrics};
 
@@ -49,7 +49,7 @@ impl Server {
         let upkeep = tokio::spawn(upkeep(Arc::clone(&self.app)));
         let app = Arc::clone(&self.app);
         let backups = tokio::spawn(async move { app.service.backups.run().await });
-        let console = self.open_console().map(|console| console.serve(Arc::clone(&self.app), told()));
+        let admin = self.open_admin_socket().map(|socket| socket.serve(Arc::clone(&self.app), told()));
         ready();
         // Watched to the very end: requests under way may wait for a store that fails while the server stops.
         let app = Arc::clone(&self.app);
@@ -66,7 +66,7 @@ impl Server {
             self.metrics_front(&mut front, logs).serve(listener, told())
         });
         let front = front.serve(listener, told());
-        tokio::join!(stop, front, OptionFuture::from(metrics), OptionFuture::from(console));
+        tokio::join!(stop, front, OptionFuture::from(metrics), OptionFuture::from(admin));
         for task in [upkeep, backups, failure] {
             task.abort();
         }
@@ -86,8 +86,8 @@ impl Server {
     }
 
     /// The admin socket. The server runs without it if it cannot be made.
-    fn open_console(&self) -> Option<Console> {
-        Console::listen(&self.data_dir)
+    fn open_admin_socket(&self) -> Option<AdminListener> {
+        AdminListener::listen(&self.data_dir)
             .inspect_err(|error| {
                 log::warn!(
                     "commands like `gatelet key rotate` cannot reach this server, because control.sock in its data \

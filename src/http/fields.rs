@@ -24,7 +24,7 @@ pub(super) struct Rules<'a> {
 
 impl<'a> Rules<'a> {
     pub(super) fn of(app: &'a App) -> Self {
-        Self { usernames: app.service.usernames(), policy: &app.policy, name: None }
+        Self { usernames: app.service.accounts.usernames(), policy: &app.policy, name: None }
     }
 
     /// The rules for a password of the user of that name.
@@ -139,9 +139,4 @@ impl Choice for Role {
         let role = value.as_str().ok_or("Not a valid string.")?;
         role.parse().map_err(|UnknownRole| "Must be one of: user, admin.")
     }
-}
-
-/// A field that is true or false and may be left out.
-pub(super) fn flag(body: &mut Document, field: &'static str) -> Option<bool> {
-    optional(body, field)?
 }

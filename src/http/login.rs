@@ -62,6 +62,6 @@ pub(super) async fn create(
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
     let Credentials { username, password } = Credentials::read(body?, Rules::of(&app))?;
-    let session = app.service.log_in(&origin, &username, Password::typed(&password)).await?;
+    let session = app.service.sessions.log_in(&origin, &username, Password::typed(&password)).await?;
     Ok(answer::tokens(&TokenPair { access_token: session.access, refresh_token: session.refresh }))
 }

@@ -43,7 +43,7 @@ pub(super) async fn change(
             let rules = Rules::of(&app).with_name(&caller.user.name);
             let OwnPassword { current_password, new_password } = OwnPassword::read(body?, rules)?;
             let current = Password::typed(&current_password);
-            app.service.change_password(&origin, &caller, current, new_password.0).await?;
+            app.service.accounts.change_password(&origin, &caller, current, new_password.0).await?;
         }
         Some(id) => {
             return reset_for(&origin, &app, Actor::Caller(caller), Some(id), body).await;
@@ -60,9 +60,9 @@ pub(super) async fn reset_for(
     id: Option<UserId>,
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
-    let admin = app.service.fresh_admin(origin, &actor)?;
-    let user = app.service.show_user(&actor.into(), id).await?;
+    let admin = app.service.accounts.fresh_admin(origin, &actor)?;
+    let user = app.service.accounts.show(&actor.into(), id).await?;
     let OthersPassword { new_password } = OthersPassword::read(body?, Rules::of(app).with_name(&user.name))?;
-    app.service.reset_password(origin, admin, user.id, new_password.0).await?;
+    app.service.accounts.reset_password(origin, admin, user.id, new_password.0).await?;
     Ok(answer::message("Password changed."))
 }

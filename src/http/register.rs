@@ -32,9 +32,9 @@ pub(super) async fn create(
     app: Arc<App>,
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
-    app.service.demand_open_registration()?;
+    app.service.accounts.demand_open_registration()?;
     let NewUser { username, password } = NewUser::read(body?, Rules::of(&app))?;
-    let id = app.service.register(&origin, username.0, password.0).await?;
+    let id = app.service.accounts.register(&origin, username.0, password.0).await?;
     Ok(created(id))
 }
 
@@ -68,10 +68,10 @@ pub(super) async fn create_for(
     actor: &Actor,
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
-    let admin = app.service.fresh_admin(origin, actor)?;
+    let admin = app.service.accounts.fresh_admin(origin, actor)?;
     let NewUserOfRole { username, password, role } = NewUserOfRole::read(body?, Rules::of(app))?;
     let role = role.unwrap_or(Role::User);
-    let id = app.service.create_user(origin, admin, username.0, password.0, role).await?;
+    let id = app.service.accounts.create(origin, admin, username.0, password.0, role).await?;
     Ok(created(id))
 }
 

@@ -165,10 +165,10 @@ pub(super) async fn update_for(
     target: Target,
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
-    let admin = app.service.fresh_admin(origin, actor)?;
+    let admin = app.service.accounts.fresh_admin(origin, actor)?;
     let UserUpdate { role, disabled } = UserUpdate::read(body?, Rules::of(app))?;
     let change = UserChange { role, disabled };
-    let user = app.service.update_user(origin, admin, target.id(), change).await?;
+    let user = app.service.accounts.update(origin, admin, target.id(), change).await?;
     Ok(answer::ok(&AdminsUserBody::from(&user)))
 }
 

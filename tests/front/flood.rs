@@ -126,10 +126,7 @@ fn a_flood_of_logins_takes_only_its_hash_slots() {
 
         let begun = Instant::now();
         loop {
-            assert!(
-                workers.iter().all(|worker| !worker.is_finished()),
-                "a client got an unexpected answer"
-            );
+            assert!(workers.iter().all(|worker| !worker.is_finished()), "a client got an unexpected answer");
             let during = threads(&server.process);
             assert_eq!(during.get("hash-"), Some(&SLOTS), "{during:?}");
             let more = |name: &String| during[name] > before.get(name).copied().unwrap_or(0);

@@ -122,7 +122,7 @@ pub(super) enum Reason {
         IMPORTED_MAX.as_secs()
     )]
     TooSlow,
-    #[error("the name {}", .0.reason())]
+    #[error("the name {0}")]
     NoName(UsernameError),
     #[error(
         "a deleted user had the name in the last 30 days (`gatelet user free` frees it), or several users have names like \

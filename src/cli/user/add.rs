@@ -9,6 +9,7 @@ use crate::cli::{Access, CommandError, with_socket};
 use crate::config::{DataDirArgs, Settings};
 use crate::domain::user::Role;
 use crate::http::admin::messages::{AddUser, Refused, Typed};
+use crate::http::wire;
 use crate::password::Password;
 use crate::store::Store;
 
@@ -33,5 +34,5 @@ pub(super) fn run(
 fn check(settings: &Settings, name: &str, password: &Zeroizing<String>) -> Result<(), CommandError> {
     let name = settings.usernames.new_name(name).map_err(Refused::username)?;
     let checked = settings.password_policy().check(&Password::typed(password), Some(&name));
-    checked.map_err(|error| CommandError::Input(format!("password: {error}")))
+    checked.map_err(|error| CommandError::Input(format!("password: {}", wire::password_refused(error))))
 }

@@ -71,7 +71,7 @@ pub(crate) enum Problem {
     NoUser,
     #[error("not a JSON object with the texts username and password_hash")]
     NotJson,
-    #[error("the name {}", .0.reason())]
+    #[error("the name {0}")]
     Name(UsernameError),
     #[error("there is no hash: this user has no password")]
     NoHash,

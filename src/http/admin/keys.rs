@@ -10,25 +10,25 @@ use crate::service::Console;
 
 impl Serve for ListKeys {
     async fn serve(self, Context { app, .. }: &Context) -> Result<Keys, Refused> {
-        Ok(listed(app.service.list_keys(Console)))
+        Ok(listed(app.service.keys.list(Console)))
     }
 }
 
 impl Serve for RotateKeys {
     async fn serve(self, Context { origin, app }: &Context) -> Result<Keys, Refused> {
-        Ok(listed(app.service.rotate_keys(origin, Console, self.revoke).await?))
+        Ok(listed(app.service.keys.rotate(origin, Console, self.revoke).await?))
     }
 }
 
 impl Serve for PruneKeys {
     async fn serve(self, Context { origin, app }: &Context) -> Result<Removed, Refused> {
-        Ok(Removed { removed: app.service.prune_keys(origin, Console).await? })
+        Ok(Removed { removed: app.service.keys.prune(origin, Console).await? })
     }
 }
 
 impl Serve for PublishedKeys {
     async fn serve(self, Context { app, .. }: &Context) -> Result<PublicKeys, Refused> {
-        let keys = app.service.published_keys().into_iter().map(|key| PublicKey {
+        let keys = app.service.keys.published().into_iter().map(|key| PublicKey {
             kid: key.id,
             not_after: key.not_after,
             public_key: key.paserk.into(),

@@ -6,7 +6,7 @@ use super::messages::{
     UpdateUser, UserShown,
 };
 use crate::domain::user::{User, UserId, Username, UsernameError};
-use crate::http::App;
+use crate::http::{App, wire};
 use crate::password::Password;
 use crate::service::{Actor, Console, FreshAdmin, Refusal, Visitor};
 use crate::store::UserChange;
@@ -17,10 +17,10 @@ const LISTED_AT_ONCE: usize = 1000;
 impl Serve for AddUser {
     async fn serve(self, context: &Context) -> Result<UserShown, Refused> {
         let Context { origin, app } = context;
-        let name = app.service.usernames().new_name(&self.username);
+        let name = app.service.accounts.usernames().new_name(&self.username);
         let name = name.map_err(|error| Refused::username(error))?;
         let password = new_password(&self.password, &name, app)?;
-        match app.service.create_user(origin, admin(context)?, name, password, self.role).await {
+        match app.service.accounts.create(origin, admin(context)?, name, password, self.role).await {
             Ok(id) => show(id, app).await,
             Err(Refusal::NameTaken) => match named(&self.username, app).await? {
                 Some(_) => Err(Refused::NameTaken),
@@ -43,7 +43,7 @@ impl Serve for FindUser {
 impl Serve for ListUsers {
     async fn serve(self, Context { app, .. }: &Context) -> Result<Vec<UserShown>, Refused> {
         let overview = Visitor::from(Actor::Console).overview()?;
-        let users = app.service.list_users(overview, self.after, LISTED_AT_ONCE).await?;
+        let users = app.service.accounts.list(overview, self.after, LISTED_AT_ONCE).await?;
         Ok(users.iter().map(|user| shown(user, None)).collect())
     }
 }
@@ -52,37 +52,37 @@ impl Serve for UpdateUser {
     async fn serve(self, context: &Context) -> Result<UserShown, Refused> {
         let Context { origin, app } = context;
         let change = UserChange { role: self.role, disabled: self.disabled };
-        in_full(app.service.update_user(origin, admin(context)?, Some(self.id), change).await?, app).await
+        in_full(app.service.accounts.update(origin, admin(context)?, Some(self.id), change).await?, app).await
     }
 }
 
 impl Serve for SetPassword {
     async fn serve(self, context: &Context) -> Result<UserShown, Refused> {
         let Context { origin, app } = context;
-        let user = app.service.show_user(&Actor::Console.into(), Some(self.id)).await?;
+        let user = app.service.accounts.show(&Actor::Console.into(), Some(self.id)).await?;
         let password = new_password(&self.password, &user.name, app)?;
-        app.service.reset_password(origin, admin(context)?, self.id, password).await?;
+        app.service.accounts.reset_password(origin, admin(context)?, self.id, password).await?;
         in_full(user, app).await
     }
 }
 
 impl Serve for EndSessions {
     async fn serve(self, Context { origin, app }: &Context) -> Result<UserShown, Refused> {
-        app.service.end_sessions(origin, &Actor::Console, Some(self.id)).await?;
+        app.service.sessions.end_all(origin, &Actor::Console, Some(self.id)).await?;
         show(self.id, app).await
     }
 }
 
 impl Serve for DeleteUser {
     async fn serve(self, Context { origin, app }: &Context) -> Result<(), Refused> {
-        Ok(app.service.delete_user(origin, &Actor::Console.into(), Some(self.id)).await?)
+        Ok(app.service.accounts.delete(origin, &Actor::Console.into(), Some(self.id)).await?)
     }
 }
 
 impl Serve for FreeName {
     async fn serve(self, Context { origin, app }: &Context) -> Result<Freed, Refused> {
         let freed = match self.username.parse() {
-            Ok(name) => app.service.free_name(origin, Console, name).await?,
+            Ok(name) => app.service.accounts.free_name(origin, Console, name).await?,
             Err(_) => Vec::new(), // no user can have had it
         };
         Ok(Freed { freed: freed.iter().map(|name| name.as_str().to_owned().into()).collect() })
@@ -90,29 +90,31 @@ impl Serve for FreeName {
 }
 
 fn admin(Context { origin, app }: &Context) -> Result<FreshAdmin, Refusal> {
-    app.service.fresh_admin(origin, &Actor::Console)
+    app.service.accounts.fresh_admin(origin, &Actor::Console)
 }
 
 /// A password to be set for the user of that name.
 fn new_password(Typed(text): &Typed, name: &Username, app: &App) -> Result<Password, Refused> {
     let password = Password::typed(text);
-    app.policy.check(&password, Some(name)).map_err(|error| Refused::input(format!("password: {error}")))?;
+    app.policy
+        .check(&password, Some(name))
+        .map_err(|error| Refused::input(format!("password: {}", wire::password_refused(error))))?;
     Ok(password)
 }
 
 async fn named(name: &str, app: &App) -> Result<Option<User>, Refused> {
     match name.parse() {
-        Ok(name) => Ok(app.service.find_user(Console, &name).await?),
+        Ok(name) => Ok(app.service.accounts.find(Console, &name).await?),
         Err(_) => Ok(None), // no user can have it
     }
 }
 
 async fn show(id: UserId, app: &App) -> Result<UserShown, Refused> {
-    in_full(app.service.show_user(&Actor::Console.into(), Some(id)).await?, app).await
+    in_full(app.service.accounts.show(&Actor::Console.into(), Some(id)).await?, app).await
 }
 
 async fn in_full(user: User, app: &App) -> Result<UserShown, Refused> {
-    let scheme = app.service.password_scheme(Console, &user).await?;
+    let scheme = app.service.accounts.password_scheme(Console, &user).await?;
     Ok(shown(&user, Some(scheme)))
 }
 
@@ -132,13 +134,15 @@ impl Refused {
     pub(crate) fn username(error: UsernameError) -> Self {
         Self::input(match error {
             UsernameError::Empty | UsernameError::TooLong | UsernameError::ControlCharacter => {
-                format!("username: {error}")
+                format!("username: {}", wire::name_refused(error))
             }
             UsernameError::OuterSpace
             | UsernameError::Invisible
             | UsernameError::Unassigned
             | UsernameError::MixedScripts
-            | UsernameError::Dots => format!("username: {error} The name {}.", error.reason()),
+            | UsernameError::Dots => {
+                format!("username: {} The name {error}.", wire::name_refused(error))
+            }
         })
     }
 }

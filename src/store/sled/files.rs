@@ -193,9 +193,7 @@ fn sum(path: &Path) -> io::Result<Sum> {
 /// Reads all bytes, across interruptions and short reads. The end of the file is an error.
 pub(super) fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
     file.read_exact_at(bytes, at).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => {
-            io::Error::new(io::ErrorKind::UnexpectedEof, "it ends early")
-        }
+        io::ErrorKind::UnexpectedEof => io::Error::new(io::ErrorKind::UnexpectedEof, "it ends early"),
         _ => error,
     })
 }
