@@ -19,7 +19,7 @@ use crate::domain::clock::Clock;
 use crate::exit::Exit;
 use crate::http::admin;
 use crate::http::{App, Limits};
-use crate::store::OpenError;
+use crate::store::{OpenError, Store};
 use start::Purpose;
 
 pub use error::StartError;
@@ -47,6 +47,14 @@ impl Server {
     /// [`StartError`]; nothing is running then.
     pub async fn open(settings: &Settings, clock: Arc<Clock>) -> Result<Self, StartError> {
         start::open(Purpose::Serve, settings, clock).await
+    }
+
+    /// Like `open`, but on a store that is open already. Tests run servers on [`Store::in_memory`].
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is running then.
+    pub async fn open_on(store: Store, settings: &Settings, clock: Arc<Clock>) -> Result<Self, StartError> {
+        start::open_on(store, Purpose::Serve, first_admin(settings)?, settings, clock).await
     }
 
     /// Like `open`, but waits up to `patience` while a command, or a server that starts or stops, holds the lock.

@@ -7,9 +7,10 @@ use tokio::task::spawn_blocking;
 
 use crate::config::Settings;
 use crate::domain::clock::{Clock, Timestamp};
+use crate::domain::user::NewName;
 use crate::http::App;
 use crate::machine;
-use crate::password::HashPool;
+use crate::password::{HashPool, Password};
 use crate::service::{Parts, Service};
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::throttle::{KnownFile, Throttle};
@@ -36,6 +37,16 @@ pub(super) async fn open(
     // Read before anything is made, and once: the password may come through a pipe.
     let admin = if Store::is_in(settings.data_dir()) { None } else { first_admin(settings)? };
     let store = open_store(purpose, settings, Arc::clone(&clock)).await?;
+    open_on(store, purpose, admin, settings, clock).await
+}
+
+pub(super) async fn open_on(
+    store: Store,
+    purpose: Purpose,
+    admin: Option<(NewName, Password)>,
+    settings: &Settings,
+    clock: Arc<Clock>,
+) -> Result<Server, StartError> {
     let key_dir = settings.data_dir().join("keys");
     let keys = match open_keys(purpose, settings, &store, &key_dir, &clock).await {
         Ok(keys) => keys,

@@ -32,7 +32,7 @@ struct Watched(TestServer);
 
 impl Watched {
     fn trusting(trusted: &str) -> Self {
-        Self(TestServer::start_with(&[&ONE_FAILURE[..], &["--trusted-proxies", trusted]].concat()))
+        Self(TestServer::in_memory_with(&[&ONE_FAILURE[..], &["--trusted-proxies", trusted]].concat()))
     }
 
     /// Whether this is the first failed login of the client that these lines name.
@@ -58,7 +58,7 @@ impl Watched {
 
 #[test]
 fn without_trusted_proxies_the_header_is_ignored() {
-    let server = Watched(TestServer::start_with(&ONE_FAILURE));
+    let server = Watched(TestServer::in_memory_with(&ONE_FAILURE));
     server.expect_one_client(&[&["192.0.2.1"], &["192.0.2.2"], &[], &["2001:db8::1, 192.0.2.3"], &["x"]]);
 }
 
@@ -189,7 +189,8 @@ fn both_logs_show_the_clients_address() {
 
 #[test]
 fn registrations_count_against_the_clients_address() {
-    let server = TestServer::start_with(&["--registration-limit", "1,1h", "--trusted-proxies", "127.0.0.1"]);
+    let server =
+        TestServer::in_memory_with(&["--registration-limit", "1,1h", "--trusted-proxies", "127.0.0.1"]);
     let register = |address: &str, name: &str| {
         post_from(&mut server.client(), address, "/register", &credentials(name, PASSWORD))
     };

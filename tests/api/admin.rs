@@ -21,7 +21,7 @@ pub(crate) fn with_admin() -> (TestServer, String) {
 
 /// The same with further flags.
 pub(crate) fn with_admin_and(args: &[&str]) -> (TestServer, String) {
-    let server = TestServer::start_with(args);
+    let server = TestServer::in_memory_with(args);
     // Once this is answered, the admin socket listens.
     assert_eq!(server.call("GET", "/healthz", None, None).status, 200);
     let id = server.add_admin("root", "correct horse");

@@ -13,7 +13,7 @@ const FILES: [(&str, &str, Option<&str>); 3] = [
 
 #[test]
 fn the_root_redirects_browsers_to_the_page_and_gives_programs_links() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let mut client = server.client();
     for accept in ["text/html", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"] {
         let reply = client.send("GET", "/", &[("Accept", accept)], None);
@@ -35,7 +35,7 @@ fn the_root_redirects_browsers_to_the_page_and_gives_programs_links() {
 
 #[test]
 fn the_page_loads_only_its_own_files_and_cannot_be_framed() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let reply = server.call("GET", "/swagger-ui", None, None);
     assert_eq!((reply.status, reply.header("content-type")), (200, Some("text/html; charset=utf-8")));
     let policy = reply.header("content-security-policy").unwrap();
@@ -58,7 +58,7 @@ fn the_page_loads_only_its_own_files_and_cannot_be_framed() {
 
 #[test]
 fn the_path_with_a_trailing_slash_redirects_to_the_one_without() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for path in ["/swagger-ui/", "/swagger-ui/?x"] {
         let reply = server.call("GET", path, None, None);
         assert_eq!((reply.status, reply.header("location")), (308, Some("../swagger-ui")), "{path}");
@@ -67,7 +67,7 @@ fn the_path_with_a_trailing_slash_redirects_to_the_one_without() {
 
 #[test]
 fn an_unchanged_file_of_the_page_is_not_sent_again() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let mut client = server.client();
     for (path, content_type, encoding) in FILES {
         let reply = client.call("GET", path, None, None);
@@ -83,7 +83,7 @@ fn an_unchanged_file_of_the_page_is_not_sent_again() {
 
 #[test]
 fn no_other_file_is_served() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for file in ["x", "index.html", "swagger-ui-bundle.js.map", "..", "../Cargo.toml", "%2e%2e", "start.js/x"]
     {
         let reply = server.call("GET", &format!("/swagger-ui/{file}"), None, None);

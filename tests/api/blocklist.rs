@@ -26,7 +26,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
 
 #[test]
 fn common_passwords_the_username_and_gatelet_are_refused() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for (name, password, text) in REFUSED {
         let body = credentials(name, password);
         expect_fields(&server.client().post("/register", &body), &json!({"password": [text]}), password);
@@ -36,7 +36,7 @@ fn common_passwords_the_username_and_gatelet_are_refused() {
 
 #[test]
 fn the_refusal_is_spelt_as_in_the_contract() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let reply = server.client().post("/register", &credentials("anna", "password"));
     let body = r#"{"code":422,"errors":{"json":{"password":["This password is too common."]}},"status":"Unprocessable Entity"}"#;
     assert_eq!(String::from_utf8(reply.body).unwrap(), body);
@@ -44,14 +44,14 @@ fn the_refusal_is_spelt_as_in_the_contract() {
 
 #[test]
 fn a_password_is_checked_even_if_the_name_is_wrong() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let errors = json!({"username": ["Shorter than minimum length 1."], "password": [TOO_COMMON]});
     expect_fields(&server.client().post("/register", &credentials("", "password")), &errors, "both");
 }
 
 #[test]
 fn passwords_need_no_mix_of_characters() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for (name, password) in
         [("anna", "yyyyyyyy"), ("bert", "        "), ("carla", "annabella"), ("dora", "40961835")]
     {
@@ -63,7 +63,7 @@ fn passwords_need_no_mix_of_characters() {
 #[test]
 fn without_the_list_and_under_dev_common_passwords_are_accepted() {
     for args in [&["--password-blocklist", "off"][..], &["--dev"]] {
-        let server = TestServer::start_with(args);
+        let server = TestServer::in_memory_with(args);
         for (name, password, _) in REFUSED {
             server.register(name, password);
             server.log_in(name, password);

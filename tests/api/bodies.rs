@@ -12,7 +12,7 @@ const MOST: usize = 16 * 1024;
 
 #[test]
 fn a_body_that_is_not_json_is_refused() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for path in PATHS {
         for body in [
             &b"{"[..],
@@ -38,7 +38,7 @@ fn a_body_that_is_not_json_is_refused() {
 
 #[test]
 fn deeply_nested_json_is_refused_and_harmless() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for path in PATHS {
         let reply = server.client().send("POST", path, &[], Some("[".repeat(MOST).as_bytes()));
         Refusal::NotJson.expect(&reply, path);
@@ -47,7 +47,7 @@ fn deeply_nested_json_is_refused_and_harmless() {
 
 #[test]
 fn json_other_than_an_object_is_refused() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for path in PATHS {
         for body in ["[]", "null", "true", "7", "\"anna\"", "[{\"username\":\"anna\"}]"] {
             let reply = server.client().send("POST", path, &[], Some(body.as_bytes()));
@@ -58,7 +58,7 @@ fn json_other_than_an_object_is_refused() {
 
 #[test]
 fn an_empty_body_counts_as_an_empty_object() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let missing = json!(["Missing data for required field."]);
     let errors = json!({"username": missing, "password": missing});
     for path in PATHS {
@@ -73,7 +73,7 @@ fn an_empty_body_counts_as_an_empty_object() {
 
 #[test]
 fn a_compressed_body_is_refused() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let body = credentials("anna", "correct horse").to_string();
     for coding in ["gzip", "br", "identity, gzip", "x"] {
         let headers = [("Content-Encoding", coding), ("Content-Type", "application/json")];
@@ -88,7 +88,7 @@ fn a_compressed_body_is_refused() {
 
 #[test]
 fn json_is_read_with_and_without_its_content_type() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let body = credentials("anna", "correct horse").to_string();
     for content_type in [
@@ -107,7 +107,7 @@ fn json_is_read_with_and_without_its_content_type() {
 
 #[test]
 fn json_declared_as_another_type_is_refused() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let body = credentials("anna", "correct horse").to_string();
     let message = "The body must be JSON (Content-Type: application/json).";
@@ -132,7 +132,7 @@ fn json_declared_as_another_type_is_refused() {
 
 #[test]
 fn a_body_of_16_kib_is_read_and_one_of_a_byte_more_refused() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let body = credentials("anna", "correct horse").to_string();
     for (length, chunked) in [(MOST, false), (MOST, true)] {
@@ -178,7 +178,7 @@ fn send(server: &TestServer, path: &str, body: &[u8], chunked: bool) -> crate::s
 
 #[test]
 fn a_chunked_body_is_read_whole() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let body = padded(&credentials("anna", "correct horse").to_string(), 5000);
     assert_eq!(send(&server, "/register", &body, true).status, 201);
     assert_eq!(send(&server, "/login", &body, true).status, 200);
@@ -187,7 +187,7 @@ fn a_chunked_body_is_read_whole() {
 /// Some parsers take the first value, others the last: a proxy that inspects bodies would see another login than ours.
 #[test]
 fn a_field_given_twice_is_refused_along_with_all_other_errors() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let twice = json!(["Given more than once."]);
     for (body, errors) in [
@@ -220,7 +220,7 @@ fn a_field_given_twice_is_refused_along_with_all_other_errors() {
 
 #[test]
 fn of_two_content_types_both_must_be_json() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let body = credentials("anna", "correct horse").to_string();
     for (other, status) in [("application/json", 200), ("text/plain", 415)] {
@@ -234,7 +234,7 @@ fn of_two_content_types_both_must_be_json() {
 
 #[test]
 fn escapes_and_plain_characters_are_the_same_text() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("Zo\u{eb} 🚀", "correct horse");
     let body = br#"{"username":"Zo\u00eb \ud83d\ude80","password":"c\u006frrect horse"}"#;
     assert_eq!(server.client().send("POST", "/login", &[], Some(body)).status, 200);

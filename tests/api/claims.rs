@@ -18,7 +18,7 @@ fn at(secs: u64) -> String {
 
 #[test]
 fn an_access_token_has_exactly_the_claims_of_the_contract() {
-    let server = TestServer::start_with(&["--access-ttl", "10m", "--refresh-ttl", "1h"]);
+    let server = TestServer::in_memory_with(&["--access-ttl", "10m", "--refresh-ttl", "1h"]);
     let mint = Mint::of(&server);
     let id = server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
@@ -43,7 +43,7 @@ fn an_access_token_has_exactly_the_claims_of_the_contract() {
 
 #[test]
 fn a_refresh_token_has_exactly_the_claims_of_the_contract() {
-    let server = TestServer::start_with(&["--access-ttl", "10m", "--refresh-ttl", "1h"]);
+    let server = TestServer::in_memory_with(&["--access-ttl", "10m", "--refresh-ttl", "1h"]);
     let mint = Mint::of(&server);
     let id = server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
@@ -66,7 +66,7 @@ fn a_refresh_token_has_exactly_the_claims_of_the_contract() {
 
 #[test]
 fn a_refreshed_token_keeps_session_and_login_time_and_is_not_fresh() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let mint = Mint::of(&server);
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
@@ -90,7 +90,7 @@ fn the_settings_give_the_lifetimes_of_tokens() {
         (&["--access-ttl", "90s", "--refresh-ttl", "12h"], 90, 12 * 3600),
         (&["--access-ttl", "2h", "--refresh-ttl", "1h"], 2 * 3600, 3600),
     ] {
-        let server = TestServer::start_with(args);
+        let server = TestServer::in_memory_with(args);
         let mint = Mint::of(&server);
         server.register("anna", "correct horse");
         let tokens = server.log_in("anna", "correct horse");
@@ -101,7 +101,7 @@ fn the_settings_give_the_lifetimes_of_tokens() {
 
 #[test]
 fn the_setting_gives_the_issuer() {
-    let server = TestServer::start_with(&["--issuer", "https://auth.example/ä"]);
+    let server = TestServer::in_memory_with(&["--issuer", "https://auth.example/ä"]);
     let mint = Mint::of(&server);
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
@@ -112,7 +112,7 @@ fn the_setting_gives_the_issuer() {
 
 #[test]
 fn ids_are_never_reused_and_have_128_bits_or_more() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let mint = Mint::of(&server);
     server.register("anna", "correct horse");
     let (mut tokens, mut sessions) = (BTreeSet::new(), BTreeSet::new());
@@ -133,7 +133,7 @@ fn ids_are_never_reused_and_have_128_bits_or_more() {
 
 #[test]
 fn a_token_holds_neither_name_nor_password() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let mint = Mint::of(&server);
     server.register("anna-the-name", "correct horse");
     let tokens = server.log_in("anna-the-name", "correct horse");

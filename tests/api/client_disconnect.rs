@@ -38,7 +38,7 @@ fn expect_lifted(
     was_made: impl Fn(&TestServer, &Victim, &str) -> bool,
     password: &str,
 ) {
-    let server = TestServer::start_with(&["--account-limit", "2,1d", "--network-limit", "off"]);
+    let server = TestServer::in_memory_with(&["--account-limit", "2,1d", "--network-limit", "off"]);
     server.add_admin("root", PASSWORD);
     let root = server.log_in("root", PASSWORD).access;
     let authorization = format!("Bearer {root}");

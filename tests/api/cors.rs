@@ -60,7 +60,7 @@ fn preflight(origin: &str) -> [(&str, &str); 3] {
 
 #[test]
 fn without_the_setting_no_answer_has_a_cors_header() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for (status, reply) in one_of_each(&server, &preflight(LISTED)) {
         assert_eq!(reply.status, status, "{reply:?}");
         assert_eq!(cors_headers(&reply), [], "{status}");
@@ -76,7 +76,7 @@ fn without_the_setting_no_answer_has_a_cors_header() {
 #[test]
 fn pages_of_listed_origins_can_read_every_answer() {
     for origin in [LISTED, "http://localhost:3000"] {
-        let server = TestServer::start_with(&LIST);
+        let server = TestServer::in_memory_with(&LIST);
         for (status, reply) in one_of_each(&server, &[("Origin", origin)]) {
             assert_eq!(reply.status, status, "{reply:?}");
             assert_eq!(cors_headers(&reply), readable(origin), "{status}");
@@ -88,7 +88,7 @@ fn pages_of_listed_origins_can_read_every_answer() {
 #[test]
 fn pages_of_other_origins_are_served_but_cannot_read_the_answers() {
     for origin in FOREIGN {
-        let server = TestServer::start_with(&LIST);
+        let server = TestServer::in_memory_with(&LIST);
         for (status, reply) in one_of_each(&server, &[("Origin", origin)]) {
             assert_eq!(reply.status, status, "{origin}: {reply:?}");
             assert_eq!(cors_headers(&reply), [], "{origin}: {status}");
@@ -99,7 +99,7 @@ fn pages_of_other_origins_are_served_but_cannot_read_the_answers() {
 
 #[test]
 fn a_request_without_origin_gets_only_vary() {
-    let server = TestServer::start_with(&LIST);
+    let server = TestServer::in_memory_with(&LIST);
     for (status, reply) in one_of_each(&server, &[]) {
         assert_eq!(reply.status, status, "{reply:?}");
         assert_eq!(cors_headers(&reply), [], "{status}");
@@ -109,7 +109,7 @@ fn a_request_without_origin_gets_only_vary() {
 
 #[test]
 fn a_preflight_gets_the_methods_of_its_path() {
-    let server = TestServer::start_with(&LIST);
+    let server = TestServer::in_memory_with(&LIST);
     let mut client = server.client();
     for (path, allow) in PATHS {
         let reply = client.send("OPTIONS", path, &preflight(LISTED), None);
@@ -136,7 +136,7 @@ fn a_preflight_gets_the_methods_of_its_path() {
 
 #[test]
 fn only_options_with_a_requested_method_is_a_preflight() {
-    let server = TestServer::start_with(&LIST);
+    let server = TestServer::in_memory_with(&LIST);
     let reply = server.client().send("OPTIONS", "/login", &[("Origin", LISTED)], None);
     assert_eq!((reply.status, cors_headers(&reply)), (204, readable(LISTED).to_vec()));
     let reply = server.client().send("GET", "/healthz", &preflight(LISTED), None);
@@ -145,7 +145,7 @@ fn only_options_with_a_requested_method_is_a_preflight() {
 
 #[test]
 fn a_preflight_for_an_unknown_path_permits_nothing() {
-    let server = TestServer::start_with(&LIST);
+    let server = TestServer::in_memory_with(&LIST);
     let reply = server.client().send("OPTIONS", "/nothing", &preflight(LISTED), None);
     assert_eq!(reply.status, 404);
     assert_eq!(cors_headers(&reply), [("access-control-allow-origin", LISTED)]);
@@ -153,7 +153,7 @@ fn a_preflight_for_an_unknown_path_permits_nothing() {
 
 #[test]
 fn a_preflight_does_not_pass_verify() {
-    let server = TestServer::start_with(&LIST);
+    let server = TestServer::in_memory_with(&LIST);
     for query in ["", "?fresh=1", "?role=admin"] {
         for origin in [LISTED, "https://evil.example"] {
             let reply = server.client().send("OPTIONS", &format!("/verify{query}"), &preflight(origin), None);
@@ -167,7 +167,7 @@ fn a_preflight_does_not_pass_verify() {
 
 #[test]
 fn browser_credentials_are_never_allowed() {
-    let server = TestServer::start_with(&LIST);
+    let server = TestServer::in_memory_with(&LIST);
     for (path, _) in PATHS {
         for method in ["OPTIONS", "GET", "POST"] {
             let reply = server.client().send(method, path, &preflight(LISTED), None);
@@ -179,7 +179,7 @@ fn browser_credentials_are_never_allowed() {
 
 #[test]
 fn requests_without_preflight_are_served_but_pages_cannot_read_the_answers() {
-    let server = TestServer::start_with(&LIST);
+    let server = TestServer::in_memory_with(&LIST);
     let anna = credentials("anna", PASSWORD).to_string();
     let send = |path: &str, content_type: Option<&str>| {
         let mut headers = vec![("Origin", "https://evil.example"), ("Sec-Fetch-Mode", "no-cors")];

@@ -13,7 +13,7 @@ const UNKNOWN_ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 #[test]
 fn all_users_are_listed_in_order_of_registration_without_a_token() {
-    let server = TestServer::start_with(&["--dev"]);
+    let server = TestServer::in_memory_with(&["--dev"]);
     expect(&server.call("GET", "/user", None, None), 200, &json!([]), "no users yet");
     let mut expected = Vec::new();
     for name in ["zoe", "anna", "bert"] {
@@ -27,7 +27,7 @@ fn all_users_are_listed_in_order_of_registration_without_a_token() {
 
 #[test]
 fn any_user_is_read_and_deleted_without_a_token() {
-    let server = TestServer::start_with(&["--dev"]);
+    let server = TestServer::in_memory_with(&["--dev"]);
     let place = format!("/user/{}", server.register("anna", "x"));
     let tokens = server.log_in("anna", "x");
     let reply = server.call("GET", &place, None, None);
@@ -46,7 +46,7 @@ fn any_user_is_read_and_deleted_without_a_token() {
 
 #[test]
 fn me_still_means_the_user_of_the_token() {
-    let server = TestServer::start_with(&["--dev"]);
+    let server = TestServer::in_memory_with(&["--dev"]);
     let id = server.register("anna", "x");
     let tokens = server.log_in("anna", "x");
     for method in ["GET", "DELETE"] {
@@ -61,7 +61,7 @@ fn me_still_means_the_user_of_the_token() {
 
 #[test]
 fn any_password_but_the_empty_one_is_accepted() {
-    let server = TestServer::start_with(&["--dev"]);
+    let server = TestServer::in_memory_with(&["--dev"]);
     for (name, password) in [("anna", "x"), ("bert", "\0"), ("carla", " "), ("dora", "🐎")] {
         server.register(name, password);
         server.log_in(name, password);
@@ -93,7 +93,7 @@ fn without_the_flag_tokens_and_password_rules_apply_again() {
 /// no token.
 #[test]
 fn dns_rebinding_is_refused_by_host() {
-    let server = TestServer::start_with(&["--dev"]);
+    let server = TestServer::in_memory_with(&["--dev"]);
     let place = format!("/user/{}", server.register("anna", "x"));
     let port = server.address.port();
     for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "192.0.2.1", "0.0.0.0"] {
@@ -114,7 +114,7 @@ fn dns_rebinding_is_refused_by_host() {
         assert_eq!(ask(&server, &request).status, 200, "{request}");
     }
     for args in [&["--dev", "--dev-anywhere"][..], &[]] {
-        let server = TestServer::start_with(args);
+        let server = TestServer::in_memory_with(args);
         let reply = ask(&server, "GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n");
         assert_eq!(reply.status, 200, "{args:?}");
     }

@@ -53,7 +53,7 @@ fn end_all(server: &TestServer, id: &str, token: &str) -> Reply {
 
 #[test]
 fn all_sessions_end_in_the_second_they_began_and_the_next_login_works() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let id = server.register("anna", PASSWORD);
     // The clock stands still, so their times do not tell these sessions apart.
     for path_id in ["me", &id] {
@@ -89,7 +89,7 @@ fn revoked_sessions_stay_revoked_after_restarts_and_later_ones_go_on() {
 
 #[test]
 fn a_session_spared_by_a_password_change_ends_with_all_others() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", PASSWORD);
     let (spared, not_fresh) = begin(&server, "anna");
     let body = json!({"current_password": PASSWORD, "new_password": "another horse"});
@@ -137,7 +137,7 @@ fn it_needs_a_fresh_token_and_a_refusal_ends_nothing() {
 
 #[test]
 fn a_fresh_token_works_until_it_expires() {
-    let server = TestServer::start_with(&["--access-ttl", "15m"]);
+    let server = TestServer::in_memory_with(&["--access-ttl", "15m"]);
     server.register("anna", PASSWORD);
     let (tokens, not_fresh) = begin(&server, "anna");
     server.advance(Duration::from_secs(14 * 60));
@@ -187,7 +187,7 @@ fn an_administrator_ends_the_sessions_of_others_and_keeps_their_own() {
 
 #[test]
 fn a_token_of_a_revoked_session_cannot_end_the_others() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let id = server.register("anna", PASSWORD);
     let (other, other_not_fresh) = begin(&server, "anna");
     let tokens = server.log_in("anna", PASSWORD);

@@ -9,7 +9,7 @@ use crate::support::{Client, Reply, TestServer, Tokens};
 
 /// A server with a user who is logged in.
 pub(crate) fn with_login() -> (TestServer, Tokens) {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
     (server, tokens)

@@ -33,7 +33,7 @@ const METHODS: [&str; 9] =
 
 #[test]
 fn another_method_gets_405_with_the_methods_of_the_path() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let mut client = server.client();
     for (path, allow) in PATHS {
         for method in METHODS.into_iter().filter(|method| !allow.split(", ").any(|known| known == *method)) {
@@ -51,7 +51,7 @@ fn another_method_gets_405_with_the_methods_of_the_path() {
 
 #[test]
 fn options_answers_the_methods_of_the_path_and_nothing_else() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let mut client = server.client();
     for (path, allow) in PATHS {
         let reply = client.send("OPTIONS", path, &[], None);
@@ -64,7 +64,7 @@ fn options_answers_the_methods_of_the_path_and_nothing_else() {
 
 #[test]
 fn an_unknown_path_is_not_found_by_any_method() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let mut client = server.client();
     for path in
         ["//", "/nothing", "/users", "/register/me", "/login/x", "/user/me/tokens", "/Login", "/revoked"]
@@ -83,7 +83,7 @@ fn an_unknown_path_is_not_found_by_any_method() {
 
 #[test]
 fn a_query_changes_nothing() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let reply = server.client().post("/register?a=b", &credentials("anna", "correct horse"));
     assert_eq!(reply.status, 201);
     assert_eq!(server.call("GET", "/healthz?", None, None).status, 200);
@@ -92,7 +92,7 @@ fn a_query_changes_nothing() {
 
 #[test]
 fn head_answers_the_headers_of_get_and_no_body() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let id = server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
     let bearer = format!("Bearer {}", tokens.access);
@@ -158,7 +158,7 @@ pub(crate) fn one_of_each(server: &TestServer, headers: &[(&str, &str)]) -> Vec<
 
 #[test]
 fn every_answer_repeats_its_callers_request_id() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for (status, reply) in one_of_each(&server, &[("X-Request-Id", "A-b_c.9")]) {
         assert_eq!(reply.status, status, "{reply:?}");
         assert_eq!(reply.header("x-request-id"), Some("A-b_c.9"), "{status}");
@@ -167,7 +167,7 @@ fn every_answer_repeats_its_callers_request_id() {
 
 #[test]
 fn every_answer_to_a_request_without_an_id_has_its_own() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let mut seen = std::collections::HashSet::new();
     for (status, reply) in one_of_each(&server, &[]) {
         let id = reply.header("x-request-id").unwrap().to_owned();
@@ -178,7 +178,7 @@ fn every_answer_to_a_request_without_an_id_has_its_own() {
 
 #[test]
 fn only_a_harmless_request_id_is_repeated() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let mut client = server.client();
     let longest = "x".repeat(64);
     for id in ["a", "0", "-", "trace.1_2-3", &longest] {
@@ -199,7 +199,7 @@ fn is_request_id(text: &str) -> bool {
 
 #[test]
 fn every_body_has_the_content_type_json() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for (status, reply) in one_of_each(&server, &[]) {
         if [204, 303, 308].contains(&status) {
             assert_eq!((reply.header("content-type"), reply.body.len()), (None, 0));
@@ -212,7 +212,7 @@ fn every_body_has_the_content_type_json() {
 
 #[test]
 fn every_answer_says_nosniff() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for (status, reply) in one_of_each(&server, &[]) {
         assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{status}");
     }
@@ -220,7 +220,7 @@ fn every_answer_says_nosniff() {
 
 #[test]
 fn only_answers_with_a_token_are_no_store() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for (status, reply) in one_of_each(&server, &[]) {
         let holds_token = String::from_utf8_lossy(&reply.body).contains("_token\":\"v4.");
         let expected = holds_token.then_some("no-store");
@@ -231,7 +231,7 @@ fn only_answers_with_a_token_are_no_store() {
 #[test]
 fn every_kind_of_answer_keeps_the_connection() {
     // `one_of_each` uses one connection.
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for (status, reply) in one_of_each(&server, &[]) {
         assert_eq!(reply.status, status);
         assert_eq!(reply.header("connection"), None, "{status}");
@@ -240,7 +240,7 @@ fn every_kind_of_answer_keeps_the_connection() {
 
 #[test]
 fn the_bearer_scheme_ignores_case() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
     let mut client = server.client();
@@ -257,7 +257,7 @@ fn the_bearer_scheme_ignores_case() {
 
 #[test]
 fn another_scheme_than_bearer_is_a_missing_token() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let access = server.log_in("anna", "correct horse").access;
     let mut client = server.client();
@@ -284,7 +284,7 @@ fn another_scheme_than_bearer_is_a_missing_token() {
 
 #[test]
 fn two_authorization_headers_are_an_invalid_token() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let bearer = format!("Bearer {}", server.log_in("anna", "correct horse").access);
     let mut client = server.client();

@@ -7,7 +7,7 @@ use crate::support::TestServer;
 
 #[test]
 fn a_running_server_is_alive_and_ready() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for _ in 0..3 {
         expect(&server.call("GET", "/healthz", None, None), 200, &json!({"status": "alive"}), "alive");
         expect(&server.call("GET", "/readyz", None, None), 200, &json!({"status": "ready"}), "ready");
@@ -16,7 +16,7 @@ fn a_running_server_is_alive_and_ready() {
 
 #[test]
 fn a_token_is_neither_needed_nor_checked() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for path in ["/healthz", "/readyz"] {
         assert_eq!(server.call("GET", path, Some("garbage"), None).status, 200, "{path}");
     }

@@ -10,7 +10,7 @@ use gatelet::domain::user::Usernames;
 
 #[test]
 fn a_login_answers_two_tokens_and_no_store() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let reply = server.client().post("/login", &credentials("anna", "correct horse"));
     assert_eq!(reply.status, 200, "{reply:?}");
@@ -26,7 +26,7 @@ fn a_login_answers_two_tokens_and_no_store() {
 
 #[test]
 fn a_wrong_password_and_an_unknown_name_get_the_same_answer() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     for (name, password) in [
         ("anna", "wrong horse!"),
@@ -42,7 +42,7 @@ fn a_wrong_password_and_an_unknown_name_get_the_same_answer() {
 
 #[test]
 fn fields_are_checked_as_at_registration_except_for_length() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let missing = json!(["Missing data for required field."]);
     let is_null = json!(["Field may not be null."]);
@@ -70,7 +70,7 @@ fn fields_are_checked_as_at_registration_except_for_length() {
 
 #[test]
 fn every_login_begins_a_new_session() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let logins: Vec<_> = (0..3).map(|_| server.log_in("anna", "correct horse")).collect();
     let sid = |token: &str| crate::mint::read_unverified(token)["sid"].clone();

@@ -24,7 +24,7 @@ fn expect_revoked(server: &TestServer, tokens: &Tokens, refreshed: &str, case: &
 
 #[test]
 fn any_token_of_a_session_ends_all_of_it() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     for (case, choose) in [
         ("by the fresh token", (|tokens, _| tokens.access.clone()) as fn(&Tokens, &str) -> String),
@@ -41,7 +41,7 @@ fn any_token_of_a_session_ends_all_of_it() {
 
 #[test]
 fn a_token_in_the_verification_cache_is_refused_after_the_logout() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
     let mut client = server.client();
@@ -55,7 +55,7 @@ fn a_token_in_the_verification_cache_is_refused_after_the_logout() {
 
 #[test]
 fn other_sessions_of_the_user_and_of_others_go_on() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     server.register("bert", "correct horse");
     let ended = server.log_in("anna", "correct horse");
@@ -71,7 +71,7 @@ fn other_sessions_of_the_user_and_of_others_go_on() {
 
 #[test]
 fn a_user_who_has_logged_out_can_log_in_again() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let first = server.log_in("anna", "correct horse");
     assert_eq!(log_out(&server, &first.access).status, 200);
@@ -83,7 +83,7 @@ fn a_user_who_has_logged_out_can_log_in_again() {
 
 #[test]
 fn racing_logouts_of_one_session_are_answered_done_or_revoked() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
     let racers: Vec<_> = (0..8)
@@ -112,7 +112,7 @@ fn a_logout_with_an_expired_token_is_refused_and_ends_the_session() {
             (tokens.refresh.clone(), tokens.access.clone())
         }),
     ] {
-        let server = TestServer::start_with(&flags);
+        let server = TestServer::in_memory_with(&flags);
         server.register("anna", "correct horse");
         let tokens = server.log_in("anna", "correct horse");
         let other = server.log_in("anna", "correct horse");
@@ -139,7 +139,7 @@ fn a_logout_with_an_expired_token_is_refused_and_ends_the_session() {
 
 #[test]
 fn an_expired_token_of_a_deleted_user_is_expired() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
     let fresh = server.log_in("anna", "correct horse");

@@ -39,7 +39,7 @@ fn walk(value: &Value, look: &mut impl FnMut(&serde_json::Map<String, Value>)) {
 
 #[test]
 fn every_path_of_the_document_accepts_its_methods_and_no_others() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let document = document(&server);
     let mut client = server.client();
     // `/verify` takes any method: see tests/api/verify.rs.
@@ -63,7 +63,7 @@ fn every_path_of_the_document_accepts_its_methods_and_no_others() {
 
 #[test]
 fn every_operation_describes_the_parameters_of_its_path_and_no_others() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for (path, method, operation) in operations(&document(&server)) {
         let in_path: BTreeSet<_> = path.split(['{', '}']).skip(1).step_by(2).collect();
         let parameters = operation["parameters"].as_array().into_iter().flatten();
@@ -75,7 +75,7 @@ fn every_operation_describes_the_parameters_of_its_path_and_no_others() {
 
 #[test]
 fn the_document_is_openapi_3_1_and_whole() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let document = document(&server);
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
@@ -108,7 +108,7 @@ fn the_document_is_openapi_3_1_and_whole() {
 /// Behind a proxy's path prefix, an absolute path would lead to another application.
 #[test]
 fn the_document_names_its_server_by_a_relative_url() {
-    let document = document(&TestServer::start());
+    let document = document(&TestServer::in_memory());
     assert_eq!(document["servers"], serde_json::json!([{"url": "."}]));
     walk(&document, &mut |object| {
         assert!(!object.contains_key("url") || object["url"] == ".", "{object:?}");
@@ -117,7 +117,7 @@ fn the_document_names_its_server_by_a_relative_url() {
 
 #[test]
 fn every_example_fits_its_schema() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let document = document(&server);
     let mut examples = 0;
     walk(&document, &mut |object| {
@@ -143,7 +143,7 @@ fn every_example_fits_its_schema() {
 
 #[test]
 fn operations_that_need_a_token_say_so_and_refuse_without_one() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let document = document(&server);
     let mut client = server.client();
     for (template, method, operation) in operations(&document) {
@@ -156,14 +156,14 @@ fn operations_that_need_a_token_say_so_and_refuse_without_one() {
 #[test]
 fn the_document_gives_the_minimum_length_of_passwords() {
     for (args, shortest) in [(&[][..], 8), (&["--password-min-length", "15"], 15)] {
-        let document = document(&TestServer::start_with(args));
+        let document = document(&TestServer::in_memory_with(args));
         assert_eq!(document["components"]["schemas"]["NewPassword"]["minLength"], shortest);
     }
 }
 
 #[test]
 fn an_unchanged_document_is_not_sent_again() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let mut client = server.client();
     let first = client.call("GET", "/openapi.json", None, None);
     let tag = first.header("etag").unwrap();

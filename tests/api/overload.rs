@@ -15,7 +15,7 @@ const COSTLY: [&str; 4] = ["--hash-slots", "1", "--scrypt", "ln=15,r=8,p=3"];
 
 #[test]
 fn a_flood_of_logins_gets_503_while_tokens_are_checked() {
-    let server = TestServer::start_with(&COSTLY);
+    let server = TestServer::in_memory_with(&COSTLY);
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
 
@@ -54,7 +54,7 @@ fn a_flood_of_logins_gets_503_while_tokens_are_checked() {
 
 #[test]
 fn a_refused_registration_of_a_flood_leaves_no_user() {
-    let server = TestServer::start_with(&COSTLY);
+    let server = TestServer::in_memory_with(&COSTLY);
     let body = |n: usize| credentials(&format!("user {n}"), "correct horse");
     let mut flood: Vec<_> = (0..40)
         .map(|n| {
@@ -83,7 +83,7 @@ fn a_flood_of_right_passwords_gets_the_503_while_others_log_in() {
     const FLOOD: usize = 80;
     const VICTIMS: usize = 6;
     const OF_A_PROXY: [&str; 4] = ["--trusted-proxies", "127.0.0.1", "--account-limit", "off"];
-    let server = &TestServer::start_with(&[LESS_COSTLY, OF_A_PROXY].concat());
+    let server = &TestServer::in_memory_with(&[LESS_COSTLY, OF_A_PROXY].concat());
     server.register("mallory", "correct horse");
     (0..VICTIMS).for_each(|n| drop(server.register(&format!("victim {n}"), "correct horse")));
     let over = &AtomicBool::new(false);

@@ -18,7 +18,7 @@ const PASSWORD: &str = "correct horse";
 
 /// A server that has answered once: its admin socket listens, too.
 fn server(args: &[&str]) -> TestServer {
-    let server = TestServer::start_with(args);
+    let server = TestServer::in_memory_with(args);
     assert_eq!(server.call("GET", "/healthz", None, None).status, 200);
     server
 }

@@ -66,7 +66,7 @@ fn a_change_replaces_the_password_and_ends_all_other_sessions() {
 
 #[test]
 fn a_session_begun_right_after_the_change_goes_on() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", OLD);
     let this = begin(&server, "anna");
     expect(&ask(&server, "me", &this.0.access, &from_to(OLD, NEW)), 200, &changed(), "fresh, as me");
@@ -101,7 +101,7 @@ fn a_change_from_another_session_ends_the_one_spared_before() {
 
 #[test]
 fn setting_the_same_password_again_ends_the_other_sessions_too() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", OLD);
     let (this, other) = (begin(&server, "anna"), begin(&server, "anna"));
     expect(&ask(&server, "me", &this.0.access, &from_to(OLD, OLD)), 200, &changed(), "the same");
@@ -111,7 +111,7 @@ fn setting_the_same_password_again_ends_the_other_sessions_too() {
 
 #[test]
 fn the_current_password_matches_in_any_unicode_spelling() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "Zo\u{eb} und Ada");
     let tokens = server.log_in("anna", "Zo\u{eb} und Ada");
     let body = from_to("Zoe\u{308} und Ada", "Ada und Zoe\u{308}");
@@ -121,7 +121,7 @@ fn the_current_password_matches_in_any_unicode_spelling() {
 
 #[test]
 fn a_wrong_current_password_is_answered_like_a_wrong_login() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let id = server.register("anna", OLD);
     let this = begin(&server, "anna");
     let other = begin(&server, "anna");
@@ -154,7 +154,7 @@ fn reply_without_date(server: &TestServer, path: &str, token: Option<&str>, body
 
 #[test]
 fn a_change_by_the_owner_reports_all_wrong_fields_at_once() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let id = server.register("annabella", OLD);
     let (tokens, not_fresh) = begin(&server, "annabella");
     let missing = json!(["Missing data for required field."]);
@@ -248,7 +248,7 @@ fn without_a_good_access_token_nothing_is_changed() {
 #[test]
 fn a_login_overtaken_by_a_change_gets_a_revoked_session() {
     // One hash at a time, expensive enough that logins overlap with the change.
-    let server = TestServer::start_with(&["--scrypt", "ln=9,r=8,p=1", "--hash-slots", "1"]);
+    let server = TestServer::in_memory_with(&["--scrypt", "ln=9,r=8,p=1", "--hash-slots", "1"]);
     server.register("anna", OLD);
     let this = server.log_in("anna", OLD);
     let log_in_while_it_works = || {

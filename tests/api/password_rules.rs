@@ -11,7 +11,7 @@ fn log_in(server: &TestServer, name: &str, password: &str) -> Reply {
 
 #[test]
 fn a_password_has_at_least_eight_characters_of_any_length_in_bytes() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for (name, character) in [("anna", "y"), ("bert", "ä"), ("carla", "🐎"), ("dora", " ")] {
         let reply = server.client().post("/register", &credentials(name, &character.repeat(7)));
         expect_fields(&reply, &json!({"password": ["Shorter than minimum length 8."]}), character);
@@ -22,7 +22,7 @@ fn a_password_has_at_least_eight_characters_of_any_length_in_bytes() {
 
 #[test]
 fn a_password_has_at_most_1024_bytes() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let errors = json!({"password": ["Longer than maximum length 1024."]});
     for password in ["x".repeat(1025), "ä".repeat(513), "🐎".repeat(257), "x".repeat(5000)] {
         let reply = server.client().post("/register", &credentials("anna", &password));
@@ -36,7 +36,7 @@ fn a_password_has_at_most_1024_bytes() {
 
 #[test]
 fn the_length_of_a_password_counts_after_normalisation() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let reply = server.client().post("/register", &credentials("anna", &"e\u{301}".repeat(7)));
     expect_fields(&reply, &json!({"password": ["Shorter than minimum length 8."]}), "seven composed");
     server.register("anna", &"e\u{301}".repeat(512));
@@ -45,7 +45,7 @@ fn the_length_of_a_password_counts_after_normalisation() {
 
 #[test]
 fn a_password_is_never_truncated() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let long = "x".repeat(1023);
     server.register("anna", &format!("{long}y"));
     for wrong in [format!("{long}z"), long.clone(), format!("{long}yy"), "x".repeat(72)] {
@@ -57,7 +57,7 @@ fn a_password_is_never_truncated() {
 
 #[test]
 fn nul_is_an_ordinary_character() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct\0horse");
     for wrong in ["correct", "correct\0", "correct\0house", "correcthorse", "correct horse"] {
         Refusal::InvalidCredentials.expect(&log_in(&server, "anna", wrong), &format!("{wrong:?}"));
@@ -68,7 +68,7 @@ fn nul_is_an_ordinary_character() {
 /// HMAC, and so scrypt, pads short keys with NUL.
 #[test]
 fn nul_at_the_end_makes_another_password() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     server.register("bert", "correct horse\0");
     server.register("carla", "\0\0\0\0\0\0\0\0");
@@ -87,7 +87,7 @@ fn nul_at_the_end_makes_another_password() {
 
 #[test]
 fn unicode_spellings_of_one_password_are_the_same() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "Zoe\u{308} und Ada");
     server.log_in("anna", "Zo\u{eb} und Ada");
     let reply = log_in(&server, "anna", "Zoe und Ada");
@@ -96,7 +96,7 @@ fn unicode_spellings_of_one_password_are_the_same() {
 
 #[test]
 fn spaces_and_case_matter() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", " Correct horse ");
     for wrong in ["Correct horse", " correct horse ", " Correct horse", "Correct horse "] {
         Refusal::InvalidCredentials.expect(&log_in(&server, "anna", wrong), wrong);
@@ -106,7 +106,7 @@ fn spaces_and_case_matter() {
 
 #[test]
 fn length_limits_do_not_apply_at_login() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     for name in ["anna", "nobody", "", "a\0b", &"x".repeat(129)] {
         for password in ["", "x", &"x".repeat(1025), &"x".repeat(5000)] {

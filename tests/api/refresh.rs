@@ -10,7 +10,7 @@ use crate::support::{TestServer, credentials};
 
 #[test]
 fn a_refresh_answers_one_access_token_and_no_store() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
     let reply = server.call("POST", "/refresh", Some(&tokens.refresh), None);
@@ -24,7 +24,7 @@ fn a_refresh_answers_one_access_token_and_no_store() {
 
 #[test]
 fn a_refreshed_token_reads_the_account_but_cannot_delete_it() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let id = server.register("anna", "correct horse");
     let access = server.refresh(&server.log_in("anna", "correct horse"));
     let shown = server.call("GET", "/user/me", Some(&access), None);
@@ -36,7 +36,7 @@ fn a_refreshed_token_reads_the_account_but_cannot_delete_it() {
 
 #[test]
 fn a_refresh_token_gives_a_new_access_token_each_time() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
     let mut given = vec![tokens.access.clone()];
@@ -52,7 +52,7 @@ fn a_refresh_token_gives_a_new_access_token_each_time() {
 
 #[test]
 fn a_session_is_refreshed_until_the_refresh_token_expires() {
-    let server = TestServer::start_with(&["--access-ttl", "1m", "--refresh-ttl", "1h"]);
+    let server = TestServer::in_memory_with(&["--access-ttl", "1m", "--refresh-ttl", "1h"]);
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
     for _ in 0..59 {
@@ -67,7 +67,7 @@ fn a_session_is_refreshed_until_the_refresh_token_expires() {
 
 #[test]
 fn no_access_token_outlives_its_session() {
-    let server = TestServer::start_with(&["--access-ttl", "15m", "--refresh-ttl", "1h"]);
+    let server = TestServer::in_memory_with(&["--access-ttl", "15m", "--refresh-ttl", "1h"]);
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
     server.advance(Duration::from_secs(3590));
@@ -85,7 +85,7 @@ fn no_access_token_outlives_its_session() {
 
 #[test]
 fn an_access_token_may_have_a_longer_lifetime_than_the_refresh_token() {
-    let server = TestServer::start_with(&["--access-ttl", "1h", "--refresh-ttl", "10m"]);
+    let server = TestServer::in_memory_with(&["--access-ttl", "1h", "--refresh-ttl", "10m"]);
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
     server.advance(Duration::from_secs(59 * 60));
@@ -99,7 +99,7 @@ fn an_access_token_may_have_a_longer_lifetime_than_the_refresh_token() {
 
 #[test]
 fn a_body_is_neither_needed_nor_read() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
     let body = credentials("bert", "nonsense");

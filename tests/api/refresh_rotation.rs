@@ -30,7 +30,7 @@ fn secs(n: u64) -> Duration {
 
 /// A server with rotation and a user, with the clock between two full seconds.
 fn with_anna(args: &[&str]) -> TestServer {
-    let server = TestServer::start_with(&[&ON[..], args].concat());
+    let server = TestServer::in_memory_with(&[&ON[..], args].concat());
     server.advance(Duration::from_millis(537));
     server.register("anna", PASSWORD);
     server
@@ -493,7 +493,7 @@ fn rotation_does_not_prolong_a_session() {
 
 #[test]
 fn rotation_is_off_by_default_and_one_token_lasts_the_session() {
-    let server = TestServer::start_with(&["--refresh-ttl", "10d"]);
+    let server = TestServer::in_memory_with(&["--refresh-ttl", "10d"]);
     server.register("anna", PASSWORD);
     let tokens = server.log_in("anna", PASSWORD);
     for hours in 1..240 {

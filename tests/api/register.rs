@@ -9,7 +9,7 @@ use crate::support::{TestServer, credentials};
 
 #[test]
 fn a_registration_answers_201_with_the_users_location() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let reply = server.client().post("/register", &credentials("anna", "correct horse"));
     expect(&reply, 201, &json!({"message": "User created successfully."}), "register");
     let id = reply.header("location").unwrap().strip_prefix("/user/").unwrap();
@@ -19,7 +19,7 @@ fn a_registration_answers_201_with_the_users_location() {
 
 #[test]
 fn the_location_leads_to_the_new_user() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let reply = server.client().post("/register", &credentials("anna", "correct horse"));
     let place = reply.header("location").unwrap();
     let tokens = server.log_in("anna", "correct horse");
@@ -38,7 +38,7 @@ fn a_user_survives_a_restart() {
 
 #[test]
 fn a_taken_name_is_refused_and_keeps_its_password() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     for password in ["correct horse", "another horse"] {
         let reply = server.client().post("/register", &credentials("anna", password));
@@ -60,7 +60,7 @@ fn a_taken_name_is_refused_after_a_restart() {
 
 #[test]
 fn exactly_one_of_racing_registrations_of_a_name_succeeds() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for name in ["anna", "bert", "carla", "dora"] {
         let racers: Vec<_> = (0..16)
             .map(|racer| {
@@ -85,7 +85,7 @@ fn exactly_one_of_racing_registrations_of_a_name_succeeds() {
 
 #[test]
 fn each_field_error_of_the_contract_is_answered() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let mut client = server.client();
     let missing = json!(["Missing data for required field."]);
     let is_null = json!(["Field may not be null."]);
@@ -125,7 +125,7 @@ fn each_field_error_of_the_contract_is_answered() {
 
 #[test]
 fn all_wrong_fields_are_reported_at_once() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let body = json!({"username": "a\u{7}b", "password": "short", "id": 5, "email": "a@b.example"});
     expect_fields(
         &server.client().post("/register", &body),
@@ -141,7 +141,7 @@ fn all_wrong_fields_are_reported_at_once() {
 
 #[test]
 fn a_token_is_neither_needed_nor_checked() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let body = credentials("anna", "correct horse");
     assert_eq!(server.call("POST", "/register", Some("garbage"), Some(&body)).status, 201);
 }

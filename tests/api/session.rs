@@ -47,7 +47,7 @@ fn it_answers_user_role_login_time_freshness_and_end() {
 
 #[test]
 fn times_are_written_as_in_the_contract() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", PASSWORD);
     server.advance(Duration::from_secs(60));
     let tokens = server.log_in("anna", PASSWORD);
@@ -59,7 +59,7 @@ fn times_are_written_as_in_the_contract() {
 
 #[test]
 fn a_session_ends_with_its_refresh_token_and_so_do_its_access_tokens() {
-    let server = TestServer::start_with(&["--refresh-ttl", "2h"]);
+    let server = TestServer::in_memory_with(&["--refresh-ttl", "2h"]);
     server.register("anna", PASSWORD);
     let tokens = server.log_in("anna", PASSWORD);
     server.advance(Duration::from_secs(2 * 3600 - 60));
@@ -74,7 +74,7 @@ fn a_session_ends_with_its_refresh_token_and_so_do_its_access_tokens() {
 
 #[test]
 fn two_logins_are_two_sessions_and_a_refresh_keeps_its_session() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", PASSWORD);
     let (first, second) = (server.log_in("anna", PASSWORD), server.log_in("anna", PASSWORD));
     let session =
@@ -101,7 +101,7 @@ fn the_role_comes_from_the_store_not_the_token() {
 #[test]
 fn anything_but_a_good_access_token_is_refused() {
     for args in [&[][..], &["--dev"]] {
-        let server = TestServer::start_with(args);
+        let server = TestServer::in_memory_with(args);
         server.register("anna", PASSWORD);
         let tokens = server.log_in("anna", PASSWORD);
         let shown = |token: Option<&str>| server.call("GET", "/session", token, None);

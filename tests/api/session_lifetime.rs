@@ -154,7 +154,7 @@ fn the_next_user_of_a_freed_name_inherits_nothing() {
 
 #[test]
 fn a_logged_out_session_of_a_deleted_user_is_revoked() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", PASSWORD);
     let (ended, other) = (server.log_in("anna", PASSWORD), server.log_in("anna", PASSWORD));
     log_out(&server, &ended);

@@ -17,7 +17,7 @@ pub(crate) fn ask(server: &TestServer, request: &str) -> Reply {
 
 #[test]
 fn a_request_without_exactly_one_valid_host_is_refused_and_closed() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for host in [
         "",
         "Host: a\r\nHost: b\r\n",
@@ -56,7 +56,7 @@ fn a_request_without_exactly_one_valid_host_is_refused_and_closed() {
 
 #[test]
 fn a_target_is_a_path_or_an_http_url_and_nothing_else() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for target in ["http://a/healthz", "HTTP://a:80/healthz?x", "https://b/healthz"] {
         let reply = ask(&server, &format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
         assert_eq!(reply.status, 200, "{target}");
@@ -110,7 +110,7 @@ fn spellings(path: &str) -> Vec<String> {
 
 #[test]
 fn each_path_has_one_spelling_and_every_other_is_unknown() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", PASSWORD);
     let access = server.log_in("anna", PASSWORD).access;
     let bearer = format!("Bearer {access}");
@@ -136,7 +136,7 @@ fn each_path_has_one_spelling_and_every_other_is_unknown() {
 
 #[test]
 fn metrics_have_one_path_and_need_a_host() {
-    let server = TestServer::start_with(&["--metrics-listen", "127.0.0.1:0"]);
+    let server = TestServer::in_memory_with(&["--metrics-listen", "127.0.0.1:0"]);
     let ask = |target: &str, host: &str| {
         let mut client = Client::connect(server.metrics.unwrap()).unwrap().unchecked();
         client.send_raw(format!("GET {target} HTTP/1.1\r\n{host}\r\n").as_bytes()).unwrap();

@@ -25,7 +25,7 @@ fn secs(n: u64) -> Duration {
 
 /// A server with the user `anna`.
 fn with_anna(args: &[&str]) -> TestServer {
-    let server = TestServer::start_with(args);
+    let server = TestServer::in_memory_with(args);
     server.register("anna", PASSWORD);
     server
 }
@@ -708,7 +708,7 @@ fn the_default_limits_are_the_documented_ones() {
 
 #[test]
 fn an_ordinary_test_script_stays_below_the_default_limits() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let mut client = server.client();
     for n in 0..100 {
         let name = format!("user {n}");

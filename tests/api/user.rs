@@ -9,7 +9,7 @@ const UNKNOWN_ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 #[test]
 fn users_read_themselves_by_id_and_as_me() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let id = server.register("Zo\u{eb} 👩\u{200d}🚀", "correct horse");
     let tokens = server.log_in("Zo\u{eb} 👩\u{200d}🚀", "correct horse");
     let refreshed = server.refresh(&tokens);
@@ -23,7 +23,7 @@ fn users_read_themselves_by_id_and_as_me() {
 
 #[test]
 fn users_do_not_learn_whether_another_id_exists() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let other = server.register("bert", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
@@ -38,7 +38,7 @@ fn users_do_not_learn_whether_another_id_exists() {
 
 #[test]
 fn a_malformed_id_is_an_unknown_path() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let id = server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
     let bare = id.replace('-', "");
@@ -57,7 +57,7 @@ fn a_malformed_id_is_an_unknown_path() {
 
 #[test]
 fn a_fresh_token_deletes_the_account() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for (own, name) in [(false, "anna"), (true, "bert")] {
         let id = server.register(name, "correct horse");
         let tokens = server.log_in(name, "correct horse");
@@ -71,7 +71,7 @@ fn a_fresh_token_deletes_the_account() {
 
 #[test]
 fn deleting_the_account_twice_is_refused_as_revoked() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let id = server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
     for path in ["/user/me".to_owned(), format!("/user/{id}")] {
@@ -83,7 +83,7 @@ fn deleting_the_account_twice_is_refused_as_revoked() {
 
 #[test]
 fn exactly_one_of_racing_deletions_succeeds_and_the_name_stays_taken() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
     let racers: Vec<_> = (0..8)
@@ -103,7 +103,7 @@ fn exactly_one_of_racing_deletions_succeeds_and_the_name_stays_taken() {
 
 #[test]
 fn users_cannot_list_users() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register("anna", "correct horse");
     let tokens = server.log_in("anna", "correct horse");
     Refusal::Missing.expect(&server.call("GET", "/user", None, None), "no token");

@@ -11,7 +11,7 @@ const PASSWORD: &str = "correct horse";
 #[test]
 fn unicode_spellings_of_one_name_are_one_user() {
     let (composed, decomposed) = ("Zo\u{eb}", "Zoe\u{308}");
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let id = server.register(decomposed, PASSWORD);
     let reply = server.client().post("/register", &credentials(composed, PASSWORD));
     Refusal::NameTaken.expect(&reply, "composed");
@@ -59,7 +59,7 @@ fn expect_user(server: &TestServer, typed: &str, id: &str, name: &str) {
 
 #[test]
 fn names_may_be_in_any_script_and_are_shown_as_typed() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let ids: Vec<_> = NAMES.iter().map(|name| server.register(name, PASSWORD)).collect();
     for (name, id) in NAMES.iter().zip(&ids) {
         expect_user(&server, name, id, name);
@@ -88,7 +88,7 @@ fn all_spellings_of_a_name_belong_to_one_user() {
 
 #[test]
 fn racing_registrations_of_one_name_in_many_spellings_make_one_user() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let racers: Vec<_> = ["anna", "Anna", "aNna", "anNa", "annA", "ANna", "ANNA", "ａnna"]
         .into_iter()
         .map(|spelling| {
@@ -103,7 +103,7 @@ fn racing_registrations_of_one_name_in_many_spellings_make_one_user() {
 
 #[test]
 fn lookalike_names_are_refused_at_every_way_to_create_users() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.add_admin("root", PASSWORD);
     let root = server.log_in("root", PASSWORD);
     let errors = json!({"username": ["Invalid value."]});
@@ -183,7 +183,7 @@ fn usernames_exact_keeps_the_rule_of_the_first_version() {
 
 #[test]
 fn all_spellings_of_a_name_share_the_account_limit() {
-    let server = TestServer::start_with(&["--account-limit", "5,1h", "--network-limit", "off"]);
+    let server = TestServer::in_memory_with(&["--account-limit", "5,1h", "--network-limit", "off"]);
     server.register("anna", PASSWORD);
     // Spellings of anna's name, and of a name without a user.
     for letters in ["anna", "nina"] {
@@ -236,7 +236,7 @@ fn a_deleted_users_name_stays_taken_for_thirty_days_unless_freed() {
 
 #[test]
 fn a_name_has_at_most_128_characters_of_any_length_in_bytes() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     for character in ["x", "ä", "名", "🚀"] {
         server.register(&character.repeat(128), PASSWORD);
         server.log_in(&character.repeat(128), PASSWORD);
@@ -248,7 +248,7 @@ fn a_name_has_at_most_128_characters_of_any_length_in_bytes() {
 
 #[test]
 fn the_length_of_a_name_counts_after_normalisation() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     server.register(&"e\u{308}".repeat(128), PASSWORD);
     let reply = server.client().post("/register", &credentials(&"ë".repeat(129), PASSWORD));
     expect_fields(&reply, &json!({"username": ["Longer than maximum length 128."]}), "129 composed");
@@ -256,7 +256,7 @@ fn the_length_of_a_name_counts_after_normalisation() {
 
 #[test]
 fn a_name_with_control_characters_is_refused() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let errors = json!({"username": ["Not a valid string."]});
     for character in ["\0", "\t", "\n", "\r", "\u{1b}", "\u{7f}", "\u{85}", "\u{9f}"] {
         for name in [character.to_owned(), format!("an{character}na"), format!("anna{character}")] {

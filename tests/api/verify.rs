@@ -120,7 +120,7 @@ fn name_of(role: Role) -> &'static str {
 
 /// A server with `anna`, an access token of hers, and her id.
 fn with_anna(args: &[&str]) -> (TestServer, String, String) {
-    let server = TestServer::start_with(args);
+    let server = TestServer::in_memory_with(args);
     let id = server.register("anna", PASSWORD);
     let access = server.log_in("anna", PASSWORD).access;
     (server, access, id)
@@ -168,7 +168,7 @@ fn an_unknown_parameter_refuses_every_request() {
 
 #[test]
 fn names_are_percent_encoded_in_the_header() {
-    let server = TestServer::start_with(&["--usernames", "exact"]); // for names as earlier versions let in
+    let server = TestServer::in_memory_with(&["--usernames", "exact"]); // for names as earlier versions let in
     for (name, header) in [
         ("anna", "anna"),
         ("Anna Müller", "Anna%20M%C3%BCller"),
@@ -212,7 +212,7 @@ fn percent_decoded(text: &str) -> String {
 
 #[test]
 fn the_longest_name_fits_into_the_header() {
-    let server = TestServer::start();
+    let server = TestServer::in_memory();
     let name = "🐎".repeat(128);
     let id = server.register(&name, PASSWORD);
     let access = server.log_in(&name, PASSWORD).access;

@@ -34,6 +34,7 @@ pub struct TestServer {
     pub clock: Arc<Clock>,
     dir: Arc<TempDir>,
     args: Vec<String>,
+    is_on_disk: bool,
     runtime: Handle,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -55,11 +56,40 @@ impl TestServer {
         Self::open(dir, args, clock).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// A new server on the engine in memory, for tests of what needs no disk. It cannot be restarted.
+    pub fn in_memory() -> Self {
+        Self::in_memory_with(&[])
+    }
+
+    /// A new server on the engine in memory with further flags.
+    pub fn in_memory_with(args: &[&str]) -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let clock = Arc::new(Clock::manual(start()));
+        let store = Store::in_memory().unwrap_or_else(|error| panic!("{error}"));
+        Self::serve(dir, args, clock, Some(store)).unwrap_or_else(|error| panic!("{error}"))
+    }
+
     fn open(dir: Arc<TempDir>, args: &[&str], clock: Arc<Clock>) -> Result<Self, StartError> {
+        Self::serve(dir, args, clock, None)
+    }
+
+    /// Serves `memory`, or the store in `dir`.
+    fn serve(
+        dir: Arc<TempDir>,
+        args: &[&str],
+        clock: Arc<Clock>,
+        memory: Option<Store>,
+    ) -> Result<Self, StartError> {
         secrets::keep_log();
         let settings = settings(dir.path(), args);
         let runtime = Runtime::new().unwrap();
-        let server = runtime.block_on(Server::open(&settings, Arc::clone(&clock)))?;
+        let is_on_disk = memory.is_none();
+        let server = runtime.block_on(async {
+            match memory {
+                Some(store) => Server::open_on(store, &settings, Arc::clone(&clock)).await,
+                None => Server::open(&settings, Arc::clone(&clock)).await,
+            }
+        })?;
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let metrics = settings.metrics_listen.map(|address| {
@@ -88,6 +118,7 @@ impl TestServer {
             clock,
             dir,
             args: args.iter().map(ToString::to_string).collect(),
+            is_on_disk,
             runtime: handle,
             stop: Some(stop),
             thread: Some(thread),
@@ -104,6 +135,7 @@ impl TestServer {
 
     /// Stops the server and opens another on the same directory.
     pub fn restart_with(mut self, args: &[&str], clock: Arc<Clock>) -> Result<Self, StartError> {
+        assert!(self.is_on_disk, "a store in memory ends with its server");
         self.end();
         let dir = Arc::clone(&self.dir);
         drop(self);
@@ -112,6 +144,7 @@ impl TestServer {
 
     /// Stops the server, lets `change` modify its store, and reopens it with the same clock.
     pub fn restart_after(mut self, change: impl AsyncFnOnce(&Store)) -> Self {
+        assert!(self.is_on_disk, "a store in memory ends with its server");
         self.end();
         let options = StoreOptions { cache: 1 << 20, min_free: 1 << 20, accept_clock: None };
         let clock = Arc::new(Clock::manual(self.clock.reading()));
