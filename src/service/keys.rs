@@ -40,9 +40,6 @@ impl Keys {
 
     /// Makes new keys and uses them from now on. The old keys check their tokens until the last has expired; with
     /// `revoke`, they are removed at once, and only requests whose token was checked before go on.
-    ///
-    /// # Errors
-    /// [`Refusal`].
     pub async fn rotate(
         &self,
         origin: &Arc<Origin>,
@@ -65,9 +62,6 @@ impl Keys {
     }
 
     /// Removes the keys whose last token has expired, and answers their ids.
-    ///
-    /// # Errors
-    /// [`Refusal`].
     pub async fn prune(&self, origin: &Arc<Origin>, _: Console) -> Result<Vec<KeyId>, Refusal> {
         self.prune_by(origin, By::Console).await
     }

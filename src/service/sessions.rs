@@ -120,9 +120,6 @@ impl Sessions {
     }
 
     /// Makes a new access token for the session, not fresh, and a new refresh token if they rotate.
-    ///
-    /// # Errors
-    /// [`Refusal`].
     pub async fn refresh(&self, origin: &Arc<Origin>, token: Option<&str>) -> Result<Renewed, Refusal> {
         let now = self.clock.now()?;
         let verified = read(token, |text| self.tokens.verify_refresh(text, now));
@@ -168,9 +165,6 @@ impl Sessions {
 
     /// Revokes the session of this token, of either kind. Once this returns, all its tokens are refused for good. An
     /// expired token is refused, and revokes its session all the same: its refresh token may be valid for weeks.
-    ///
-    /// # Errors
-    /// [`Refusal`].
     pub async fn log_out(&self, origin: &Arc<Origin>, token: Option<&str>) -> Result<(), Refusal> {
         let now = self.clock.now()?;
         let verified = read(token, |text| self.tokens.verify_any(text, now));
@@ -196,9 +190,6 @@ impl Sessions {
     }
 
     /// Revokes all sessions of the user `id`, or of the caller if it is `None`, this one included.
-    ///
-    /// # Errors
-    /// [`Refusal`].
     pub async fn end_all(
         &self,
         origin: &Arc<Origin>,
@@ -218,9 +209,6 @@ impl Sessions {
     }
 
     /// The user of this access token.
-    ///
-    /// # Errors
-    /// [`Refusal`].
     pub async fn authenticate(&self, origin: &Origin, token: Option<&str>) -> Result<Caller, Refusal> {
         let now = self.clock.now()?;
         let verified = read(token, |text| self.tokens.verify_access(text, now));
@@ -250,9 +238,6 @@ impl Sessions {
     }
 
     /// The user of this access token; under `--dev`, anyone without one.
-    ///
-    /// # Errors
-    /// [`Refusal`].
     pub async fn admit(&self, origin: &Origin, token: Option<&str>) -> Result<Visitor, Refusal> {
         if self.rules.open_doors {
             return Ok(Visitor::Anyone);

@@ -49,9 +49,6 @@ impl Accounts {
     }
 
     /// Registers a user. The account survives a power cut once this returns.
-    ///
-    /// # Errors
-    /// [`Refusal`].
     pub async fn register(
         &self,
         origin: &Arc<Origin>,
@@ -71,9 +68,6 @@ impl Accounts {
     }
 
     /// Creates a user on behalf of an administrator.
-    ///
-    /// # Errors
-    /// [`Refusal`].
     pub async fn create(
         &self,
         origin: &Arc<Origin>,
@@ -163,9 +157,6 @@ impl Accounts {
     }
 
     /// The user `id`; the caller if it is `None`.
-    ///
-    /// # Errors
-    /// [`Refusal`].
     pub async fn show(&self, visitor: &Visitor, id: Option<UserId>) -> Result<User, Refusal> {
         let id = visitor.sees(id)?;
         match visitor.user() {
@@ -175,25 +166,16 @@ impl Accounts {
     }
 
     /// The user of this name.
-    ///
-    /// # Errors
-    /// [`Refusal`].
     pub async fn find(&self, _: Console, name: &Username) -> Result<Option<User>, Refusal> {
         Ok(self.store.user_named(name, self.rules.usernames).await?.map(|(user, _)| user))
     }
 
     /// Up to `limit` users in order of creation, after the user `after`.
-    ///
-    /// # Errors
-    /// [`Refusal`].
     pub async fn list(&self, _: Overview, after: Option<UserId>, limit: usize) -> Result<Vec<User>, Refusal> {
         Ok(self.store.users_after(after, limit).await?)
     }
 
     /// Frees the names of deleted users that count as `name` for new users, and answers them.
-    ///
-    /// # Errors
-    /// [`Refusal`].
     pub async fn free_name(
         &self,
         origin: &Arc<Origin>,
@@ -212,18 +194,12 @@ impl Accounts {
     }
 
     /// Proof that the actor may change others: an administrator with a fresh token, or the console.
-    ///
-    /// # Errors
-    /// [`Refusal`].
     pub fn fresh_admin(&self, origin: &Origin, actor: &Actor) -> Result<FreshAdmin, Refusal> {
         self.changes.noted(origin, actor.fresh_admin())
     }
 
     /// Changes a user's role, or whether they may log in. Disabling revokes all their sessions; enabling forgives their
     /// failed logins.
-    ///
-    /// # Errors
-    /// [`Refusal`].
     pub async fn update(
         &self,
         origin: &Arc<Origin>,
@@ -250,9 +226,6 @@ impl Accounts {
     }
 
     /// Deletes the user `id`, or the caller if it is `None`, and revokes all their sessions.
-    ///
-    /// # Errors
-    /// [`Refusal`].
     pub async fn delete(
         &self,
         origin: &Arc<Origin>,

@@ -23,9 +23,6 @@ struct Kept {
 
 impl Accounts {
     /// How the password of `user` is hashed, without salt and hash.
-    ///
-    /// # Errors
-    /// [`Refusal`].
     pub async fn password_scheme(&self, _: Console, user: &User) -> Result<String, Refusal> {
         Ok(self.hash_of(user).await?.ok_or(Refusal::NotFound)?.scheme())
     }
@@ -64,9 +61,6 @@ impl Accounts {
     }
 
     /// Sets another user's password, which revokes all their sessions and forgives their failed logins.
-    ///
-    /// # Errors
-    /// [`Refusal`].
     pub async fn reset_password(
         &self,
         origin: &Arc<Origin>,

@@ -92,9 +92,6 @@ impl Accounts {
     }
 
     /// Up to `limit` users in order of creation, after the user `after`, with their hashes.
-    ///
-    /// # Errors
-    /// [`Refusal`].
     pub async fn export(
         &self,
         origin: &Origin,
