@@ -314,8 +314,12 @@ fn every_reason_not_to_start_is_explained() {
     for (path, code) in
         sources().into_iter().filter(|(path, _)| files.iter().any(|file| path.ends_with(file)))
     {
-        for macro_call in ["write!(", "f.write_str("] {
-            for text in code.split(macro_call).skip(1).map(|call| complaint(&literal(call))) {
+        for macro_call in
+            ["write!(", "f.write_str(", "#[error(", "return format!(", "=> format!(", "\n    format!("]
+        {
+            let texts = code.split(macro_call).skip(1).map(literal);
+            // Some are put together by a function, and found there.
+            for text in texts.filter(|text| !constant_part(text).is_empty()).map(|text| complaint(&text)) {
                 found += 1;
                 if !explained.contains(&text) {
                     missing.push(format!("{}: {text}", path.display()));

@@ -7,7 +7,8 @@ use tokio::task::spawn_blocking;
 use warp::reply::Response;
 
 use super::App;
-use super::answer::{self, ApiError};
+use super::api::answer;
+use super::api::error::ApiError;
 use crate::metrics::{CONTENT_TYPE, Connections, Metrics};
 use crate::service::{Fault, Refusal};
 

@@ -100,8 +100,8 @@ pub enum OpenError {
 
 fn not_ours_text(dir: &Path, owner: &u32) -> String {
     let (owner, become_them) = match user_name(*owner) {
-        Some(name) => (name.clone(), format!("runuser -u {name} --")),
-        None => (owner.to_string(), format!("setpriv --reuid={owner} --clear-groups")),
+        Some(name) => (name.clone(), ["runuser -u ", name.as_str(), " --"].concat()),
+        None => (owner.to_string(), ["setpriv --reuid=", &owner.to_string(), " --clear-groups"].concat()),
     };
     format!(
         "{} belongs to another user ({owner}): run this as that user, from root with `{become_them} \

@@ -18,7 +18,7 @@ impl Serve for AddUser {
     async fn serve(self, context: &Context) -> Result<UserShown, Refused> {
         let Context { origin, app } = context;
         let name = app.service.accounts.usernames().new_name(&self.username);
-        let name = name.map_err(|error| Refused::username(error))?;
+        let name = name.map_err(Refused::username)?;
         let password = new_password(&self.password, &name, app)?;
         match app.service.accounts.create(origin, admin(context)?, name, password, self.role).await {
             Ok(id) => show(id, app).await,

@@ -12,7 +12,7 @@
 //!
 //! * Saved before the reader passes the key: the saved value is used, whatever was read.
 //! * Not saved by then: no edit was visible when the key was read, so the value read is the original. Later
-//! edits find the key passed and save nothing.
+//!   edits find the key passed and save nothing.
 //!
 //! This is also checked: the sum over everything read must equal the seal's at the beginning (see
 //! [`super::seal`]).

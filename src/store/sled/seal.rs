@@ -6,9 +6,9 @@
 //! with users, both kept in the same store, detected 29 of those. The two checks below detected all.)
 //!
 //! * Every change updates a *seal* in its transaction: the number of changes so far, and a sum over all
-//! records. A store whose records do not add up to its seal has lost some in the middle.
+//!   records. A store whose records do not add up to its seal has lost some in the middle.
 //! * After each sync the number goes to a small file beside the store. A store whose seal has a lower number
-//! has lost its end.
+//!   has lost its end.
 
 use crate::store::checksum::checksum;
 use crate::store::table::Table;

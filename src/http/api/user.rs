@@ -10,12 +10,14 @@ use utoipa::{PartialSchema, ToSchema};
 use warp::reply::Response;
 
 use super::App;
-use super::answer::{self, ApiError, FieldErrors, Message};
+use super::answer::{self, Message};
 use super::bodies::{Body as _, UserUpdate};
+use super::error::ApiError;
 use super::fields::Rules;
 use super::openapi::refusals::{
     AccessTokenRefused, Body, Failures, Forbidden, FreshTokenRefused, LastAdmin, QueryRefused, UserOutOfReach,
 };
+use super::refusal_body::FieldErrors;
 use super::request::{Bearer, Document, Query};
 use crate::audit::Origin;
 use crate::domain::clock::Timestamp;
@@ -28,7 +30,7 @@ const PAGE_MAX: usize = 1000;
 
 /// The user that a path names.
 #[derive(Clone, Copy)]
-pub(super) enum Target {
+pub(in crate::http) enum Target {
     /// `me`: whoever asks.
     Caller,
     User(UserId),
@@ -58,7 +60,7 @@ impl PartialSchema for Target {
 impl ToSchema for Target {}
 
 impl Target {
-    pub(super) fn id(self) -> Option<UserId> {
+    pub(in crate::http) fn id(self) -> Option<UserId> {
         match self {
             Self::Caller => None,
             Self::User(id) => Some(id),
@@ -85,7 +87,7 @@ impl<'a> From<&'a User> for UserBody<'a> {
 /// What a user is to administrators.
 #[derive(Serialize, ToSchema)]
 #[schema(as = UserInFull)]
-pub(super) struct AdminsUserBody<'a> {
+pub(in crate::http) struct AdminsUserBody<'a> {
     #[serde(flatten)]
     user: UserBody<'a>,
     role: Role,
@@ -158,7 +160,7 @@ pub(super) async fn update(
 }
 
 /// Changes a user for somebody who may.
-pub(super) async fn update_for(
+pub(in crate::http) async fn update_for(
     origin: &Arc<Origin>,
     app: &App,
     actor: &Actor,
@@ -196,7 +198,7 @@ pub(super) async fn delete(
 }
 
 /// Deletes a user for somebody who may.
-pub(super) async fn delete_for(
+pub(in crate::http) async fn delete_for(
     origin: &Arc<Origin>,
     app: &App,
     visitor: &Visitor,
@@ -233,7 +235,11 @@ pub(super) async fn list(
 }
 
 /// A page of the list for somebody who may see it.
-pub(super) async fn list_for(app: &App, visitor: &Visitor, query: Query) -> Result<Response, ApiError> {
+pub(in crate::http) async fn list_for(
+    app: &App,
+    visitor: &Visitor,
+    query: Query,
+) -> Result<Response, ApiError> {
     let overview = visitor.overview()?;
     let Page { limit, after } = Page::parse(query)?;
     // One more tells whether there is a next page.

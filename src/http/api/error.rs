@@ -1,131 +1,29 @@
-//! What answers look like: the only place that gives status codes and error bodies.
+//! Refusals: which status, body and header each of them has.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use http::header::{
-    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, LINK, LOCATION, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+use http::header::{ACCEPT_ENCODING, ALLOW, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, StatusCode};
+
+use super::refusal_body::{
+    Error, FieldErrors, InputError, JsonProblems, Problems, RefusalBody, TokenError, TokenErrorCode,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use serde::Serialize;
-use utoipa::ToSchema;
-use warp::Reply;
-use warp::reply::Response;
-
-use super::etag::Tag;
-use crate::domain::user::User;
 use crate::logging;
 use crate::service::{Refusal, Unavailable};
 use crate::throttle::ThrottledBy;
 use crate::token::TokenRefusal;
 
-const REMOTE_USER: HeaderName = HeaderName::from_static("remote-user");
-const REMOTE_USER_ID: HeaderName = HeaderName::from_static("remote-user-id");
-const REMOTE_ROLE: HeaderName = HeaderName::from_static("remote-role");
-
-/// The route's name for the access log: the path with its parameters in angle brackets, never the path itself.
-#[derive(Clone, Copy)]
-pub(super) struct Route(pub(super) &'static str);
-
-/// What is wrong with a body's fields: texts by field.
-pub(super) type FieldErrors = BTreeMap<Cow<'static, str>, Vec<String>>;
-
-/// What was done, in words.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Message {
-    message: &'static str,
-}
-
-/// Why something was not done.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Error {
-    /// The status once more.
-    code: u16,
-    /// More about it, where there is more to say.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, nullable = false)]
-    message: Option<Cow<'static, str>>,
-    /// What the status is called.
-    status: &'static str,
-}
-
-/// Why a token was not accepted: in `message` or in `description`, as the original's clients know it.
-#[derive(Serialize, ToSchema)]
-pub(super) struct TokenError {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    description: Option<&'static str>,
-    error: TokenErrorCode,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    message: Option<&'static str>,
-}
-
-/// For programs.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum TokenErrorCode {
-    AuthorizationRequired,
-    InvalidToken,
-    TokenExpired,
-    TokenRevoked,
-    FreshTokenRequired,
-}
-
-/// What is wrong with what was sent: all of it at once.
-#[derive(Serialize, ToSchema)]
-pub(super) struct InputError {
-    /// The status once more.
-    code: u16,
-    errors: Problems,
-    /// What the status is called.
-    status: &'static str,
-}
-
-/// By where it was sent.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Problems {
-    /// In the body.
-    Json(JsonProblems),
-    /// In the query, by parameter.
-    #[schema(value_type = BTreeMap<String, Vec<String>>)]
-    Query(FieldErrors),
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(untagged)]
-pub(super) enum JsonProblems {
-    /// It cannot be read.
-    Body(Vec<&'static str>),
-    /// By field; `_schema` where it is no object.
-    #[schema(value_type = BTreeMap<String, Vec<String>>)]
-    Fields(FieldErrors),
-}
-
-/// The body of any refusal.
-#[derive(Serialize)]
-#[serde(untagged)]
-pub(super) enum RefusalBody {
-    Error(Error),
-    Token(TokenError),
-    Input(InputError),
-}
-
 /// What a refusal looks like.
-pub(super) struct RefusalAnswer {
-    pub(super) status: StatusCode,
-    pub(super) body: RefusalBody,
+pub(in crate::http) struct RefusalAnswer {
+    pub(in crate::http) status: StatusCode,
+    pub(in crate::http) body: RefusalBody,
     /// The one header that says more.
-    pub(super) header: Option<(HeaderName, Cow<'static, str>)>,
+    pub(in crate::http) header: Option<(HeaderName, Cow<'static, str>)>,
 }
 
 /// Every answer that is not a success.
 #[derive(Debug)]
-pub(super) enum ApiError {
+pub(in crate::http) enum ApiError {
     Refused(Refusal),
     /// The same towards a proxy that asks whether to let a request pass.
     RefusedToProxy(Refusal),
@@ -160,122 +58,9 @@ impl From<Refusal> for ApiError {
     }
 }
 
-/// 200 with a body.
-pub(super) fn ok<T: Serialize>(body: &T) -> Response {
-    json(StatusCode::OK, body)
-}
-
-/// `{"message": …}` with 201, and where it is.
-pub(super) fn created(text: &'static str, location: &str) -> Response {
-    with(json(StatusCode::CREATED, &Message { message: text }), LOCATION, location)
-}
-
-fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
-    match serde_json::to_vec(body) {
-        Ok(body) => json_text(status, body),
-        Err(error) => {
-            log::error!("an answer could not be written as JSON: {error}");
-            bare(StatusCode::INTERNAL_SERVER_ERROR)
-        }
-    }
-}
-
-/// A body that is JSON already.
-pub(super) fn json_text(status: StatusCode, body: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(body.into().into());
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-/// 200 with a text of this type.
-pub(super) fn text(content_type: &'static str, text: String) -> Response {
-    with(Response::new(text.into()), CONTENT_TYPE, content_type)
-}
-
-/// `{"message": …}` with 200.
-pub(super) fn message(text: &'static str) -> Response {
-    ok(&Message { message: text })
-}
-
-/// An answer that holds tokens: nothing on the way may keep it.
-pub(super) fn tokens<T: Serialize>(body: &T) -> Response {
-    with(ok(body), CACHE_CONTROL, "no-store")
-}
-
-/// Lets a request pass a proxy, and says whose it is: in headers that the proxy hands on.
-pub(super) fn verified(user: &User) -> Response {
-    /// What is not visible ASCII is percent-encoded, and so is the percent sign: decoding gives the name back, and
-    /// no two names are encoded alike.
-    const NAME: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
-    let name = utf8_percent_encode(user.name.as_str(), NAME);
-    let response = with(bare(StatusCode::OK), REMOTE_USER, name);
-    let response = with(response, REMOTE_USER_ID, user.id);
-    let response = with(response, REMOTE_ROLE, user.role);
-    with(response, CACHE_CONTROL, "no-store")
-}
-
-/// No content, but what may be asked for.
-pub(super) fn options(allow: &'static str) -> Response {
-    with(bare(StatusCode::NO_CONTENT), ALLOW, allow)
-}
-
-/// An answer that anybody may keep as long as `cache_control` says; or just that what the client has kept is still so.
-pub(super) fn cacheable(
-    headers: &HeaderMap,
-    tag: &Tag,
-    cache_control: &'static str,
-    response: impl FnOnce() -> Response,
-) -> Response {
-    let response = if tag.is_known(headers) { bare(StatusCode::NOT_MODIFIED) } else { response() };
-    with(with(response, CACHE_CONTROL, cache_control), ETAG, tag)
-}
-
-/// Goes on elsewhere.
-pub(super) fn redirect(status: StatusCode, location: &'static str) -> Response {
-    with(bare(status), LOCATION, location)
-}
-
-/// A file that is part of the binary.
-pub(super) fn file(content_type: &'static str, bytes: &'static [u8]) -> Response {
-    with(Response::new(Bytes::from_static(bytes).into()), CONTENT_TYPE, content_type)
-}
-
-/// One page of a list, and where the next one is (RFC 8288).
-pub(super) fn with_next(page: Response, next: &str) -> Response {
-    with(page, LINK, format!("<{next}>; rel=\"next\""))
-}
-
-/// The same answer with one header more.
-pub(super) fn with(mut response: Response, name: HeaderName, value: impl ToString) -> Response {
-    // Whatever comes here is visible ASCII.
-    if let Ok(value) = HeaderValue::try_from(value.to_string()) {
-        response.headers_mut().insert(name, value);
-    }
-    response
-}
-
-fn bare(status: StatusCode) -> Response {
-    let mut response = Response::default();
-    *response.status_mut() = status;
-    response
-}
-
-impl Reply for ApiError {
-    fn into_response(self) -> Response {
-        self.tell();
-        let RefusalAnswer { status, body, header } = self.into();
-        let response = json(status, &body);
-        match header {
-            Some((name, value)) => with(response, name, value),
-            None => response,
-        }
-    }
-}
-
 impl ApiError {
     /// Tells the log what the client is not told, or what whoever runs the proxy should hear.
-    fn tell(&self) {
+    pub(super) fn tell(&self) {
         match self {
             Self::Refused(Refusal::Internal(fault)) => log::error!("a request failed: {fault}"),
             Self::RefusedToProxy(Refusal::Internal(fault)) => {
@@ -462,6 +247,8 @@ fn retry_after(reason: Unavailable) -> &'static str {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use warp::Reply as _;
 
     use super::*;
     use crate::domain::clock::{ClockBehind, Timestamp};

@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 use warp::reply::Response;
 
 use super::App;
-use super::answer::{self, ApiError};
+use super::answer;
+use super::error::ApiError;
 use super::etag::Tag;
 use super::openapi::refusals::Failures;
 use crate::token::PublishedKey;

@@ -13,13 +13,14 @@ use serde_json::{Map, Value};
 use warp::{Filter, Rejection};
 use zeroize::Zeroizing;
 
-use super::answer::{ApiError, FieldErrors};
-use super::connection::Activity;
+use super::super::front::connection::Activity;
+use super::error::ApiError;
 use super::json::{Json, Object};
+use super::refusal_body::FieldErrors;
 use crate::audit::Origin;
 
 /// The most bytes a body may have: names and passwords at their longest, escaped, fit several times.
-pub(super) const BODY_MAX: usize = 16 * 1024;
+pub(in crate::http) const BODY_MAX: usize = 16 * 1024;
 
 /// How many bytes of a body that is too large are read and dropped before the answer. A client that has sent
 /// them hears 413; one that is told earlier may see its connection reset instead.
@@ -30,15 +31,15 @@ const OVERFLOW_MAX: usize = 1024 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// Who asks: put there by the front.
-pub(super) fn origin() -> impl Filter<Extract = (Arc<Origin>,), Error = Rejection> + Copy {
+pub(in crate::http) fn origin() -> impl Filter<Extract = (Arc<Origin>,), Error = Rejection> + Copy {
     warp::ext::get::<Arc<Origin>>()
 }
 
 /// An `Authorization` header, if there is one. Of several, the front has made one that nothing verifies.
-pub(super) struct Bearer(Option<HeaderValue>);
+pub(in crate::http) struct Bearer(Option<HeaderValue>);
 
 /// Takes the token along, unread.
-pub(super) fn bearer() -> impl Filter<Extract = (Bearer,), Error = Infallible> + Copy {
+pub(in crate::http) fn bearer() -> impl Filter<Extract = (Bearer,), Error = Infallible> + Copy {
     warp::header::value(AUTHORIZATION.as_str())
         .map(|value| Bearer(Some(value)))
         .or(warp::any().map(|| Bearer(None)))
@@ -48,7 +49,7 @@ pub(super) fn bearer() -> impl Filter<Extract = (Bearer,), Error = Infallible> +
 impl Bearer {
     /// The token's text; nothing where there is none or the scheme is another. Bytes that are no text make a
     /// token that nothing verifies.
-    pub(super) fn token(&self) -> Option<&str> {
+    pub(in crate::http) fn token(&self) -> Option<&str> {
         let value = self.0.as_ref()?.as_bytes();
         let (scheme, token) = value.split_at_checked(7)?;
         if !scheme.eq_ignore_ascii_case(b"bearer ") {
@@ -63,18 +64,19 @@ impl Bearer {
 
 /// The fields of a JSON object, taken out one by one. What is wrong is collected, so that all of it can be
 /// answered at once.
-pub(super) struct Document {
+pub(in crate::http) struct Document {
     fields: Map<String, Value>,
     errors: FieldErrors,
 }
 
 /// Reads the body as a JSON object.
-pub(super) fn document() -> impl Filter<Extract = (Result<Document, ApiError>,), Error = Rejection> + Copy {
+pub(in crate::http) fn document()
+-> impl Filter<Extract = (Result<Document, ApiError>,), Error = Rejection> + Copy {
     document_of(BODY_MAX)
 }
 
 /// Reads the body as a JSON object of up to `max` bytes.
-pub(super) fn document_of(
+pub(in crate::http) fn document_of(
     max: usize,
 ) -> impl Filter<Extract = (Result<Document, ApiError>,), Error = Rejection> + Copy {
     warp::header::headers_cloned().and(body(max)).map(|headers: HeaderMap, body: Body| {
@@ -91,20 +93,20 @@ pub(super) fn document_of(
 
 /// Reads a body that nobody asked for and drops it: a connection that is closed with bytes unread may be reset
 /// before its answer arrives.
-pub(super) fn no_document() -> impl Filter<Extract = (), Error = Rejection> + Copy {
+pub(in crate::http) fn no_document() -> impl Filter<Extract = (), Error = Rejection> + Copy {
     body(BODY_MAX).map(drop).untuple_one()
 }
 
 /// The parameters of a query, in order.
-pub(super) type Query = Vec<(String, String)>;
+pub(in crate::http) type Query = Vec<(String, String)>;
 
 /// Reads the query.
-pub(super) fn query() -> impl Filter<Extract = (Query,), Error = Infallible> + Copy {
+pub(in crate::http) fn query() -> impl Filter<Extract = (Query,), Error = Infallible> + Copy {
     warp::query::<Query>().or(warp::any().map(Query::new)).unify()
 }
 
 /// Takes the query along, unread; the empty text where there is none.
-pub(super) fn raw_query() -> impl Filter<Extract = (String,), Error = Infallible> + Copy {
+pub(in crate::http) fn raw_query() -> impl Filter<Extract = (String,), Error = Infallible> + Copy {
     warp::query::raw().or(warp::any().map(String::new)).unify()
 }
 
@@ -201,7 +203,7 @@ impl Document {
     }
 
     /// A required text.
-    pub(super) fn text(&mut self, field: &'static str) -> Option<Zeroizing<String>> {
+    pub(in crate::http) fn text(&mut self, field: &'static str) -> Option<Zeroizing<String>> {
         let problem = match self.fields.remove(field) {
             Some(Value::String(text)) => return Some(Zeroizing::new(text)),
             Some(Value::Null) => "Field may not be null.",
@@ -213,17 +215,17 @@ impl Document {
     }
 
     /// Whatever stands there, if the field is there.
-    pub(super) fn optional(&mut self, field: &'static str) -> Option<Value> {
+    pub(in crate::http) fn optional(&mut self, field: &'static str) -> Option<Value> {
         self.fields.remove(field)
     }
 
     /// Says what is wrong with a field.
-    pub(super) fn refuse(&mut self, field: &'static str, problem: String) {
+    pub(in crate::http) fn refuse(&mut self, field: &'static str, problem: String) {
         self.errors.entry(Cow::Borrowed(field)).or_default().push(problem);
     }
 
     /// What was taken, or all that is wrong: what was refused, and every field that nobody took.
-    pub(super) fn finish<T>(mut self, taken: Option<T>) -> Result<T, ApiError> {
+    pub(in crate::http) fn finish<T>(mut self, taken: Option<T>) -> Result<T, ApiError> {
         for unknown in self.fields.into_iter().map(|(field, _)| field) {
             let text = "Unknown field.".to_owned();
             self.errors.entry(Cow::Owned(unknown)).or_default().push(text);

@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 use warp::reply::Response;
 
 use super::App;
-use super::answer::{self, ApiError, Message};
+use super::answer::{self, Message};
+use super::error::ApiError;
 use super::openapi::refusals::{AccessTokenRefused, Failures, FreshTokenRefused, UserOutOfReach};
 use super::request::Bearer;
 use super::user::Target;
@@ -101,7 +102,7 @@ pub(super) async fn end_all(
 }
 
 /// Ends all sessions of a user for somebody who may.
-pub(super) async fn end_all_for(
+pub(in crate::http) async fn end_all_for(
     origin: &Arc<Origin>,
     app: &App,
     actor: &Actor,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use warp::reply::Response;
 
 use super::App;
-use super::answer::{self, ApiError, Message};
+use super::answer::{self, Message};
+use super::error::ApiError;
 use super::openapi::refusals::{AnyTokenRefused, Failures};
 use super::request::Bearer;
 use crate::audit::Origin;

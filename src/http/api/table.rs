@@ -9,7 +9,8 @@ use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
 use super::Answer;
-use super::answer::{self, ApiError, Route};
+use super::answer::{self, Route};
+use super::error::ApiError;
 
 /// The API's table: what the document says of its routes, and a function that makes their filter, given the
 /// document that is served.
@@ -114,10 +115,12 @@ macro_rules! allowed {
     (@$place:ident $method:ident) => { "" };
 }
 
-pub(super) use {allowed, method, operations, path_filter, route, route_name, routes};
+pub(in crate::http) use {allowed, method, operations, path_filter, route, route_name, routes};
 
 /// A known path, asked with a method that it has no handler for.
-pub(super) fn other(allow: &'static str) -> impl Filter<Extract = (Answer,), Error = Infallible> + Copy {
+pub(in crate::http) fn other(
+    allow: &'static str,
+) -> impl Filter<Extract = (Answer,), Error = Infallible> + Copy {
     warp::method().map(move |method| match method {
         Method::OPTIONS => Ok(answer::options(allow)),
         _ => Err(ApiError::WrongMethod { allow }),
@@ -125,7 +128,7 @@ pub(super) fn other(allow: &'static str) -> impl Filter<Extract = (Answer,), Err
 }
 
 /// Shapes what a handler answers and names the route for the access log.
-pub(super) fn named(route: &'static str) -> impl Fn(Answer) -> Response + Clone {
+pub(in crate::http) fn named(route: &'static str) -> impl Fn(Answer) -> Response + Clone {
     move |answer| {
         let mut response = answer.into_response();
         response.extensions_mut().insert(Route(route));
@@ -133,6 +136,6 @@ pub(super) fn named(route: &'static str) -> impl Fn(Answer) -> Response + Clone 
     }
 }
 
-pub(super) async fn unknown_path(_: Rejection) -> Result<Response, Infallible> {
+pub(in crate::http) async fn unknown_path(_: Rejection) -> Result<Response, Infallible> {
     Ok(ApiError::UnknownPath.into_response())
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use warp::reply::Response;
 
 use super::App;
-use super::answer::{self, ApiError, Message};
+use super::answer::{self, Message};
 use super::bodies::{Body as _, OthersPassword, OwnPassword, PasswordChange};
+use super::error::ApiError;
 use super::fields::Rules;
 use super::openapi::refusals::{Body, Failures, TokenOrPasswordRefused, TooManyLogins, UserOutOfReach};
 use super::request::{Bearer, Document};
@@ -53,7 +54,7 @@ pub(super) async fn change(
 }
 
 /// Gives a user another password for somebody who may, without the current one.
-pub(super) async fn reset_for(
+pub(in crate::http) async fn reset_for(
     origin: &Arc<Origin>,
     app: &App,
     actor: Actor,

@@ -13,9 +13,10 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Server};
 
 use super::Answer;
-use super::answer::{self, Error, InputError, JsonProblems, Problems, TokenError, TokenErrorCode};
+use super::answer;
 use super::etag::Tag;
 use super::fields::NewPassword;
+use super::refusal_body::{Error, InputError, JsonProblems, Problems, TokenError, TokenErrorCode};
 use crate::password::Policy;
 
 /// What the document says about all of it.

@@ -9,8 +9,8 @@ use http::header::{HOST, TRANSFER_ENCODING};
 use http::uri::Scheme;
 use http::{Request, Version};
 
-use super::answer::ApiError;
-use super::api_page;
+use super::super::api::api_page;
+use super::super::api::error::ApiError;
 
 /// Which hosts requests may be for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Hosts {
 }
 
 /// Refuses what others may take for a request for something else.
-pub(super) fn check<B>(request: &Request<B>, hosts: Hosts) -> Result<(), ApiError> {
+pub(in crate::http) fn check<B>(request: &Request<B>, hosts: Hosts) -> Result<(), ApiError> {
     let mut lines = request.headers().get_all(HOST).iter();
     let host = match (lines.next(), lines.next()) {
         (None, _) if request.version() < Version::HTTP_11 => None,
@@ -51,7 +51,7 @@ pub(super) fn check<B>(request: &Request<B>, hosts: Hosts) -> Result<(), ApiErro
 }
 
 /// Refuses a slash at the end, which warp would not look at.
-pub(super) fn check_path(path: &str) -> Result<(), ApiError> {
+pub(in crate::http) fn check_path(path: &str) -> Result<(), ApiError> {
     match path {
         "/" | api_page::WITH_SLASH => Ok(()),
         path if path.ends_with('/') => Err(ApiError::UnknownPath),

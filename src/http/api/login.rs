@@ -7,8 +7,9 @@ use utoipa::ToSchema;
 use warp::reply::Response;
 
 use super::App;
-use super::answer::{self, ApiError};
+use super::answer;
 use super::bodies::{Body as _, Credentials};
+use super::error::ApiError;
 use super::fields::Rules;
 use super::openapi::refusals::{Body, Failures, TooManyLogins, WrongCredentials};
 use super::request::Document;

@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 use warp::reply::Response;
 
 use super::App;
-use super::answer::{self, ApiError};
+use super::answer;
+use super::error::ApiError;
 use super::openapi::refusals::Failures;
 use crate::domain::clock::Timestamp;
 use crate::service::BackupState;

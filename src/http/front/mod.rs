@@ -1,45 +1,42 @@
 //! The front: accepts connections, speaks HTTP/1.1 and stops when told to, within limits that no client can
 //! stretch.
 
-use std::collections::HashMap;
+mod access_log;
+pub(in crate::http) mod connection;
+mod connections;
+pub(in crate::http) mod cors;
+pub(in crate::http) mod forwarded;
+mod request_id;
+pub(in crate::http) mod target;
+
 use std::convert::Infallible;
-use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{AUTHORIZATION, CONNECTION, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use log::kv::Value;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
-use tokio::task::AbortHandle;
+use tokio::sync::watch;
 use warp::reply::{Reply as _, Response};
 
-use super::answer::Route;
-use super::connection::{Activity, Watched};
-use super::forwarded::Clients;
-use super::target::{self, Hosts};
-use super::{CorsOrigins, Routes, TrustedProxies};
+use super::Routes;
+use super::api::answer::Route;
 use crate::audit::Origin;
-use crate::logging::{self, Kind, chosen};
 use crate::metrics::Requests;
-use crate::random;
-
-/// The log target of the access log: one line a request.
-const ACCESS: &str = "gatelet::access";
-
-/// The route of a request that met none, or whose client was gone before that was known.
-const NO_ROUTE: &str = "-";
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+use access_log::{AccessLine, NO_ROUTE};
+use connection::{Activity, Watched};
+use connections::Connections;
+use cors::CorsOrigins;
+use forwarded::{Clients, TrustedProxies};
+use request_id::{REQUEST_ID, request_id};
+use target::Hosts;
 
 /// Most headers of a request. Browsers behind proxies send about thirty.
 const HEADERS_MAX: usize = 64;
@@ -55,10 +52,6 @@ const OUT_OF_SOCKETS: Duration = Duration::from_millis(50);
 
 /// How often to look for a place while no connection can make room.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
-
-/// How long a connection waits before it has to make room: a client that sends its request at once, as all good
-/// ones do, is safe from those who come behind it.
-const GRACE: Duration = Duration::from_millis(100);
 
 /// What the front allows.
 #[derive(Clone, Debug, Default)]
@@ -265,66 +258,6 @@ impl Front {
     }
 }
 
-/// Counts a request and writes its line to the access log when it is dropped: also where the client has hung up, or was
-/// closed, before there was an answer.
-struct AccessLine<'a> {
-    requests: Option<&'a Requests>,
-    origin: Arc<Origin>,
-    method: Method,
-    started: Instant,
-    /// Route and status.
-    answered: Option<(&'static str, u16)>,
-}
-
-impl Drop for AccessLine<'_> {
-    fn drop(&mut self) {
-        let took = self.started.elapsed();
-        let (route, status) = self.answered.unzip();
-        let route = route.unwrap_or(NO_ROUTE);
-        if let Some(requests) = self.requests {
-            requests.count(self.method.as_str(), route, status, took);
-        }
-        if !log::log_enabled!(target: ACCESS, log::Level::Info) {
-            return;
-        }
-        let origin = &self.origin;
-        let method = chosen(self.method.as_str());
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let user = origin.user();
-        let user: Option<&dyn Display> = user.as_ref().map(|user| user as &dyn Display);
-        let (client, request) = (origin.address(), &origin.request_id);
-        let answer: &dyn Display = status.as_ref().map_or(&"unanswered", |status| status);
-        let what = format_args!("{method} {route} {answer}");
-        let whose = user.unwrap_or(&"-");
-        let text = format_args!("{what} duration_us={micros} user={whose} client={client} request={request}");
-        let fields = [
-            ("method", Value::from(&*method)),
-            ("route", route.into()),
-            ("status", status.map_or_else(Value::null, Value::from)),
-            ("duration_us", micros.into()),
-            ("user", user.map_or_else(Value::null, Value::from_dyn_display)),
-            ("client", Value::from_display(&client)),
-            ("request", Value::from(request.as_str())),
-        ];
-        logging::inform(Kind::Access, ACCESS, text, &what, &fields);
-    }
-}
-
-/// A request's id, the same on every line that it leaves in the logs: its caller's, or a random one, which tells
-/// strangers nothing of how much is going on.
-fn request_id(headers: &HeaderMap) -> String {
-    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
-    match given {
-        Some(id) if is_request_id(id) => id.to_owned(),
-        _ => random::id().unwrap_or_else(|_| "-".to_owned()), // no healthy system comes to this
-    }
-}
-
-fn is_request_id(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-}
-
 /// The connection was closed to make room.
 #[derive(Debug)]
 struct Evicted;
@@ -337,72 +270,6 @@ impl std::fmt::Display for Evicted {
 
 impl std::error::Error for Evicted {}
 
-/// The connections that are open.
-#[derive(Default)]
-struct Connections {
-    open: Mutex<HashMap<u64, Open>>,
-    next_id: AtomicU64,
-    ended: Notify,
-}
-
-struct Open {
-    activity: Arc<Activity>,
-    task: Option<AbortHandle>,
-}
-
-/// A connection's entry, gone when this is dropped.
-struct Place {
-    connections: Arc<Connections>,
-    id: u64,
-}
-
-impl Connections {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn enter(self: Arc<Self>, activity: Arc<Activity>) -> Place {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        self.lock().insert(id, Open { activity, task: None });
-        Place { connections: self, id }
-    }
-
-    fn attach(&self, id: u64, task: AbortHandle) {
-        if let Some(open) = self.lock().get_mut(&id) {
-            open.task = Some(task);
-        }
-    }
-
-    fn evict_longest_waiting(&self) -> bool {
-        let mut open = self.lock();
-        let longest = open.iter().filter_map(|(id, open)| Some((open.activity.waiting_since()?, *id))).min();
-        let Some((_, id)) = longest.filter(|(since, _)| since.elapsed() > GRACE) else {
-            return false;
-        };
-        // It may have become busy this very moment; the caller looks again.
-        if !open.get(&id).is_some_and(|open| open.activity.evict()) {
-            return false;
-        }
-        if let Some(Open { task: Some(task), .. }) = open.remove(&id) {
-            task.abort();
-        }
-        true
-    }
-
-    async fn none_left(&self) {
-        while !self.lock().is_empty() {
-            self.ended.notified().await;
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.connections.lock().remove(&self.id);
-        self.connections.ended.notify_one();
-    }
-}
-
 /// Whether an error of `accept` is that connection's own affair.
 fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(
@@ -412,19 +279,4 @@ fn is_about_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::Interrupted
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_harmless_request_ids_are_taken_over() {
-        for id in ["a", "A-b_c.9", &"x".repeat(64)] {
-            assert!(is_request_id(id), "{id}");
-        }
-        for id in ["", "a b", "a\nb", "ä", "a/b", &"x".repeat(65)] {
-            assert!(!is_request_id(id), "{id}");
-        }
-    }
 }

@@ -46,7 +46,7 @@ enum Phase {
 }
 
 /// What a connection is doing, and since when. Shared by its task and by the front, which may evict it.
-pub(super) struct Activity {
+pub(in crate::http) struct Activity {
     opened: Instant,
     /// Milliseconds since `opened`, times eight, plus the phase.
     state: AtomicU64,
@@ -55,7 +55,7 @@ pub(super) struct Activity {
 
 impl Activity {
     /// A connection that was just accepted.
-    pub(super) fn begin() -> Self {
+    pub(in crate::http) fn begin() -> Self {
         Self {
             opened: Instant::now(),
             state: AtomicU64::new(Phase::New as u64),
@@ -111,7 +111,7 @@ impl Activity {
 
     /// A request has arrived; its time counts from the first byte of its head. `false`: too late, the
     /// connection is being closed.
-    pub(super) fn request_begins(&self) -> bool {
+    pub(in crate::http) fn request_begins(&self) -> bool {
         self.enter(|phase, since| match phase {
             Phase::New | Phase::Head | Phase::Busy | Phase::Body => Some((Phase::Busy, since)),
             Phase::Idle => Some((Phase::Busy, Instant::now())), // it had been read along with the one before
@@ -120,24 +120,24 @@ impl Activity {
     }
 
     /// Nothing has been done for the request yet; its body comes first.
-    pub(super) fn body_awaited(&self) {
+    pub(in crate::http) fn body_awaited(&self) {
         self.enter(|phase, since| (phase == Phase::Busy).then_some((Phase::Body, since)));
     }
 
     /// The body is there. `false`: too late, the connection is being closed.
-    pub(super) fn body_complete(&self) -> bool {
+    pub(in crate::http) fn body_complete(&self) -> bool {
         self.request_begins()
     }
 
     /// The request has its answer.
-    pub(super) fn request_ends(&self) {
+    pub(in crate::http) fn request_ends(&self) {
         self.enter(|phase, _| {
             matches!(phase, Phase::Busy | Phase::Body).then(|| (Phase::Idle, Instant::now()))
         });
     }
 
     /// Since when nothing has been under way but the client's own sending; nothing while something is.
-    pub(super) fn waiting_since(&self) -> Option<Instant> {
+    pub(in crate::http) fn waiting_since(&self) -> Option<Instant> {
         match self.state() {
             (Phase::New | Phase::Head | Phase::Body | Phase::Idle, since) => Some(since),
             (Phase::Busy | Phase::Evicted, _) => None,
@@ -145,7 +145,7 @@ impl Activity {
     }
 
     /// Closes the connection if nothing is under way.
-    pub(super) fn evict(&self) -> bool {
+    pub(in crate::http) fn evict(&self) -> bool {
         self.enter(|phase, since| match phase {
             Phase::New | Phase::Head | Phase::Body | Phase::Idle => Some((Phase::Evicted, since)),
             Phase::Busy | Phase::Evicted => None,
@@ -153,7 +153,7 @@ impl Activity {
     }
 
     /// From now on the connection is not kept for further requests; one that is on its way is still answered.
-    pub(super) fn stop(&self) {
+    pub(in crate::http) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.enter(|phase, _| match phase {
             Phase::New | Phase::Idle => Some((Phase::Idle, Instant::now())),
@@ -161,7 +161,7 @@ impl Activity {
         });
     }
 
-    pub(super) fn is_stopping(&self) -> bool {
+    pub(in crate::http) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 
@@ -176,7 +176,7 @@ impl Activity {
     }
 
     /// Drives `connection` to its end or to its deadline, whichever comes first.
-    pub(super) async fn drive(&self, connection: impl Future) {
+    pub(in crate::http) async fn drive(&self, connection: impl Future) {
         let mut connection = pin!(connection);
         let mut alarm = pin!(sleep_until(self.deadline()));
         std::future::poll_fn(|cx| {
@@ -202,13 +202,13 @@ impl Activity {
 }
 
 /// A stream that tells when bytes arrive.
-pub(super) struct Watched {
+pub(in crate::http) struct Watched {
     stream: TcpStream,
     activity: Arc<Activity>,
 }
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
+    pub(in crate::http) fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
         Self { stream, activity }
     }
 }

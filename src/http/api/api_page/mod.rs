@@ -23,7 +23,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const CACHE_CONTROL: &str = "no-cache";
 
 /// The page's path as people type it.
-pub(super) const WITH_SLASH: &str = "/swagger-ui/";
+pub(in crate::http) const WITH_SLASH: &str = "/swagger-ui/";
 
 const PAGE: &str = include_str!("index.html");
 

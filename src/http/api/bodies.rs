@@ -5,7 +5,7 @@ use utoipa::openapi::schema::Schema;
 use utoipa::{PartialSchema, ToSchema};
 use zeroize::Zeroizing;
 
-use super::answer::ApiError;
+use super::error::ApiError;
 use super::fields::{Field, NewPassword, NewUsername, Rules};
 use super::request::Document;
 use crate::domain::user::Role;

@@ -9,9 +9,10 @@ use utoipa::openapi::schema::{Object, OneOfBuilder, Schema, Type};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
+use super::super::error::{ApiError, RefusalAnswer};
+use super::super::refusal_body::{Error, FieldErrors, InputError, RefusalBody, TokenError};
+use super::super::request::BODY_MAX;
 use crate::domain::clock::{ClockBehind, Timestamp};
-use crate::http::answer::{ApiError, Error, FieldErrors, InputError, RefusalAnswer, RefusalBody, TokenError};
-use crate::http::request::BODY_MAX;
 use crate::service::{Fault, Refusal, Unavailable};
 use crate::throttle::{Throttled, ThrottledBy};
 use crate::token::TokenRefusal;
@@ -21,7 +22,7 @@ macro_rules! refusals {
     ($($name:ident: $description:literal, $errors:expr;)+) => {
         $(
             #[doc = $description]
-            pub(in crate::http) struct $name;
+            pub(in crate::http::api) struct $name;
 
             impl IntoResponses for $name {
                 fn responses() -> BTreeMap<String, RefOr<Response>> {
@@ -106,7 +107,7 @@ refusals! {
 macro_rules! groups {
     ($($name:ident: $description:literal, $($part:ident)+;)+) => {$(
         #[doc = $description]
-        pub(in crate::http) struct $name;
+        pub(in crate::http::api) struct $name;
 
         impl IntoResponses for $name {
             fn responses() -> BTreeMap<String, RefOr<Response>> {

@@ -13,7 +13,8 @@ use utoipa::{PartialSchema, ToSchema};
 use warp::reply::Response;
 
 use super::App;
-use super::answer::{self, ApiError};
+use super::answer;
+use super::error::ApiError;
 use super::openapi::refusals::{FreshTokenRefused, NotLetPass};
 use super::request::Bearer;
 use crate::audit::Origin;
@@ -24,7 +25,7 @@ const OUTAGE: &str = "outage";
 const UNKNOWN_DEMAND: &str = "unknown_demand";
 
 /// Why a question may stay undecided, as the metrics call it. To the proxy, it is a 403 like any other.
-pub(super) const UNDECIDED: [&str; 2] = [OUTAGE, UNKNOWN_DEMAND];
+pub(in crate::http) const UNDECIDED: [&str; 2] = [OUTAGE, UNKNOWN_DEMAND];
 
 /// A parameter that has one value, spelt exactly so.
 macro_rules! demand {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use warp::reply::Response;
 
 use super::App;
-use super::answer::{self, ApiError, Message};
+use super::answer::{self, Message};
 use super::bodies::{Body as _, NewUser, NewUserOfRole};
+use super::error::ApiError;
 use super::fields::Rules;
 use super::openapi::refusals::{
     Body, Failures, Forbidden, FreshTokenRefused, NameTaken, RegistrationClosed, TooManyRegistrations,
@@ -62,7 +63,7 @@ pub(super) async fn create_by_admin(
 }
 
 /// Creates a user of any role for somebody who may.
-pub(super) async fn create_for(
+pub(in crate::http) async fn create_for(
     origin: &Arc<Origin>,
     app: &App,
     actor: &Actor,
