@@ -90,7 +90,7 @@ pub(in crate::http) fn options(allow: &'static str) -> Response {
     with(bare(StatusCode::NO_CONTENT), ALLOW, allow)
 }
 
-/// An answer that anybody may keep as long as `cache_control` says; or just that what the client has kept is still so.
+/// An answer that any cache may keep as `cache_control` says, or 304 if the client already has it.
 pub(super) fn cacheable(
     headers: &HeaderMap,
     tag: &Tag,
@@ -118,7 +118,7 @@ pub(in crate::http) fn with_next(page: Response, next: &str) -> Response {
 
 /// The same answer with one header more.
 pub(in crate::http) fn with(mut response: Response, name: HeaderName, value: impl ToString) -> Response {
-    // Whatever comes here is visible ASCII.
+    // All values are visible ASCII.
     if let Ok(value) = HeaderValue::try_from(value.to_string()) {
         response.headers_mut().insert(name, value);
     }

@@ -59,7 +59,7 @@ impl From<Refusal> for ApiError {
 }
 
 impl ApiError {
-    /// Tells the log what the client is not told, or what whoever runs the proxy should hear.
+    /// Logs what the client is not told, and what the operator of a proxy needs to know.
     pub(super) fn tell(&self) {
         match self {
             Self::Refused(Refusal::Internal(fault)) => log::error!("a request failed: {fault}"),
@@ -194,7 +194,7 @@ fn refused_to_proxy(refusal: &Refusal) -> RefusalAnswer {
         Refusal::Token(_) | Refusal::Forbidden => refused(refusal),
         Refusal::Unavailable(reason) => generic(StatusCode::FORBIDDEN, Some(reason.to_string().into()))
             .and(RETRY_AFTER, retry_after(*reason).into()),
-        // Nobody is answered the others who shows an access token.
+        // Checking an access token never returns these.
         Refusal::Internal(_)
         | Refusal::NameTaken
         | Refusal::InvalidCredentials
@@ -237,9 +237,9 @@ fn retry_after(reason: Unavailable) -> &'static str {
         Unavailable::Busy => "2",
         // A supervisor starts the next process within seconds.
         Unavailable::StoreFailed | Unavailable::Stopping => "5",
-        // A disk that stumbles once reads it the next time.
+        // A read error may be transient.
         Unavailable::Page => "5",
-        // Somebody has to do something first.
+        // Lasts until an operator acts.
         Unavailable::DiskFull | Unavailable::Clock(_) | Unavailable::KeyFiles => "60",
     }
 }

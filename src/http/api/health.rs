@@ -61,7 +61,7 @@ pub(super) async fn alive() -> Result<Response, ApiError> {
 )]
 pub(super) async fn ready(app: Arc<App>) -> Result<Response, ApiError> {
     app.service.upkeep.ready().await?;
-    // A server whose backups fail serves all the same; whoever watches it should see that they do.
+    // Failing backups do not make a server unready; monitoring sees them here.
     let backup = app.service.backups.state().map(|BackupState { last, error }| BackupHealth { last, error });
     Ok(answer::ok(&Readiness { status: "ready", backup }))
 }

@@ -14,7 +14,7 @@ use super::etag::Tag;
 use super::openapi::refusals::Failures;
 use crate::token::PublishedKey;
 
-/// Short, so that a revoked key is not trusted for long; whoever meets an unknown key asks again anyway.
+/// Short: a revoked key is trusted for so long. A service that meets an unknown key asks again at once.
 const CACHE_CONTROL: &str = "public, max-age=60";
 
 /// The key set: the key that makes tokens comes first.

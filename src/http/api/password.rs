@@ -53,7 +53,7 @@ pub(super) async fn change(
     Ok(answer::message("Password changed."))
 }
 
-/// Gives a user another password for somebody who may, without the current one.
+/// Sets a user's password without the current one. Only a fresh administrator may.
 pub(in crate::http) async fn reset_for(
     origin: &Arc<Origin>,
     app: &App,

@@ -62,7 +62,7 @@ pub(super) async fn create_by_admin(
     create_for(&origin, &app, &actor, body).await
 }
 
-/// Creates a user of any role for somebody who may.
+/// Creates a user of any role. Only a fresh administrator may.
 pub(in crate::http) async fn create_for(
     origin: &Arc<Origin>,
     app: &App,

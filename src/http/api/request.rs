@@ -91,7 +91,7 @@ pub(in crate::http) fn document_of(
     })
 }
 
-/// Reads a body that nobody asked for and drops it: a connection that is closed with bytes unread may be reset
+/// Reads an unexpected body and drops it: a connection that is closed with bytes unread may be reset
 /// before its answer arrives.
 pub(in crate::http) fn no_document() -> impl Filter<Extract = (), Error = Rejection> + Copy {
     body(BODY_MAX).map(drop).untuple_one()
@@ -165,7 +165,7 @@ async fn collect<B: Buf>(
         // Never grows after this, so that at least here no copy of a password is left behind.
         let room = max - bytes.len();
         bytes.reserve_exact(room);
-        // A broken transfer: nobody is there to read the answer.
+        // The transfer broke off: the client will not read the answer.
         let mut chunk = chunk.map_err(|_| ApiError::NotJson)?;
         total += chunk.remaining();
         if total > max + OVERFLOW_MAX {
@@ -214,7 +214,7 @@ impl Document {
         None
     }
 
-    /// Whatever stands there, if the field is there.
+    /// The field's value, if the field is there.
     pub(in crate::http) fn optional(&mut self, field: &'static str) -> Option<Value> {
         self.fields.remove(field)
     }
@@ -224,7 +224,7 @@ impl Document {
         self.errors.entry(Cow::Borrowed(field)).or_default().push(problem);
     }
 
-    /// What was taken, or all that is wrong: what was refused, and every field that nobody took.
+    /// What was taken, or all errors: of the fields that were refused, and of every field that was not taken.
     pub(in crate::http) fn finish<T>(mut self, taken: Option<T>) -> Result<T, ApiError> {
         for unknown in self.fields.into_iter().map(|(field, _)| field) {
             let text = "Unknown field.".to_owned();
@@ -232,7 +232,7 @@ impl Document {
         }
         match taken {
             Some(taken) if self.errors.is_empty() => Ok(taken),
-            _ => Err(ApiError::Fields(self.errors)), // whatever is missing has its error
+            _ => Err(ApiError::Fields(self.errors)), // every missing field has its error
         }
     }
 }

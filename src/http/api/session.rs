@@ -101,7 +101,7 @@ pub(super) async fn end_all(
     end_all_for(&origin, &app, &actor, target).await
 }
 
-/// Ends all sessions of a user for somebody who may.
+/// Ends all sessions of a user, if the actor may.
 pub(in crate::http) async fn end_all_for(
     origin: &Arc<Origin>,
     app: &App,

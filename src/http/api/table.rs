@@ -100,7 +100,7 @@ macro_rules! method {
     };
 }
 
-/// The value of `Allow`, in alphabetical order whatever the row's is.
+/// The value of `Allow`, in alphabetical order, however the row is ordered.
 macro_rules! allowed {
     ($($method:ident)+) => {
         concat!(

@@ -31,7 +31,7 @@ const PAGE_MAX: usize = 1000;
 /// The user that a path names.
 #[derive(Clone, Copy)]
 pub(in crate::http) enum Target {
-    /// `me`: whoever asks.
+    /// `me`: the token's user.
     Caller,
     User(UserId),
 }
@@ -103,7 +103,7 @@ impl<'a> From<&'a User> for AdminsUserBody<'a> {
     }
 }
 
-/// Whoever asks for a user: under `--dev` anyone may, by id.
+/// Authenticates a request for a user. Under `--dev`, a request by id needs no token.
 async fn admit(app: &App, origin: &Origin, bearer: &Bearer, target: Target) -> Result<Visitor, ApiError> {
     Ok(match target {
         Target::Caller => {
@@ -159,7 +159,7 @@ pub(super) async fn update(
     update_for(&origin, &app, &actor, target, body).await
 }
 
-/// Changes a user for somebody who may.
+/// Changes a user. Only a fresh administrator may.
 pub(in crate::http) async fn update_for(
     origin: &Arc<Origin>,
     app: &App,
@@ -197,7 +197,7 @@ pub(super) async fn delete(
     delete_for(&origin, &app, &visitor, target).await
 }
 
-/// Deletes a user for somebody who may.
+/// Deletes a user, if the visitor may.
 pub(in crate::http) async fn delete_for(
     origin: &Arc<Origin>,
     app: &App,
@@ -234,7 +234,7 @@ pub(super) async fn list(
     list_for(&app, &visitor, query).await
 }
 
-/// A page of the list for somebody who may see it.
+/// A page of the list, if the visitor may see it.
 pub(in crate::http) async fn list_for(
     app: &App,
     visitor: &Visitor,

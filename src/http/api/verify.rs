@@ -1,9 +1,8 @@
-//! `/verify`, by any method: whether a proxy may let a request pass (nginx's `auth_request`, Traefik's ForwardAuth,
-//! Caddy's `forward_auth`).
+//! `/verify`, by any method: may a proxy let a request pass (nginx's `auth_request`, Traefik's ForwardAuth, Caddy's
+//! `forward_auth`)?
 //!
-//! Answers 200, 401 or 403 and nothing else; only a head that is none, is too large or has not one valid `Host` does not
-//! get here. There is no way past it: `OPTIONS` is no question about the path but a request like any other, because proxies may hand on the method that they were asked with; and what is not
-//! understood opens nothing.
+//! Answers 200, 401 or 403 and nothing else; malformed and oversized heads are refused before. `OPTIONS` is answered like
+//! any other method, because a proxy may hand on the method that it was asked with. An unknown parameter refuses.
 
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 //! Applied to answers once they are made: a preflight is an `OPTIONS` whose 204 gets its permission added. So what is
 //! no 204 with `Allow` permits nothing: above all `/verify`, where `OPTIONS` is a question like any other and a
 //! preflight answered in passing would let requests past a proxy. (warp's filter answers before the routes, and 403
-//! to other origins.) Requests are served whatever their origin: what a page of another one may not do is read.
+//! to other origins.) Requests of any origin are served; pages of unlisted origins cannot read the answers.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -71,7 +71,7 @@ impl fmt::Display for BadOrigin {
 
 impl std::error::Error for BadOrigin {}
 
-/// What is kept of a request until it has its answer.
+/// The part of a request that its answer's headers depend on.
 pub(super) struct Asked {
     /// The page's origin, if it is listed.
     origin: Option<HeaderValue>,

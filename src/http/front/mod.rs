@@ -1,5 +1,4 @@
-//! The front: accepts connections, speaks HTTP/1.1 and stops when told to, within limits that no client can
-//! stretch.
+//! The listener: accepts connections, speaks HTTP/1.1 and stops gracefully, within limits that no client can stretch.
 
 mod access_log;
 pub(in crate::http) mod connection;
@@ -133,12 +132,12 @@ impl Front {
     }
 
     /// The next connection, accepted when there is room for it. Where there is none, the connection that has
-    /// been waiting longest for its client makes room: half-open ones go, what is being worked on stays.
+    /// been waiting longest for its client makes room: half-open ones go, those with a request under way stay.
     async fn next_connection(&self, listener: &TcpListener, next: &mut Option<(TcpStream, SocketAddr)>) {
         loop {
             match listener.accept().await {
                 Ok(accepted) => {
-                    *next = Some(accepted); // there also if nobody waits for us any longer
+                    *next = Some(accepted); // kept also if this future is dropped
                     while self.connections.lock().len() >= self.limits.max_connections
                         && !self.connections.evict_longest_waiting()
                     {
@@ -233,7 +232,7 @@ impl Front {
         let cross_origin = self.limits.cors_origins.asked(request.method(), request.headers());
         request.extensions_mut().insert(Arc::clone(&origin));
         request.extensions_mut().insert(Arc::clone(activity));
-        // Of several tokens, somebody behind a proxy may read another one than we: they become one that nothing verifies.
+        // Of several tokens, a proxy may have read another one than we: they become one that nothing verifies.
         if request.headers().get_all(AUTHORIZATION).iter().nth(1).is_some() {
             request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static("Bearer several"));
         }
@@ -250,7 +249,7 @@ impl Front {
         if let Ok(id) = HeaderValue::try_from(&origin.request_id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
-        // Whatever opens an answer shall take it for what it is declared as.
+        // Browsers take an answer for its declared type alone.
         response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let route = response.extensions().get().map_or(NO_ROUTE, |Route(name)| name);
         line.answered = Some((route, response.status().as_u16()));

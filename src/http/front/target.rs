@@ -94,7 +94,7 @@ fn bracketed(host: &str) -> Option<Option<Ipv6Addr>> {
     Some(address.and_then(|address| address.parse().ok()))
 }
 
-/// `localhost` and what is below it (RFC 6761, section 6.3), and loopback addresses. The empty host names nobody else.
+/// `localhost` and what is below it (RFC 6761, section 6.3), and loopback addresses. The empty host names no other machine.
 fn is_loopback(host: &str) -> bool {
     let (host, _) = split(host);
     let address = match bracketed(host) {

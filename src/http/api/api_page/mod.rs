@@ -15,7 +15,7 @@ use super::etag::Tag;
 use super::openapi::refusals::NotFound;
 
 /// Nothing but what is here: own scripts and styles, requests to this server, pictures that are part of the style
-/// sheet. The page can be framed by nobody, and sends no form anywhere.
+/// sheet. No page can frame it, and it sends no form anywhere.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -140,7 +140,7 @@ pub(super) async fn page(path: FullPath, headers: HeaderMap) -> Answer {
 )]
 pub(super) async fn asset(asset: Asset, headers: HeaderMap) -> Answer {
     const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
-    // As packed by build.rs: every browser unpacks it, and nobody else needs it.
+    // As packed by build.rs: every browser unpacks it, and no other client needs it.
     let (content_type, bytes, is_packed): (_, &[u8], _) = match asset {
         Asset::Style => {
             ("text/css; charset=utf-8", include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css.gz")), true)

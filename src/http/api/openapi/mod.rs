@@ -31,7 +31,7 @@ refused with 400.";
 /// A route's name, and what the document says of its handlers. They leave `path` empty: the table of routes has it.
 pub(super) type Part = (&'static str, fn() -> OpenApi);
 
-/// What is not about a route.
+/// Everything but the routes.
 fn frame() -> OpenApi {
     let info = InfoBuilder::new()
         .title("Gatelet")
@@ -69,7 +69,7 @@ fn frame() -> OpenApi {
     OpenApiBuilder::new().info(info).servers(Some(servers)).components(Some(components)).build()
 }
 
-/// Adds what is true of all bodies ([`super::request::Document`]): fields that nobody asked for are refused, and an
+/// Adds what is true of all bodies ([`super::request::Document`]): unknown fields are refused, and an
 /// empty body counts as `{}`, so that it may be left out where no field is required.
 fn complete_bodies(document: &mut Value) {
     let mut components = document["components"].take();

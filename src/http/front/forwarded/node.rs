@@ -49,7 +49,7 @@ fn next_pair(text: &str) -> Option<(Pair<'_>, &str)> {
             (value.trim_end_matches(WHITE).to_owned(), rest)
         }
     };
-    // Quotes and backslashes belong into quoted strings: elsewhere they are what is left of one that was cut at a comma.
+    // Quotes and backslashes belong into quoted strings: elsewhere they are the remains of one that was cut at a comma.
     let is_plain = |text: &str| !text.contains(['"', '\\', ' ', '\t', '=']);
     let rest = rest.trim_start_matches(WHITE);
     if !is_plain(name) || (!text.starts_with('"') && !is_plain(&value)) {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use super::Doubt;
 use crate::visible::quoted;
 
-/// For how many addresses there is a line of each kind: nobody has more proxies, and a client cannot fill the log.
+/// For how many addresses there is a line of each kind: more than any site has proxies, and a client cannot fill the log.
 const TOLD_MAX: usize = 16;
 
 /// How much of a header a line shows, in bytes.
