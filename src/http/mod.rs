@@ -1,7 +1,7 @@
 //! The edge: everything that speaks HTTP.
 //!
 //! The only folder that names `warp` and `hyper`. `front` accepts connections and checks requests before any route sees
-//! them; `api` has the routes: a handler parses, calls the service and shapes the answer; `admin` is the console.
+//! them; `api` has the routes: a handler parses, calls the service and shapes the answer; `admin` is the admin socket.
 
 pub mod admin;
 mod api;
@@ -22,13 +22,13 @@ use api::error::ApiError;
 pub use api::routes;
 use api::table::{allowed, method, named, other, path_filter, route, route_name, unknown_path};
 use api::verify;
+#[cfg(fuzzing)]
+pub use api::fuzzing;
 pub(crate) use api::wire;
-use api::{answer, fields, password, register, request, session, user};
 pub use front::cors::CorsOrigins;
 pub use front::forwarded::TrustedProxies;
 pub use front::target::Hosts;
 pub use front::{Front, Limits};
-use front::{connection, target};
 pub use metrics::MetricsPage;
 
 /// What handlers need besides the request.

@@ -16,6 +16,8 @@ mod counts;
 mod engine;
 mod error;
 mod exposure;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod inspect;
 mod memory;
 mod names;

@@ -5,6 +5,8 @@
 //! not write a line for another.
 
 mod csv;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod input;
 mod json;
 

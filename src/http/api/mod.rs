@@ -6,6 +6,8 @@ mod bodies;
 pub(in crate::http) mod error;
 mod etag;
 pub(in crate::http) mod fields;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod health;
 mod json;
 mod keys;

@@ -154,7 +154,7 @@ fn is_identity(encoding: &HeaderValue) -> bool {
 }
 
 /// The whole body, counted while it is read: what a client declares about its length is not relied on.
-async fn collect<B: Buf>(
+pub(super) async fn collect<B: Buf>(
     body: impl Stream<Item = Result<B, warp::Error>>,
     max: usize,
 ) -> Result<Zeroizing<Vec<u8>>, ApiError> {
@@ -182,7 +182,7 @@ async fn collect<B: Buf>(
 }
 
 impl Document {
-    fn parse(bytes: &[u8]) -> Result<Self, ApiError> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, ApiError> {
         let Object { fields, repeated } = if bytes.is_empty() {
             Object::default()
         } else {
