@@ -49,8 +49,9 @@ fn next_pair(text: &str) -> Option<(Pair<'_>, &str)> {
             (value.trim_end_matches(WHITE).to_owned(), rest)
         }
     };
-    // Quotes and backslashes belong into quoted strings: elsewhere they are the remains of one that was cut at a comma.
-    let is_plain = |text: &str| !text.contains(['"', '\\', ' ', '\t', '=']);
+    // Quotes and backslashes belong into quoted strings: elsewhere they remain of one cut at a comma.
+    // A semicolon in a name ends a pair that has no value.
+    let is_plain = |text: &str| !text.contains(['"', '\\', ' ', '\t', '=', ';']);
     let rest = rest.trim_start_matches(WHITE);
     if !is_plain(name) || (!text.starts_with('"') && !is_plain(&value)) {
         return None;
@@ -208,6 +209,9 @@ mod tests {
             "by=192.0.2.1",
             "192.0.2.1",
             "for=192.0.2.1;for=192.0.2.2",
+            // A pair without a value, whose name would reach into the next one.
+            "x;for=192.0.2.1;for=192.0.2.2",
+            "x;proto=https;for=192.0.2.1",
             "for=\"192.0.2.1",
             "for=192.0.2.1\"",
             "for=192.0.2.1 x",
