@@ -203,6 +203,11 @@ fn argon2<'a>(algorithm: &str, fields: &'a str) -> Result<Stored<'a>, HashError>
     let version = argon2::Version::try_from(version).map_err(|_| HashError::Parameters)?;
     let algorithm: argon2::Algorithm = algorithm.parse().map_err(|_| HashError::UnknownAlgorithm)?;
     let params: argon2::Params = phc.params.parse().map_err(|_| HashError::Parameters)?;
+    // The library has defaults for what is missing, which were another's when the hash was made.
+    let is_named = |name: &str| phc.params.split(',').any(|pair| pair.starts_with(name));
+    if !["m=", "t=", "p="].into_iter().all(is_named) {
+        return Err(HashError::Parameters);
+    }
     if !params.keyid().is_empty() {
         return Err(HashError::Keyed);
     }

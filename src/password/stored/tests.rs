@@ -211,6 +211,8 @@ fn invalid_hashes_are_refused_with_the_reason() {
             Parameters,
         ),
         ("$argon2id$v=19$m=64,t=2,p=1$c2FsdA$ZRkg6gT4Ap57ndt5lD38qKa00yjnoVUbVba1+UxquZM", Parameters),
+        ("$argon2id$v=19$m=64,t=2$c2FsdHNhbHQ$ZRkg6gT4Ap57ndt5lD38qKa00yjnoVUbVba1+UxquZM", Parameters),
+        ("$argon2id$v=19$$c2FsdHNhbHQ$ZRkg6gT4Ap57ndt5lD38qKa00yjnoVUbVba1+UxquZM", Parameters),
         ("$scrypt$ln=4,r=8,p=1$AYAQIkQoxVirNUZorVXKWQ", Malformed),
         ("$scrypt$ln=4,r=8,p=1$AYAQIkQoxVirNUZorVXKWQ$nSe7pDQPABHeyZ/NhA", TooShort),
         ("$scrypt$ln=4,r=8$AYAQIkQoxVirNUZorVXKWQ$nSe7pDQPABHeyZ/Nh5hi4lwQjl3cVQqGPRnsdGG7vNI", Parameters),
