@@ -14,7 +14,6 @@ use super::etag::Tag;
 use crate::domain::user::User;
 
 pub(in crate::http) use super::error::ApiError;
-pub(in crate::http) use super::refusal_body::FieldErrors;
 
 const REMOTE_USER: HeaderName = HeaderName::from_static("remote-user");
 const REMOTE_USER_ID: HeaderName = HeaderName::from_static("remote-user-id");
