@@ -19,11 +19,11 @@ use crate::metrics::Counters;
 use crate::password::Policy;
 use crate::service::Service;
 use api::error::ApiError;
+#[cfg(fuzzing)]
+pub use api::fuzzing;
 pub use api::routes;
 use api::table::{allowed, method, named, other, path_filter, route, route_name, unknown_path};
 use api::verify;
-#[cfg(fuzzing)]
-pub use api::fuzzing;
 pub(crate) use api::wire;
 pub use front::cors::CorsOrigins;
 pub use front::forwarded::TrustedProxies;

@@ -5,7 +5,7 @@ pub(in crate::http) mod api_page;
 mod bodies;
 pub(in crate::http) mod error;
 mod etag;
-pub(in crate::http) mod fields;
+mod fields;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod health;
@@ -14,14 +14,14 @@ mod keys;
 mod login;
 mod logout;
 mod openapi;
-pub(in crate::http) mod password;
+mod password;
 mod refresh;
 mod refusal_body;
-pub(in crate::http) mod register;
-pub(in crate::http) mod request;
-pub(in crate::http) mod session;
+mod register;
+mod request;
+mod session;
 pub(in crate::http) mod table;
-pub(in crate::http) mod user;
+mod user;
 pub(in crate::http) mod verify;
 pub(crate) mod wire;
 

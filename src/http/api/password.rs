@@ -13,7 +13,6 @@ use super::openapi::refusals::{Body, Failures, TokenOrPasswordRefused, TooManyLo
 use super::request::{Bearer, Document};
 use super::user::Target;
 use crate::audit::Origin;
-use crate::domain::user::UserId;
 use crate::password::Password;
 use crate::service::Actor;
 
@@ -47,23 +46,13 @@ pub(super) async fn change(
             app.service.accounts.change_password(&origin, &caller, current, new_password.0).await?;
         }
         Some(id) => {
-            return reset_for(&origin, &app, Actor::Caller(caller), Some(id), body).await;
+            let actor = Actor::Caller(caller);
+            let admin = app.service.accounts.fresh_admin(&origin, &actor)?;
+            let user = app.service.accounts.show(&actor.into(), Some(id)).await?;
+            let rules = Rules::of(&app).with_name(&user.name);
+            let OthersPassword { new_password } = OthersPassword::read(body?, rules)?;
+            app.service.accounts.reset_password(&origin, admin, user.id, new_password.0).await?;
         }
     }
-    Ok(answer::message("Password changed."))
-}
-
-/// Sets a user's password without the current one. Only a fresh administrator may.
-pub(in crate::http) async fn reset_for(
-    origin: &Arc<Origin>,
-    app: &App,
-    actor: Actor,
-    id: Option<UserId>,
-    body: Result<Document, ApiError>,
-) -> Result<Response, ApiError> {
-    let admin = app.service.accounts.fresh_admin(origin, &actor)?;
-    let user = app.service.accounts.show(&actor.into(), id).await?;
-    let OthersPassword { new_password } = OthersPassword::read(body?, Rules::of(app).with_name(&user.name))?;
-    app.service.accounts.reset_password(origin, admin, user.id, new_password.0).await?;
     Ok(answer::message("Password changed."))
 }

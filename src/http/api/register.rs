@@ -59,20 +59,10 @@ pub(super) async fn create_by_admin(
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
     let actor = Actor::Caller(app.service.sessions.authenticate(&origin, bearer.token()).await?);
-    create_for(&origin, &app, &actor, body).await
-}
-
-/// Creates a user of any role. Only a fresh administrator may.
-pub(in crate::http) async fn create_for(
-    origin: &Arc<Origin>,
-    app: &App,
-    actor: &Actor,
-    body: Result<Document, ApiError>,
-) -> Result<Response, ApiError> {
-    let admin = app.service.accounts.fresh_admin(origin, actor)?;
-    let NewUserOfRole { username, password, role } = NewUserOfRole::read(body?, Rules::of(app))?;
+    let admin = app.service.accounts.fresh_admin(&origin, &actor)?;
+    let NewUserOfRole { username, password, role } = NewUserOfRole::read(body?, Rules::of(&app))?;
     let role = role.unwrap_or(Role::User);
-    let id = app.service.accounts.create(origin, admin, username.0, password.0, role).await?;
+    let id = app.service.accounts.create(&origin, admin, username.0, password.0, role).await?;
     Ok(created(id))
 }
 

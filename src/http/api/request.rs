@@ -20,7 +20,7 @@ use super::refusal_body::FieldErrors;
 use crate::audit::Origin;
 
 /// The most bytes a body may have: names and passwords at their longest, escaped, fit several times.
-pub(in crate::http) const BODY_MAX: usize = 16 * 1024;
+pub(super) const BODY_MAX: usize = 16 * 1024;
 
 /// How many bytes of a body that is too large are read and dropped before the answer. A client that has sent
 /// them hears 413; one that is told earlier may see its connection reset instead.
@@ -31,15 +31,15 @@ const OVERFLOW_MAX: usize = 1024 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// Who asks: put there by the front.
-pub(in crate::http) fn origin() -> impl Filter<Extract = (Arc<Origin>,), Error = Rejection> + Copy {
+pub(super) fn origin() -> impl Filter<Extract = (Arc<Origin>,), Error = Rejection> + Copy {
     warp::ext::get::<Arc<Origin>>()
 }
 
 /// An `Authorization` header, if there is one. Of several, the front has made one that nothing verifies.
-pub(in crate::http) struct Bearer(Option<HeaderValue>);
+pub(super) struct Bearer(Option<HeaderValue>);
 
 /// Takes the token along, unread.
-pub(in crate::http) fn bearer() -> impl Filter<Extract = (Bearer,), Error = Infallible> + Copy {
+pub(super) fn bearer() -> impl Filter<Extract = (Bearer,), Error = Infallible> + Copy {
     warp::header::value(AUTHORIZATION.as_str())
         .map(|value| Bearer(Some(value)))
         .or(warp::any().map(|| Bearer(None)))
@@ -49,7 +49,7 @@ pub(in crate::http) fn bearer() -> impl Filter<Extract = (Bearer,), Error = Infa
 impl Bearer {
     /// The token's text; nothing where there is none or the scheme is another. Bytes that are no text make a
     /// token that nothing verifies.
-    pub(in crate::http) fn token(&self) -> Option<&str> {
+    pub(super) fn token(&self) -> Option<&str> {
         let value = self.0.as_ref()?.as_bytes();
         let (scheme, token) = value.split_at_checked(7)?;
         if !scheme.eq_ignore_ascii_case(b"bearer ") {
@@ -64,22 +64,14 @@ impl Bearer {
 
 /// The fields of a JSON object, taken out one by one. What is wrong is collected, so that all of it can be
 /// answered at once.
-pub(in crate::http) struct Document {
+pub(super) struct Document {
     fields: Map<String, Value>,
     errors: FieldErrors,
 }
 
 /// Reads the body as a JSON object.
-pub(in crate::http) fn document()
--> impl Filter<Extract = (Result<Document, ApiError>,), Error = Rejection> + Copy {
-    document_of(BODY_MAX)
-}
-
-/// Reads the body as a JSON object of up to `max` bytes.
-pub(in crate::http) fn document_of(
-    max: usize,
-) -> impl Filter<Extract = (Result<Document, ApiError>,), Error = Rejection> + Copy {
-    warp::header::headers_cloned().and(body(max)).map(|headers: HeaderMap, body: Body| {
+pub(super) fn document() -> impl Filter<Extract = (Result<Document, ApiError>,), Error = Rejection> + Copy {
+    warp::header::headers_cloned().and(body()).map(|headers: HeaderMap, body: Body| {
         let body = body?; // read first, so that the client can hear the answer
         if !headers.get_all(CONTENT_TYPE).iter().all(is_json) {
             return Err(ApiError::NotDeclaredJson);
@@ -93,34 +85,34 @@ pub(in crate::http) fn document_of(
 
 /// Reads an unexpected body and drops it: a connection that is closed with bytes unread may be reset
 /// before its answer arrives.
-pub(in crate::http) fn no_document() -> impl Filter<Extract = (), Error = Rejection> + Copy {
-    body(BODY_MAX).map(drop).untuple_one()
+pub(super) fn no_document() -> impl Filter<Extract = (), Error = Rejection> + Copy {
+    body().map(drop).untuple_one()
 }
 
 /// The parameters of a query, in order.
-pub(in crate::http) type Query = Vec<(String, String)>;
+pub(super) type Query = Vec<(String, String)>;
 
 /// Reads the query.
-pub(in crate::http) fn query() -> impl Filter<Extract = (Query,), Error = Infallible> + Copy {
+pub(super) fn query() -> impl Filter<Extract = (Query,), Error = Infallible> + Copy {
     warp::query::<Query>().or(warp::any().map(Query::new)).unify()
 }
 
 /// Takes the query along, unread; the empty text where there is none.
-pub(in crate::http) fn raw_query() -> impl Filter<Extract = (String,), Error = Infallible> + Copy {
+pub(super) fn raw_query() -> impl Filter<Extract = (String,), Error = Infallible> + Copy {
     warp::query::raw().or(warp::any().map(String::new)).unify()
 }
 
 type Body = Result<Zeroizing<Vec<u8>>, ApiError>;
 
 /// Reads the body as a whole. The connection may be closed to make room meanwhile.
-fn body(max: usize) -> impl Filter<Extract = (Body,), Error = Rejection> + Copy {
+fn body() -> impl Filter<Extract = (Body,), Error = Rejection> + Copy {
     warp::ext::get::<Arc<Activity>>().and(warp::header::headers_cloned()).and(warp::body::stream()).then(
         move |activity: Arc<Activity>, headers: HeaderMap, body| async move {
-            if is_hopeless(&headers, max) {
-                return Err(ApiError::TooLarge { max });
+            if is_hopeless(&headers) {
+                return Err(ApiError::TooLarge { max: BODY_MAX });
             }
             activity.body_awaited();
-            let body = tokio::time::timeout(BODY_TIMEOUT, collect(body, max)).await;
+            let body = tokio::time::timeout(BODY_TIMEOUT, collect(body, BODY_MAX)).await;
             if activity.body_complete() {
                 body.unwrap_or(Err(ApiError::BodyTooSlow))
             } else {
@@ -131,9 +123,9 @@ fn body(max: usize) -> impl Filter<Extract = (Body,), Error = Rejection> + Copy 
 }
 
 /// Whether a body is declared as too large, and more than would be read and dropped; or its client waits to be asked for it.
-fn is_hopeless(headers: &HeaderMap, max: usize) -> bool {
+fn is_hopeless(headers: &HeaderMap) -> bool {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    let most = if headers.contains_key(EXPECT) { max } else { max + OVERFLOW_MAX };
+    let most = if headers.contains_key(EXPECT) { BODY_MAX } else { BODY_MAX + OVERFLOW_MAX };
     length.is_some_and(|length| length > most as u64)
 }
 
@@ -203,7 +195,7 @@ impl Document {
     }
 
     /// A required text.
-    pub(in crate::http) fn text(&mut self, field: &'static str) -> Option<Zeroizing<String>> {
+    pub(super) fn text(&mut self, field: &'static str) -> Option<Zeroizing<String>> {
         let problem = match self.fields.remove(field) {
             Some(Value::String(text)) => return Some(Zeroizing::new(text)),
             Some(Value::Null) => "Field may not be null.",
@@ -215,17 +207,17 @@ impl Document {
     }
 
     /// The field's value, if the field is there.
-    pub(in crate::http) fn optional(&mut self, field: &'static str) -> Option<Value> {
+    pub(super) fn optional(&mut self, field: &'static str) -> Option<Value> {
         self.fields.remove(field)
     }
 
     /// Says what is wrong with a field.
-    pub(in crate::http) fn refuse(&mut self, field: &'static str, problem: String) {
+    pub(super) fn refuse(&mut self, field: &'static str, problem: String) {
         self.errors.entry(Cow::Borrowed(field)).or_default().push(problem);
     }
 
     /// What was taken, or all errors: of the fields that were refused, and of every field that was not taken.
-    pub(in crate::http) fn finish<T>(mut self, taken: Option<T>) -> Result<T, ApiError> {
+    pub(super) fn finish<T>(mut self, taken: Option<T>) -> Result<T, ApiError> {
         for unknown in self.fields.into_iter().map(|(field, _)| field) {
             let text = "Unknown field.".to_owned();
             self.errors.entry(Cow::Owned(unknown)).or_default().push(text);

@@ -98,16 +98,6 @@ pub(super) async fn end_all(
     bearer: Bearer,
 ) -> Result<Response, ApiError> {
     let actor = Actor::Caller(app.service.sessions.authenticate(&origin, bearer.token()).await?);
-    end_all_for(&origin, &app, &actor, target).await
-}
-
-/// Ends all sessions of a user, if the actor may.
-pub(in crate::http) async fn end_all_for(
-    origin: &Arc<Origin>,
-    app: &App,
-    actor: &Actor,
-    target: Target,
-) -> Result<Response, ApiError> {
-    app.service.sessions.end_all(origin, actor, target.id()).await?;
+    app.service.sessions.end_all(&origin, &actor, target.id()).await?;
     Ok(answer::message("All sessions ended."))
 }

@@ -30,7 +30,7 @@ const PAGE_MAX: usize = 1000;
 
 /// The user that a path names.
 #[derive(Clone, Copy)]
-pub(in crate::http) enum Target {
+pub(super) enum Target {
     /// `me`: the token's user.
     Caller,
     User(UserId),
@@ -60,7 +60,7 @@ impl PartialSchema for Target {
 impl ToSchema for Target {}
 
 impl Target {
-    pub(in crate::http) fn id(self) -> Option<UserId> {
+    pub(super) fn id(self) -> Option<UserId> {
         match self {
             Self::Caller => None,
             Self::User(id) => Some(id),
@@ -87,7 +87,7 @@ impl<'a> From<&'a User> for UserBody<'a> {
 /// What a user is to administrators.
 #[derive(Serialize, ToSchema)]
 #[schema(as = UserInFull)]
-pub(in crate::http) struct AdminsUserBody<'a> {
+pub(super) struct AdminsUserBody<'a> {
     #[serde(flatten)]
     user: UserBody<'a>,
     role: Role,
@@ -156,21 +156,10 @@ pub(super) async fn update(
     body: Result<Document, ApiError>,
 ) -> Result<Response, ApiError> {
     let actor = Actor::Caller(app.service.sessions.authenticate(&origin, bearer.token()).await?);
-    update_for(&origin, &app, &actor, target, body).await
-}
-
-/// Changes a user. Only a fresh administrator may.
-pub(in crate::http) async fn update_for(
-    origin: &Arc<Origin>,
-    app: &App,
-    actor: &Actor,
-    target: Target,
-    body: Result<Document, ApiError>,
-) -> Result<Response, ApiError> {
-    let admin = app.service.accounts.fresh_admin(origin, actor)?;
-    let UserUpdate { role, disabled } = UserUpdate::read(body?, Rules::of(app))?;
+    let admin = app.service.accounts.fresh_admin(&origin, &actor)?;
+    let UserUpdate { role, disabled } = UserUpdate::read(body?, Rules::of(&app))?;
     let change = UserChange { role, disabled };
-    let user = app.service.accounts.update(origin, admin, target.id(), change).await?;
+    let user = app.service.accounts.update(&origin, admin, target.id(), change).await?;
     Ok(answer::ok(&AdminsUserBody::from(&user)))
 }
 
@@ -194,17 +183,7 @@ pub(super) async fn delete(
     bearer: Bearer,
 ) -> Result<Response, ApiError> {
     let visitor = admit(&app, &origin, &bearer, target).await?;
-    delete_for(&origin, &app, &visitor, target).await
-}
-
-/// Deletes a user, if the visitor may.
-pub(in crate::http) async fn delete_for(
-    origin: &Arc<Origin>,
-    app: &App,
-    visitor: &Visitor,
-    target: Target,
-) -> Result<Response, ApiError> {
-    app.service.accounts.delete(origin, visitor, target.id()).await?;
+    app.service.accounts.delete(&origin, &visitor, target.id()).await?;
     Ok(answer::message("User deleted."))
 }
 
@@ -231,15 +210,6 @@ pub(super) async fn list(
     query: Query,
 ) -> Result<Response, ApiError> {
     let visitor = app.service.sessions.admit(&origin, bearer.token()).await?;
-    list_for(&app, &visitor, query).await
-}
-
-/// A page of the list, if the visitor may see it.
-pub(in crate::http) async fn list_for(
-    app: &App,
-    visitor: &Visitor,
-    query: Query,
-) -> Result<Response, ApiError> {
     let overview = visitor.overview()?;
     let Page { limit, after } = Page::parse(query)?;
     // One more tells whether there is a next page.
@@ -247,7 +217,7 @@ pub(in crate::http) async fn list_for(
     let has_more = users.len() > limit;
     users.truncate(limit);
     let next = users.last().filter(|_| has_more).map(|last| format!("user?limit={limit}&after={}", last.id));
-    let response = match visitor {
+    let response = match &visitor {
         // As the original did.
         Visitor::Anyone => answer::ok(&users.iter().map(UserBody::from).collect::<Vec<_>>()),
         Visitor::Known(_) => answer::ok(&users.iter().map(AdminsUserBody::from).collect::<Vec<_>>()),

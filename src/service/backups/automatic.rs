@@ -201,7 +201,7 @@ impl BackupPlan {
     fn remove_unfinished(&self) -> io::Result<()> {
         let drafts = self.files(|name| BackupName::read(durable_file::left_behind(name)?))?;
         let ours = drafts.iter().filter(|(name, _)| name.is_of(self.store));
-        ours.map(|(_, path)| fs::remove_file(path)).collect()
+        ours.try_for_each(|(_, path)| fs::remove_file(path))
     }
 
     /// The files in the directory whose names `read` takes.
