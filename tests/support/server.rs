@@ -12,7 +12,7 @@ use gatelet::cli::args::{self, Command};
 use gatelet::config::Settings;
 use gatelet::domain::clock::{Clock, Timestamp};
 use gatelet::exit::Exit;
-use gatelet::metrics::{BackupMetrics, Logs};
+use gatelet::metrics::Logs;
 use gatelet::store::{Store, StoreOptions};
 use serde_json::Value;
 use tempfile::TempDir;
