@@ -200,7 +200,7 @@ impl BackupPlan {
     /// Removes drafts that a killed process of this store has left behind.
     fn remove_unfinished(&self) -> io::Result<()> {
         let drafts = self.files(|name| BackupName::read(durable_file::left_behind(name)?))?;
-        let ours = drafts.iter().filter(|(name, _)| name.is_of(self.store));
+        let mut ours = drafts.iter().filter(|(name, _)| name.is_of(self.store));
         ours.try_for_each(|(_, path)| fs::remove_file(path))
     }
 
