@@ -30,8 +30,8 @@ use trial::Trial;
 use crate::support::Random;
 
 /// Points of a sample, and pairs of faults among them.
-const SAMPLE: usize = 360;
-const SAMPLE_PAIRS: usize = 90;
+const SAMPLE: usize = 240;
+const SAMPLE_PAIRS: usize = 60;
 
 /// Pairs of faults of a whole run.
 const ALL_PAIRS: usize = 3000;
