@@ -76,7 +76,7 @@ fn written(kind: u8, input: &mut Input<'_>, key: &KeyId) -> Record {
             let name = input.text().parse().unwrap_or_else(|_| name("anna"));
             let hash = String::from_utf8_lossy(input.rest()).into_owned();
             let sessions = (1..=ended)
-                .fold(Sessions::default(), |sessions, time| sessions.ended(spared.filter(|_| time == ended)));
+                .fold(Sessions::default(), |sessions, time| sessions.revoked_except(spared.filter(|_| time == ended)));
             let user = User { id: USER, name, role, disabled, created_at, sessions };
             Record::User(user, PasswordHash::from_stored(hash))
         }

@@ -1,18 +1,19 @@
-//! The ring in use, with caches of what it has verified and made.
+//! The ring in use, its caches, and refresh tokens that stay with the ring that verified them.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 
 use super::key_ring::KeyRing;
-use super::verified::Access;
+use super::verified::{Access, Refresh};
 use crate::domain::session::TokenId;
 
 /// Size of the cache of verified access tokens, about half a kilobyte each. Enough for thousands of users
 /// active within one token lifetime; a miss costs one signature check.
 const REMEMBERED: usize = 4096;
 
-/// Size of the cache of [`Tokens::next_refresh`], about half a kilobyte each. A token is asked for again
+/// Size of the cache of [`super::Tokens::next_refresh`], about half a kilobyte each. A token is asked for again
 /// within seconds if at all, and each costs a write, which limits how many there can be in that time.
 const SUCCESSORS: usize = 1024;
 
@@ -34,5 +35,20 @@ pub(super) struct TokenCache {
 impl TokenCache {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self { verified: Cache::new(REMEMBERED), successors: Cache::new(SUCCESSORS) })
+    }
+}
+
+/// A verified refresh token. Its successors are made with the ring that verified it: if the keys are revoked
+/// meanwhile, the successors are refused too.
+pub struct VerifiedRefresh {
+    pub(super) token: Refresh,
+    pub(super) in_use: Arc<InUse>,
+}
+
+impl Deref for VerifiedRefresh {
+    type Target = Refresh;
+
+    fn deref(&self) -> &Refresh {
+        &self.token
     }
 }

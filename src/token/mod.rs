@@ -30,10 +30,11 @@ use crate::domain::user::{Role, User};
 use crate::random::NoRandomness;
 
 use claims::{AccessPayload, RefreshPayload};
+pub use in_use::VerifiedRefresh;
 use in_use::{InUse, TokenCache};
 pub use key_files::KeyError;
 pub use key_ring::{KeyRing, LostKeys, PublishedKey};
-pub use verified::{Access, AnyToken, LEEWAY, Refresh, TokenRefusal, VerifiedRefresh};
+pub use verified::{Access, AnyToken, LEEWAY, Refresh, TokenRefusal};
 use verified::{Age, age};
 
 /// An issued token. Cannot be printed, only serialised.

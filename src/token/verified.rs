@@ -1,11 +1,8 @@
 //! Verified tokens, and why others are refused.
 
 use std::fmt;
-use std::ops::Deref;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::in_use::InUse;
 use crate::domain::clock::Timestamp;
 use crate::domain::session::{SessionId, TokenId};
 use crate::domain::user::UserId;
@@ -77,21 +74,6 @@ pub struct Refresh {
     pub issued_at: Timestamp,
     /// When it expires.
     pub expires_at: Timestamp,
-}
-
-/// A verified refresh token. Its successors are made with the ring that verified it: if the keys are revoked
-/// meanwhile, the successors are refused too.
-pub struct VerifiedRefresh {
-    pub(super) token: Refresh,
-    pub(super) in_use: Arc<InUse>,
-}
-
-impl Deref for VerifiedRefresh {
-    type Target = Refresh;
-
-    fn deref(&self) -> &Refresh {
-        &self.token
-    }
 }
 
 /// A verified token of either kind.

@@ -21,7 +21,15 @@ pub(crate) fn with_admin() -> (TestServer, String) {
 
 /// The same with further flags.
 pub(crate) fn with_admin_and(args: &[&str]) -> (TestServer, String) {
-    let server = TestServer::in_memory_with(args);
+    on(TestServer::in_memory_with(args))
+}
+
+/// The same on the disk, for tests that restart it.
+pub(crate) fn with_admin_on_disk(args: &[&str]) -> (TestServer, String) {
+    on(TestServer::start_with(args))
+}
+
+fn on(server: TestServer) -> (TestServer, String) {
     // Once this is answered, the admin socket listens.
     assert_eq!(server.call("GET", "/healthz", None, None).status, 200);
     let id = server.add_admin("root", "correct horse");
@@ -369,7 +377,7 @@ fn a_user_gets_403_for_any_query() {
 
 #[test]
 fn role_and_disabled_are_set_together_or_alone_and_the_new_state_is_answered() {
-    let (server, root) = with_admin();
+    let (server, root) = with_admin_on_disk(&[]);
     server.advance(Duration::from_secs(60));
     let anna = server.register("anna", "correct horse");
     server.advance(Duration::from_secs(60));
@@ -498,7 +506,7 @@ fn a_change_needs_a_fresh_token_of_an_administrator() {
 
 #[test]
 fn a_demotion_holds_from_the_next_request_with_the_same_token() {
-    let (server, root) = with_admin();
+    let (server, root) = with_admin_on_disk(&[]);
     let ada = server.add_admin("ada", "correct horse");
     let anna = server.register("anna", "correct horse");
     let (adas, adas_not_fresh) = begin(&server, "ada");
@@ -557,7 +565,7 @@ fn login_without_date(server: &TestServer, name: &str, password: &str) -> Reply 
 
 #[test]
 fn a_login_of_a_disabled_user_is_answered_like_a_wrong_password() {
-    let (server, _) = with_admin();
+    let (server, _) = with_admin_on_disk(&[]);
     let anna = server.register("anna", "correct horse");
     server.register("bert", "correct horse");
     let roots = server.log_in("root", "correct horse");
@@ -578,7 +586,7 @@ fn a_login_of_a_disabled_user_is_answered_like_a_wrong_password() {
 
 #[test]
 fn disabling_revokes_all_sessions_and_enabling_restores_none() {
-    let (server, _) = with_admin();
+    let (server, _) = with_admin_on_disk(&[]);
     let anna = server.register("anna", "correct horse");
     let sessions = [begin(&server, "anna"), begin(&server, "anna")];
     let body = json!({"current_password": "correct horse", "new_password": "correct horse"});
@@ -607,7 +615,7 @@ fn disabling_revokes_all_sessions_and_enabling_restores_none() {
 
 #[test]
 fn the_last_administrator_cannot_be_demoted_disabled_or_deleted() {
-    let (server, root) = with_admin();
+    let (server, root) = with_admin_on_disk(&[]);
     server.register("anna", "correct horse");
     let (roots, not_fresh) = begin(&server, "root");
     let mut server = server;
@@ -635,7 +643,7 @@ fn the_last_administrator_cannot_be_demoted_disabled_or_deleted() {
 
 #[test]
 fn a_disabled_administrator_does_not_count_as_a_remaining_one() {
-    let (server, root) = with_admin();
+    let (server, root) = with_admin_on_disk(&[]);
     let ada = server.add_admin("ada", "correct horse");
     let token = server.log_in("root", "correct horse").access;
     assert_eq!(patch(&server, &ada, &token, &json!({"disabled": true})).status, 200);
@@ -698,7 +706,7 @@ fn create(server: &TestServer, token: &str, body: &Value) -> Reply {
 
 #[test]
 fn an_administrator_creates_users_and_administrators() {
-    let (server, _) = with_admin();
+    let (server, _) = with_admin_on_disk(&[]);
     let token = server.log_in("root", "correct horse").access;
     server.advance(Duration::from_secs(1));
     for (name, role, body) in [
@@ -802,7 +810,7 @@ fn creating_users_needs_a_fresh_token_of_an_administrator() {
 
 #[test]
 fn dev_opens_no_administrators_endpoint_and_spares_the_last_administrator() {
-    let (server, root) = with_admin();
+    let (server, root) = with_admin_on_disk(&[]);
     let anna = server.register("anna", "correct horse");
     let clock = Arc::clone(&server.clock);
     let server = server.restart_with(&["--dev"], clock).unwrap();

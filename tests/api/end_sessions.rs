@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::admin::with_admin;
+use crate::admin::{with_admin, with_admin_on_disk};
 use crate::refusal::{Refusal, expect};
 use crate::support::{Reply, TestServer, Tokens};
 
@@ -164,7 +164,7 @@ fn users_cannot_end_others_sessions_or_learn_which_ids_exist() {
 
 #[test]
 fn an_administrator_ends_the_sessions_of_others_and_keeps_their_own() {
-    let (server, _) = with_admin();
+    let (server, _) = with_admin_on_disk(&[]);
     let anna = server.register("anna", PASSWORD);
     let ended: Vec<_> = (0..2).map(|_| begin(&server, "anna")).collect();
     let (roots, roots_not_fresh) = begin(&server, "root");

@@ -177,7 +177,9 @@ fn a_token_of_bytes_that_are_not_text_is_refused() {
 
 #[test]
 fn keys_that_replace_lost_ones_refuse_the_old_tokens() {
-    let (server, tokens) = with_login();
+    let server = TestServer::start();
+    server.register("anna", "correct horse");
+    let tokens = server.log_in("anna", "correct horse");
     let clock = Arc::clone(&server.clock);
     for file in fs::read_dir(server.data_dir().join("keys")).unwrap() {
         fs::remove_file(file.unwrap().path()).unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::admin::with_admin_and;
+use crate::admin::{with_admin_and, with_admin_on_disk};
 use crate::mint::{flip_bit, read_unverified};
 use crate::refusal::{Refusal, expect};
 use crate::support::{Client, Reply, TestServer, Tokens, credentials, start};
@@ -225,7 +225,7 @@ impl World {
         let (elsewhere, _) = with_admin_and(&[]);
         elsewhere.register("anna", PASSWORD);
         let (server, root_id) =
-            with_admin_and(&["--issuer", "other", "--access-ttl", "10y", "--refresh-ttl", "10y"]);
+            with_admin_on_disk(&["--issuer", "other", "--access-ttl", "10y", "--refresh-ttl", "10y"]);
         let other_issuer = [
             Caller::new(&server, Role::User, "anna".to_owned()),
             Caller::new(&server, Role::Admin, "ada".to_owned()),

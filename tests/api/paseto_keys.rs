@@ -18,7 +18,10 @@ const PASSWORD: &str = "correct horse";
 
 /// A server that has answered once: its admin socket listens, too.
 fn server(args: &[&str]) -> TestServer {
-    let server = TestServer::in_memory_with(args);
+    answering(TestServer::in_memory_with(args))
+}
+
+fn answering(server: TestServer) -> TestServer {
     assert_eq!(server.call("GET", "/healthz", None, None).status, 200);
     server
 }
@@ -161,7 +164,7 @@ fn a_request_with_another_etag_gets_the_keys() {
 
 #[test]
 fn the_etag_changes_only_with_the_keys() {
-    let server = server(&["--access-ttl", "10m"]);
+    let server = answering(TestServer::start_with(&["--access-ttl", "10m"]));
     let first = tag(&published(&server));
     server.advance(Duration::from_secs(60));
     let server = server.restart();

@@ -4,7 +4,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::admin::with_admin;
+use crate::admin::{with_admin, with_admin_on_disk};
 use crate::end_sessions::{begin, expect_live, expect_revoked};
 use crate::refusal::{Refusal, expect, expect_fields};
 use crate::support::{Reply, TestServer, Tokens, credentials};
@@ -279,7 +279,7 @@ fn a_login_overtaken_by_a_change_gets_a_revoked_session() {
 
 #[test]
 fn a_reset_by_an_administrator_ends_all_sessions_of_the_user() {
-    let (server, _) = with_admin();
+    let (server, _) = with_admin_on_disk(&[]);
     let anna = server.register("anna", OLD);
     let sessions = [begin(&server, "anna"), begin(&server, "anna")];
     let roots = begin(&server, "root");

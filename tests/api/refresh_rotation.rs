@@ -30,7 +30,7 @@ fn secs(n: u64) -> Duration {
 
 /// A server with rotation and a user, with the clock between two full seconds.
 fn with_anna(args: &[&str]) -> TestServer {
-    let server = TestServer::in_memory_with(&[&ON[..], args].concat());
+    let server = TestServer::start_with(&[&ON[..], args].concat());
     server.advance(Duration::from_millis(537));
     server.register("anna", PASSWORD);
     server

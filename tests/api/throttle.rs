@@ -519,7 +519,8 @@ fn strangers_cannot_keep_a_session_from_changing_the_password() {
 
 #[test]
 fn known_networks_survive_a_restart() {
-    let server = behind_a_proxy(&[]);
+    let server = TestServer::start_with(&BEHIND_A_PROXY);
+    server.register("anna", PASSWORD);
     assert_eq!(log_in(&mut server.client(), HOME, "anna", PASSWORD).status, 200);
     let file = server.data_dir().join("known-networks");
     let mut server = server.restart();
