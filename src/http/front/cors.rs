@@ -5,7 +5,6 @@
 //! preflight answered in passing would let requests past a proxy. (warp's filter answers before the routes, and 403
 //! to other origins.) Requests of any origin are served; pages of unlisted origins cannot read the answers.
 
-use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -37,39 +36,26 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 pub struct CorsOrigins(Vec<HeaderValue>);
 
 /// Why an entry is no origin that could be listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadOrigin {
-    /// `*` or `null`: any page's origin could be meant.
+    /// `*` or `null` would allow any page.
+    #[error("`{0}` could be anybody: list origins one by one")]
     Anybody(String),
-    /// A scheme, a host or what stands between them is missing.
+    /// The scheme, the host or a separator is missing.
+    #[error("`{0}` is no origin (https://example.org, http://localhost:3000)")]
     Malformed(String),
-    /// The host ends in a number and is no IPv4 address in full: browsers write out the address that they make of it.
+    /// The host ends in a number and is no IPv4 address in full: browsers complete such addresses.
+    #[error("`{0}`: an IPv4 address has four decimal numbers (http://127.0.0.1:3000)")]
     ShortAddress(String),
-    /// An address, but no browser writes its origin so.
+    /// An address in a form that browsers do not send.
+    #[error("`{given}`: browsers call this origin `{usual}`")]
     Unusual {
-        /// What stands in the setting.
+        /// The setting's text.
         given: String,
-        /// How browsers write it.
+        /// The form that browsers send.
         usual: String,
     },
 }
-
-impl fmt::Display for BadOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Anybody(entry) => write!(f, "`{entry}` could be anybody: list origins one by one"),
-            Self::Malformed(entry) => {
-                write!(f, "`{entry}` is no origin (https://example.org, http://localhost:3000)")
-            }
-            Self::ShortAddress(entry) => {
-                write!(f, "`{entry}`: an IPv4 address has four decimal numbers (http://127.0.0.1:3000)")
-            }
-            Self::Unusual { given, usual } => write!(f, "`{given}`: browsers call this origin `{usual}`"),
-        }
-    }
-}
-
-impl std::error::Error for BadOrigin {}
 
 /// The part of a request that its answer's headers depend on.
 pub(super) struct Asked {

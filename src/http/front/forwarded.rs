@@ -22,16 +22,9 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub struct TrustedProxies(Vec<IpNet>);
 
 /// An entry that is neither an address nor a network.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is neither an address (127.0.0.1) nor a network (10.0.0.0/8)")]
 pub struct BadProxy(String);
-
-impl fmt::Display for BadProxy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is neither an address (127.0.0.1) nor a network (10.0.0.0/8)", self.0)
-    }
-}
-
-impl std::error::Error for BadProxy {}
 
 impl TrustedProxies {
     /// The address of the client whose request came from `peer`: `peer` itself, unless that is trusted.

@@ -258,16 +258,9 @@ impl Front {
 }
 
 /// The connection was closed to make room.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("closed to make room")]
 struct Evicted;
-
-impl std::fmt::Display for Evicted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("closed to make room")
-    }
-}
-
-impl std::error::Error for Evicted {}
 
 /// Whether an error of `accept` is that connection's own affair.
 fn is_about_one_connection(error: &io::Error) -> bool {
