@@ -1,4 +1,4 @@
-//! The first administrator, whom the settings name.
+//! The first administrator, named by the settings.
 
 use crate::config::Settings;
 use crate::domain::user::NewName;

@@ -15,7 +15,7 @@ use crate::password::PasswordHash;
 use crate::token::offline::PublicKeys;
 use crate::token::statement::{Stated, Subject};
 
-/// What is wrong with a backup.
+/// A fault of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
     /// It does not begin as a backup does.

@@ -107,7 +107,7 @@ struct Trailer {
 /// How the trailer begins, which no other line does.
 const TRAILER: &[u8] = br#"{"users":"#;
 
-/// What is signed.
+/// The signed text.
 #[derive(PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Summary {

@@ -63,7 +63,7 @@ impl Backup {
     /// Writes it, uncompressed. Blocks.
     ///
     /// # Errors
-    /// [`WriteError`]; what has been written is then not taken for a backup.
+    /// [`WriteError`]; the part written so far does not count as a backup.
     pub fn write(self, out: impl Write) -> Result<(), WriteError> {
         let Self { snapshot, keys, header } = self;
         let mut lines = Lines { out, sum: Sha256::new(), line: Vec::with_capacity(1024) };

@@ -42,7 +42,7 @@ pub(crate) struct AdminSocket<'a> {
     own: Option<ManuallyDrop<Arc<Server>>>,
 }
 
-/// Does `work` with the admin socket of the data directory, and closes what was opened for it.
+/// Does `work` with the admin socket of the data directory, and closes the store if it was opened for that.
 pub(crate) fn with_socket<T>(
     settings: &Settings,
     access: Access,

@@ -288,7 +288,7 @@ impl Settings {
     /// The settings of a server without arguments, for commands that work on its data directory.
     ///
     /// # Errors
-    /// What is wrong in the environment.
+    /// An error in the environment.
     pub fn from_environment(data: &DataDirArgs) -> Result<Self, clap::Error> {
         let args = ["gatelet".into(), "--data-dir".into(), data.data_dir.clone().into_os_string()];
         /// A command line of settings alone.

@@ -103,7 +103,7 @@ pub enum UserCommand {
     },
 }
 
-/// The user whom a command is about.
+/// The user of a command.
 #[derive(Clone, Debug, Args)]
 pub struct UserArgs {
     /// Name or id of the user; what has the form of an id is never taken for a name

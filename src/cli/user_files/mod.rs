@@ -49,7 +49,7 @@ impl Format {
     }
 }
 
-/// What is wrong with one record.
+/// An error of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
     #[error("longer than {} KiB", RECORD_MAX >> 10)]
@@ -106,7 +106,7 @@ pub(crate) enum Unreadable {
     OpenArray(u64),
 }
 
-/// A user, or what is wrong, and the numbers of the first and the last line of that.
+/// A user or an error, with the numbers of its first and last line.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) line: u64,

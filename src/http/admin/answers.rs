@@ -58,7 +58,7 @@ pub(super) async fn answer(
     }
 }
 
-/// Refuses what was asked.
+/// Refuses a request.
 pub(super) async fn refuse(out: &mut (impl AsyncWrite + Unpin), refused: Refused) -> io::Result<()> {
     write(out, Err::<(), _>(refused)).await
 }

@@ -17,7 +17,7 @@ const PART: usize = 64 * 1024;
 /// Parts that wait for the reader.
 const PARTS: usize = 8;
 
-/// How long a reader may take nothing at all: memory holds what has changed since the backup began.
+/// How long a reader may take nothing at all: memory holds the changes since the backup began.
 const STALLED: Duration = Duration::from_secs(30);
 
 /// Writes the backup to `out`, and an empty message behind it. What lacks that is not whole.

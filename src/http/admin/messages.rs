@@ -346,7 +346,7 @@ pub(crate) enum Refused {
     NameKept,
     #[error("The last administrator cannot be demoted, disabled or deleted.")]
     LastAdmin,
-    /// What was given cannot be used, and why.
+    /// The input cannot be used, and why.
     #[error("{0}")]
     Input(Visible),
     #[error("the server does not allow that")]

@@ -23,7 +23,7 @@ const REMOTE_ROLE: HeaderName = HeaderName::from_static("remote-role");
 #[derive(Clone, Copy)]
 pub(in crate::http) struct Route(pub(in crate::http) &'static str);
 
-/// What was done, in words.
+/// The outcome as a sentence.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct Message {
     message: &'static str,
@@ -74,7 +74,7 @@ pub(in crate::http) fn tokens<T: Serialize>(body: &T) -> Response {
 
 /// Lets a request pass a proxy, and says whose it is: in headers that the proxy hands on.
 pub(in crate::http) fn verified(user: &User) -> Response {
-    /// What is not visible ASCII is percent-encoded, and so is the percent sign: decoding gives the name back, and
+    /// All but visible ASCII is percent-encoded, and so is the percent sign: decoding gives the name back, and
     /// no two names are encoded alike.
     const NAME: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
     let name = utf8_percent_encode(user.name.as_str(), NAME);

@@ -7,16 +7,16 @@ use zeroize::Zeroizing;
 
 use super::error::ApiError;
 use super::fields::{Field, NewPassword, NewUsername, Rules};
-use super::request::Document;
+use super::request::RequestBody;
 use crate::domain::user::Role;
 
 /// A body that is an object of fields.
 pub(super) trait Body: Sized {
     /// Takes all fields; `None` if one was refused.
-    fn take(body: &mut Document, rules: Rules<'_>) -> Option<Self>;
+    fn take(body: &mut RequestBody, rules: Rules<'_>) -> Option<Self>;
 
     /// Reads the body, or says all that is wrong with it.
-    fn read(mut body: Document, rules: Rules<'_>) -> Result<Self, ApiError> {
+    fn read(mut body: RequestBody, rules: Rules<'_>) -> Result<Self, ApiError> {
         let taken = Self::take(&mut body, rules);
         body.finish(taken)
     }
@@ -34,7 +34,7 @@ macro_rules! bodies {
         }
 
         impl Body for $body {
-            fn take(body: &mut Document, mut rules: Rules<'_>) -> Option<Self> {
+            fn take(body: &mut RequestBody, mut rules: Rules<'_>) -> Option<Self> {
                 $(let $field = Field::take(body, stringify!($field), &mut rules);)+
                 Some(Self { $($field: $field?),+ })
             }
@@ -79,7 +79,7 @@ bodies! {
         new_password: NewPassword,
     }
 
-    /// What to change; what is left out stays.
+    /// The fields to change; a missing field stays as it is.
     UserUpdate {
         #[schema(nullable = false)]
         role: Option<Role>,

@@ -9,7 +9,7 @@ use utoipa::{PartialSchema, ToSchema};
 use zeroize::Zeroizing;
 
 use super::App;
-use super::request::Document;
+use super::request::RequestBody;
 use super::wire;
 use crate::domain::user::{NewName, Role, USERNAME_MAX_CHARS, UnknownRole, Username, Usernames};
 use crate::password::{Password, Policy};
@@ -36,12 +36,12 @@ impl<'a> Rules<'a> {
 /// A kind of field.
 pub(super) trait Field: Sized {
     /// Takes the field of that name out of `body`; `None` if it was refused there.
-    fn take(body: &mut Document, name: &'static str, rules: &mut Rules<'_>) -> Option<Self>;
+    fn take(body: &mut RequestBody, name: &'static str, rules: &mut Rules<'_>) -> Option<Self>;
 }
 
 /// Any text.
 impl Field for Zeroizing<String> {
-    fn take(body: &mut Document, name: &'static str, _: &mut Rules<'_>) -> Option<Self> {
+    fn take(body: &mut RequestBody, name: &'static str, _: &mut Rules<'_>) -> Option<Self> {
         body.text(name)
     }
 }
@@ -50,7 +50,7 @@ impl Field for Zeroizing<String> {
 pub(super) struct NewUsername(pub(super) NewName);
 
 impl Field for NewUsername {
-    fn take(body: &mut Document, name: &'static str, rules: &mut Rules<'_>) -> Option<Self> {
+    fn take(body: &mut RequestBody, name: &'static str, rules: &mut Rules<'_>) -> Option<Self> {
         let username = rules.usernames.new_name(&body.text(name)?);
         let username = username.map_err(|error| body.refuse(name, wire::name_refused(error))).ok()?;
         rules.name = Some(Username::clone(&username));
@@ -82,7 +82,7 @@ impl NewPassword {
 }
 
 impl Field for NewPassword {
-    fn take(body: &mut Document, name: &'static str, rules: &mut Rules<'_>) -> Option<Self> {
+    fn take(body: &mut RequestBody, name: &'static str, rules: &mut Rules<'_>) -> Option<Self> {
         let password = Password::typed(&body.text(name)?);
         let checked = rules.policy.check(&password, rules.name.as_ref());
         checked.map_err(|error| body.refuse(name, wire::password_refused(error))).ok()?;
@@ -114,12 +114,12 @@ trait Choice: Sized {
 }
 
 impl<T: Choice> Field for Option<T> {
-    fn take(body: &mut Document, name: &'static str, _: &mut Rules<'_>) -> Option<Self> {
+    fn take(body: &mut RequestBody, name: &'static str, _: &mut Rules<'_>) -> Option<Self> {
         optional(body, name)
     }
 }
 
-fn optional<T: Choice>(body: &mut Document, name: &'static str) -> Option<Option<T>> {
+fn optional<T: Choice>(body: &mut RequestBody, name: &'static str) -> Option<Option<T>> {
     let chosen = match body.optional(name) {
         None => return Some(None),
         Some(Value::Null) => Err("Field may not be null."),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::{FutureExt, StreamExt, stream};
 
 use super::error::ApiError;
-use super::request::{self, Document};
+use super::request::{self, RequestBody};
 
 /// [`request::BODY_MAX`].
 pub const BODY_MAX: usize = request::BODY_MAX;
@@ -31,9 +31,9 @@ pub fn texts(chunks: &[&[u8]], fields: &[&'static str]) -> Result<Vec<String>, R
         return Err(Refused::NotJson); // all chunks are there
     };
     let taken = body.and_then(|body| {
-        let mut document = Document::parse(&body)?;
-        let taken: Vec<_> = fields.iter().map(|field| document.text(*field)).collect();
-        document.finish(taken.into_iter().collect::<Option<Vec<_>>>())
+        let mut body = RequestBody::parse(&body)?;
+        let taken: Vec<_> = fields.iter().map(|field| body.text(*field)).collect();
+        body.finish(taken.into_iter().collect::<Option<Vec<_>>>())
     });
     taken.map(|texts| texts.iter().map(|text| text.to_string()).collect()).map_err(|error| match error {
         ApiError::TooLarge { .. } => Refused::TooLarge,

@@ -29,7 +29,7 @@ pub(super) struct KeySet {
 /// a minute at most.
 #[utoipa::path(
     get, path = "", operation_id = "get_public_keys", tag = "server",
-    params(("If-None-Match" = Option<String>, Header, description = "The `ETag` of what is at hand")),
+    params(("If-None-Match" = Option<String>, Header, description = "The `ETag` of the cached copy")),
     responses(
         (status = 200, description = "The keys, good for a minute.", body = KeySet,
             headers(("ETag" = String), ("Cache-Control" = String))),

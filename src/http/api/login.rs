@@ -12,7 +12,7 @@ use super::bodies::{Body as _, Credentials};
 use super::error::ApiError;
 use super::fields::Rules;
 use super::openapi::refusals::{Body, Failures, TooManyLogins, WrongCredentials};
-use super::request::Document;
+use super::request::RequestBody;
 use crate::audit::Origin;
 use crate::password::Password;
 use crate::token::Token;
@@ -60,7 +60,7 @@ pub(super) struct TokenPair {
 pub(super) async fn create(
     origin: Arc<Origin>,
     app: Arc<App>,
-    body: Result<Document, ApiError>,
+    body: Result<RequestBody, ApiError>,
 ) -> Result<Response, ApiError> {
     let Credentials { username, password } = Credentials::read(body?, Rules::of(&app))?;
     let session = app.service.sessions.log_in(&origin, &username, Password::typed(&password)).await?;

@@ -33,7 +33,7 @@ use warp::{Filter, path};
 use super::{Answer, App, Routes};
 use api_page::Asset;
 use openapi::{ApiDocument, Part};
-use request::{bearer, document, no_document, origin, query, raw_query};
+use request::{bearer, json_body, no_body, origin, query, raw_query};
 use table::{
     allowed, method, named, operations, other, path_filter, route, route_name, routes, unknown_path,
 };
@@ -49,21 +49,21 @@ pub fn routes(app: Arc<App>) -> Routes {
     let (parts, filter) = routes! { |api|
         ("user" / {id: Target}) {
             GET with_token() => user::show,
-            DELETE with_token().and(no_document()) => user::delete,
-            PATCH with_token().and(document()) => user::update,
+            DELETE with_token().and(no_body()) => user::delete,
+            PATCH with_token().and(json_body()) => user::update,
         }
-        ("verify") { ANY with_token().and(raw_query()).and(no_document()) => verify::decide, }
+        ("verify") { ANY with_token().and(raw_query()).and(no_body()) => verify::decide, }
         ("session") { GET with_token() => session::show, }
-        ("refresh") { POST with_token().and(no_document()) => refresh::create, }
-        ("login") { POST call().and(document()) => login::create, }
-        ("logout") { POST with_token().and(no_document()) => logout::create, }
-        ("register") { POST call().and(document()) => register::create, }
+        ("refresh") { POST with_token().and(no_body()) => refresh::create, }
+        ("login") { POST call().and(json_body()) => login::create, }
+        ("logout") { POST with_token().and(no_body()) => logout::create, }
+        ("register") { POST call().and(json_body()) => register::create, }
         ("user") {
             GET with_token().and(query()) => user::list,
-            POST with_token().and(document()) => register::create_by_admin,
+            POST with_token().and(json_body()) => register::create_by_admin,
         }
-        ("user" / {id: Target} / "password") { POST with_token().and(document()) => password::change, }
-        ("user" / {id: Target} / "sessions") { DELETE with_token().and(no_document()) => session::end_all, }
+        ("user" / {id: Target} / "password") { POST with_token().and(json_body()) => password::change, }
+        ("user" / {id: Target} / "sessions") { DELETE with_token().and(no_body()) => session::end_all, }
         (".well-known" / "paseto-keys") { GET app.clone().and(headers_cloned()) => keys::published, }
         ("healthz") { GET warp::any() => health::alive, }
         ("readyz") { GET app.clone() => health::ready, }

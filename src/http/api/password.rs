@@ -10,7 +10,7 @@ use super::bodies::{Body as _, OthersPassword, OwnPassword, PasswordChange};
 use super::error::ApiError;
 use super::fields::Rules;
 use super::openapi::refusals::{Body, Failures, TokenOrPasswordRefused, TooManyLogins, UserOutOfReach};
-use super::request::{Bearer, Document};
+use super::request::{Bearer, RequestBody};
 use super::user::Target;
 use crate::audit::Origin;
 use crate::password::Password;
@@ -35,7 +35,7 @@ pub(super) async fn change(
     origin: Arc<Origin>,
     app: Arc<App>,
     bearer: Bearer,
-    body: Result<Document, ApiError>,
+    body: Result<RequestBody, ApiError>,
 ) -> Result<Response, ApiError> {
     let caller = app.service.sessions.authenticate(&origin, bearer.token()).await?;
     match target.id().filter(|id| *id != caller.user.id) {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What is wrong with a body's fields: texts by field.
+/// The errors of a body, by field.
 pub(in crate::http) type FieldErrors = BTreeMap<Cow<'static, str>, Vec<String>>;
 
 /// Why something was not done.
@@ -45,7 +45,7 @@ pub(in crate::http) enum TokenErrorCode {
     FreshTokenRequired,
 }
 
-/// What is wrong with what was sent: all of it at once.
+/// Every error in the input at once.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct InputError {
     /// The status once more.

@@ -12,7 +12,7 @@ use super::fields::Rules;
 use super::openapi::refusals::{
     Body, Failures, Forbidden, FreshTokenRefused, NameTaken, RegistrationClosed, TooManyRegistrations,
 };
-use super::request::{Bearer, Document};
+use super::request::{Bearer, RequestBody};
 use crate::audit::Origin;
 use crate::domain::user::{Role, UserId};
 use crate::service::Actor;
@@ -31,7 +31,7 @@ use crate::service::Actor;
 pub(super) async fn create(
     origin: Arc<Origin>,
     app: Arc<App>,
-    body: Result<Document, ApiError>,
+    body: Result<RequestBody, ApiError>,
 ) -> Result<Response, ApiError> {
     app.service.accounts.demand_open_registration()?;
     let NewUser { username, password } = NewUser::read(body?, Rules::of(&app))?;
@@ -56,7 +56,7 @@ pub(super) async fn create_by_admin(
     origin: Arc<Origin>,
     app: Arc<App>,
     bearer: Bearer,
-    body: Result<Document, ApiError>,
+    body: Result<RequestBody, ApiError>,
 ) -> Result<Response, ApiError> {
     let actor = Actor::Caller(app.service.sessions.authenticate(&origin, bearer.token()).await?);
     let admin = app.service.accounts.fresh_admin(&origin, &actor)?;

@@ -62,15 +62,16 @@ impl Bearer {
     }
 }
 
-/// The fields of a JSON object, taken out one by one. What is wrong is collected, so that all of it can be
-/// answered at once.
-pub(super) struct Document {
+/// The fields of a JSON object, taken out one by one. Errors are collected, so that one answer
+/// tells all of them.
+pub(super) struct RequestBody {
     fields: Map<String, Value>,
     errors: FieldErrors,
 }
 
 /// Reads the body as a JSON object.
-pub(super) fn document() -> impl Filter<Extract = (Result<Document, ApiError>,), Error = Rejection> + Copy {
+pub(super) fn json_body() -> impl Filter<Extract = (Result<RequestBody, ApiError>,), Error = Rejection> + Copy
+{
     warp::header::headers_cloned().and(body()).map(|headers: HeaderMap, body: Body| {
         let body = body?; // read first, so that the client can hear the answer
         if !headers.get_all(CONTENT_TYPE).iter().all(is_json) {
@@ -79,13 +80,13 @@ pub(super) fn document() -> impl Filter<Extract = (Result<Document, ApiError>,),
         if !headers.get_all(CONTENT_ENCODING).iter().all(is_identity) {
             return Err(ApiError::Encoded);
         }
-        Document::parse(&body)
+        RequestBody::parse(&body)
     })
 }
 
 /// Reads an unexpected body and drops it: a connection that is closed with bytes unread may be reset
 /// before its answer arrives.
-pub(super) fn no_document() -> impl Filter<Extract = (), Error = Rejection> + Copy {
+pub(super) fn no_body() -> impl Filter<Extract = (), Error = Rejection> + Copy {
     body().map(drop).untuple_one()
 }
 
@@ -173,7 +174,7 @@ pub(super) async fn collect<B: Buf>(
     if total > max { Err(ApiError::TooLarge { max }) } else { Ok(bytes) }
 }
 
-impl Document {
+impl RequestBody {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, ApiError> {
         let Object { fields, repeated } = if bytes.is_empty() {
             Object::default()
@@ -187,11 +188,11 @@ impl Document {
                 Err(_) => return Err(ApiError::NotJson),
             }
         };
-        let mut document = Self { fields, errors: FieldErrors::new() };
+        let mut read = Self { fields, errors: FieldErrors::new() };
         for field in repeated {
-            document.errors.insert(Cow::Owned(field), vec!["Given more than once.".to_owned()]);
+            read.errors.insert(Cow::Owned(field), vec!["Given more than once.".to_owned()]);
         }
-        Ok(document)
+        Ok(read)
     }
 
     /// A required text.
@@ -211,7 +212,7 @@ impl Document {
         self.fields.remove(field)
     }
 
-    /// Says what is wrong with a field.
+    /// Records an error of a field.
     pub(super) fn refuse(&mut self, field: &'static str, problem: String) {
         self.errors.entry(Cow::Borrowed(field)).or_default().push(problem);
     }

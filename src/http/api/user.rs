@@ -18,7 +18,7 @@ use super::openapi::refusals::{
     AccessTokenRefused, Body, Failures, Forbidden, FreshTokenRefused, LastAdmin, QueryRefused, UserOutOfReach,
 };
 use super::refusal_body::FieldErrors;
-use super::request::{Bearer, Document, Query};
+use super::request::{Bearer, Query, RequestBody};
 use crate::audit::Origin;
 use crate::domain::clock::Timestamp;
 use crate::domain::user::{MalformedId, Role, User, UserId};
@@ -153,7 +153,7 @@ pub(super) async fn update(
     origin: Arc<Origin>,
     app: Arc<App>,
     bearer: Bearer,
-    body: Result<Document, ApiError>,
+    body: Result<RequestBody, ApiError>,
 ) -> Result<Response, ApiError> {
     let actor = Actor::Caller(app.service.sessions.authenticate(&origin, bearer.token()).await?);
     let admin = app.service.accounts.fresh_admin(&origin, &actor)?;

@@ -3,7 +3,7 @@
 use crate::domain::user::{USERNAME_MAX_CHARS, UsernameError};
 use crate::password::{PasswordError, Policy};
 
-/// What is wrong with a name.
+/// The sentence for a name that cannot be taken.
 pub(crate) fn name_refused(error: UsernameError) -> String {
     match error {
         UsernameError::Empty => too_short(1),
@@ -17,7 +17,7 @@ pub(crate) fn name_refused(error: UsernameError) -> String {
     }
 }
 
-/// What is wrong with a password to be set.
+/// The sentence for a password that cannot be set.
 pub(crate) fn password_refused(error: PasswordError) -> String {
     match error {
         PasswordError::TooShort { min_chars } => too_short(min_chars),

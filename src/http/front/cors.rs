@@ -1,6 +1,6 @@
 //! Which web pages of other origins may read answers (CORS), after the Fetch standard.
 //!
-//! Applied to answers once they are made: a preflight is an `OPTIONS` whose 204 gets its permission added. So what is
+//! Applied to finished answers: a preflight is an `OPTIONS` whose 204 gets its permission added. So what is
 //! no 204 with `Allow` permits nothing: above all `/verify`, where `OPTIONS` is a question like any other and a
 //! preflight answered in passing would let requests past a proxy. (warp's filter answers before the routes, and 403
 //! to other origins.) Requests of any origin are served; pages of unlisted origins cannot read the answers.

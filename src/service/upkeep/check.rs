@@ -1,4 +1,4 @@
-//! Checks of store and keys: what is wrong, and what to do about it.
+//! Checks of store and keys: the faults, and how to mend them.
 
 use std::fmt;
 
@@ -17,11 +17,11 @@ use super::Upkeep;
 /// One check and its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What was checked.
+    /// The object of the check.
     pub check: &'static str,
     /// The result.
     pub verdict: Verdict,
-    /// What was found, and what to do about it.
+    /// The finding, and how to mend it.
     pub found: String,
 }
 

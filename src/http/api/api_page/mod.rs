@@ -14,12 +14,12 @@ use super::answer::{self, with};
 use super::etag::Tag;
 use super::openapi::refusals::NotFound;
 
-/// Nothing but what is here: own scripts and styles, requests to this server, pictures that are part of the style
+/// Nothing from elsewhere: own scripts and styles, requests to this server, pictures that are part of the style
 /// sheet. No page can frame it, and it sends no form anywhere.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Asked about each time, so that a new version is there at once; what has not changed is not sent again.
+/// Asked about each time, so that a new version is there at once; unchanged files are not sent again.
 const CACHE_CONTROL: &str = "no-cache";
 
 /// The page's path as people type it.
@@ -79,7 +79,7 @@ struct Links {
     responses(
         (status = 200, description = "Name, version and where to go on.", body = Index,
             headers(("Vary" = String))),
-        (status = 303, description = "To the API page, for whoever accepts HTML.",
+        (status = 303, description = "To the API page, for clients that accept HTML.",
             headers(("Location" = String), ("Vary" = String))),
     ),
 )]
@@ -100,7 +100,7 @@ pub(super) async fn index(headers: HeaderMap) -> Answer {
 /// This page
 #[utoipa::path(
     get, path = "", operation_id = "get_api_page", tag = "server",
-    params(("If-None-Match" = Option<String>, Header, description = "The `ETag` of what is at hand")),
+    params(("If-None-Match" = Option<String>, Header, description = "The `ETag` of the cached copy")),
     responses(
         (status = 200, description = "The page.", body = String, content_type = "text/html",
             headers(("ETag" = String), ("Cache-Control" = String), ("Content-Security-Policy" = String))),
@@ -128,7 +128,7 @@ pub(super) async fn page(path: FullPath, headers: HeaderMap) -> Answer {
     params(
         ("file" = String, Path, description = "Its name",
             pattern = r"^(swagger-ui\.css|swagger-ui-bundle\.js|start\.js)$"),
-        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of what is at hand"),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the cached copy"),
     ),
     responses(
         (status = 200, description = "The file.", content((String = "text/css"), (String = "text/javascript")),

@@ -63,13 +63,13 @@ fn frame() -> OpenApi {
         .schema_from::<Problems>()
         .schema_from::<JsonProblems>()
         .build();
-    // Beside this document, wherever a proxy has put both: else what is typed on the API page could go to another
+    // Beside this document, wherever a proxy has put both: else text typed on the API page could go to another
     // application of the same origin.
     let servers = [Server::new(".")];
     OpenApiBuilder::new().info(info).servers(Some(servers)).components(Some(components)).build()
 }
 
-/// Adds what is true of all bodies ([`super::request::Document`]): unknown fields are refused, and an
+/// Adds the rules of all bodies ([`super::request::RequestBody`]): unknown fields are refused, and an
 /// empty body counts as `{}`, so that it may be left out where no field is required.
 fn complete_bodies(document: &mut Value) {
     let mut components = document["components"].take();
@@ -121,7 +121,7 @@ fn finish(parts: &[Part], policy: Policy) -> Finished {
 /// This document
 #[utoipa::path(
     get, path = "", operation_id = "get_document", tag = "server",
-    params(("If-None-Match" = Option<String>, Header, description = "The `ETag` of what is at hand")),
+    params(("If-None-Match" = Option<String>, Header, description = "The `ETag` of the cached copy")),
     responses(
         (status = 200, description = "OpenAPI 3.1.", body = Value, content_type = "application/json",
             headers(("ETag" = String), ("Cache-Control" = String))),

@@ -58,7 +58,7 @@ refusals! {
         [refused(Refusal::Forbidden)];
     RegistrationClosed: "Administrators alone create users here (`--registration closed`).",
         [refused(Refusal::RegistrationClosed)];
-    NotLetPass: "The user is no administrator, where one is demanded; or nobody may pass just now.",
+    NotLetPass: "The user is no administrator, where one is demanded; or the server cannot decide just now.",
         [
             ApiError::RefusedToProxy(Refusal::Forbidden),
             ApiError::UnknownDemand,
@@ -68,7 +68,7 @@ refusals! {
         [refused(Refusal::NotFound)];
     NameTaken: "Another user has this name in some spelling, or had it in the last 30 days.",
         [refused(Refusal::NameTaken)];
-    LastAdmin: "Nobody would be left who is an administrator and enabled.",
+    LastAdmin: "No enabled administrator would be left.",
         [refused(Refusal::LastAdmin)];
     NotJson: "The body is not JSON.",
         [ApiError::NotJson];
@@ -119,7 +119,7 @@ macro_rules! groups {
 
 groups! {
     Body: "What may be wrong with a body.", NotJson BodyTooSlow TooLarge NotDeclaredJson FieldsRefused;
-    UserOutOfReach: "The user of a path is somebody else, or nobody.", Forbidden NotFound;
+    UserOutOfReach: "The path names another user, or no user.", Forbidden NotFound;
     Failures: "What may go wrong anywhere.", Failed Unserved;
 }
 
