@@ -73,7 +73,7 @@ pub enum By {
     /// A user with a token.
     User(UserId),
     /// The owner of the data directory.
-    Console,
+    Operator,
     /// The settings.
     Settings,
     /// Anyone, under `--dev`.
@@ -87,7 +87,7 @@ impl By {
     pub fn user(self) -> Option<UserId> {
         match self {
             Self::User(id) => Some(id),
-            Self::Themselves | Self::Console | Self::Settings | Self::Anyone | Self::Housekeeping => None,
+            Self::Themselves | Self::Operator | Self::Settings | Self::Anyone | Self::Housekeeping => None,
         }
     }
 }
@@ -97,7 +97,7 @@ impl fmt::Display for By {
         match self {
             Self::Themselves => f.write_str("themselves"),
             Self::User(id) => id.fmt(f),
-            Self::Console => f.write_str("console"),
+            Self::Operator => f.write_str("console"),
             Self::Settings => f.write_str("settings"),
             Self::Anyone => f.write_str("anyone (--dev)"),
             Self::Housekeeping => f.write_str("housekeeping"),

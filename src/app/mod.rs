@@ -107,7 +107,7 @@ impl Server {
     }
 
     /// Serves the admin socket's interface on one connection, for a command that found no server running.
-    pub async fn serve_console(&self, stream: UnixStream) {
+    pub async fn serve_admin_socket(&self, stream: UnixStream) {
         admin::serve_one(stream, Arc::clone(&self.app)).await;
     }
 

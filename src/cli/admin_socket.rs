@@ -108,7 +108,7 @@ impl AdminSocket<'_> {
                 let server = Arc::clone(server);
                 let _within = self.runtime.enter();
                 let (ours, theirs) = UnixStream::pair()?;
-                self.runtime.spawn(async move { server.serve_console(theirs).await });
+                self.runtime.spawn(async move { server.serve_admin_socket(theirs).await });
                 return Ok(ours);
             }
             match self.runtime.block_on(connect(dir)) {

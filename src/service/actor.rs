@@ -16,7 +16,7 @@ pub enum Actor {
     /// A user with a valid access token.
     Caller(Caller),
     /// The owner of the data directory: may do everything.
-    Console,
+    Operator,
 }
 
 /// An actor, or anyone under `--dev`.
@@ -30,7 +30,7 @@ pub enum Visitor {
 
 /// The owner of the data directory, for what only they may do.
 #[derive(Clone, Copy, Debug)]
-pub struct Console;
+pub struct Operator;
 
 /// A user with a valid access token.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(super) struct Warrant {
     pub(super) authority: Authority,
 }
 
-/// Proof that the actor may change other users: an administrator with a fresh token, or the console.
+/// Proof that the actor may change other users: an administrator with a fresh token, or the operator.
 #[derive(Clone, Copy, Debug)]
 pub struct FreshAdmin {
     warrant: Warrant,
@@ -57,7 +57,7 @@ pub struct FreshAdmin {
 }
 
 /// Proof that the actor may delete this user and revoke their sessions: the user or an administrator, with a fresh
-/// token; or the console.
+/// token; or the operator.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FreshTarget {
     pub(super) id: UserId,
@@ -85,9 +85,9 @@ impl Warrant {
     }
 }
 
-impl Console {
+impl Operator {
     pub(super) fn warrant(self) -> Warrant {
-        Warrant::standing(By::Console)
+        Warrant::standing(By::Operator)
     }
 }
 
@@ -126,7 +126,7 @@ impl Actor {
     fn warrant(&self) -> Warrant {
         match self {
             Self::Caller(caller) => caller.warrant(),
-            Self::Console => Console.warrant(),
+            Self::Operator => Operator.warrant(),
         }
     }
 
@@ -134,7 +134,7 @@ impl Actor {
     pub(super) fn user(&self) -> Option<&User> {
         match self {
             Self::Caller(caller) => Some(&caller.user),
-            Self::Console => None,
+            Self::Operator => None,
         }
     }
 
@@ -142,14 +142,14 @@ impl Actor {
         match self {
             Self::Caller(caller) if caller.user.id == id => Ok(()),
             Self::Caller(caller) => caller.admin(),
-            Self::Console => Ok(()),
+            Self::Operator => Ok(()),
         }
     }
 
     fn fresh(&self) -> Result<(), Refusal> {
         match self {
             Self::Caller(caller) => caller.fresh(),
-            Self::Console => Ok(()),
+            Self::Operator => Ok(()),
         }
     }
 
@@ -217,7 +217,7 @@ impl Visitor {
     pub fn overview(&self) -> Result<Overview, Refusal> {
         match self {
             Self::Known(Actor::Caller(caller)) => caller.admin()?,
-            Self::Known(Actor::Console) | Self::Anyone => {}
+            Self::Known(Actor::Operator) | Self::Anyone => {}
         }
         Ok(Overview(()))
     }

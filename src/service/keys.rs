@@ -13,7 +13,7 @@ use crate::store::Store;
 use crate::token::{KeyError, KeyRing, PublishedKey, Tokens, key_files};
 
 use super::changes::{Changes, run};
-use super::{Console, Fault, Refusal, Unavailable};
+use super::{Fault, Operator, Refusal, Unavailable};
 
 /// The keys of tokens: in their directory, in the store and in use.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ impl Keys {
     }
 
     /// All keys.
-    pub fn list(&self, _: Console) -> Vec<KeyRecord> {
+    pub fn list(&self, _: Operator) -> Vec<KeyRecord> {
         self.tokens.ring().records()
     }
 
@@ -43,7 +43,7 @@ impl Keys {
     pub async fn rotate(
         &self,
         origin: &Arc<Origin>,
-        _: Console,
+        _: Operator,
         revoke: bool,
     ) -> Result<Vec<KeyRecord>, Refusal> {
         run(&self.changes, self, origin, async move |keys, origin| {
@@ -52,9 +52,9 @@ impl Keys {
                 Ok(if revoke { rotated.only_active() } else { (rotated, Vec::new()) })
             };
             let gone = keys.replace(change).await?;
-            keys.changes.record(&origin, Event::KeysRotated(By::Console));
+            keys.changes.record(&origin, Event::KeysRotated(By::Operator));
             if !gone.is_empty() {
-                keys.changes.record(&origin, Event::KeysRemoved(By::Console, &gone));
+                keys.changes.record(&origin, Event::KeysRemoved(By::Operator, &gone));
             }
             Ok(keys.tokens.ring().records())
         })
@@ -62,8 +62,8 @@ impl Keys {
     }
 
     /// Removes the keys whose last token has expired, and answers their ids.
-    pub async fn prune(&self, origin: &Arc<Origin>, _: Console) -> Result<Vec<KeyId>, Refusal> {
-        self.prune_by(origin, By::Console).await
+    pub async fn prune(&self, origin: &Arc<Origin>, _: Operator) -> Result<Vec<KeyId>, Refusal> {
+        self.prune_by(origin, By::Operator).await
     }
 
     pub(super) async fn prune_by(&self, origin: &Arc<Origin>, by: By) -> Result<Vec<KeyId>, Refusal> {

@@ -24,7 +24,7 @@ use changes::Changes;
 use passwords::Passwords;
 
 pub use accounts::{Accounts, Arrival, Newcomer};
-pub use actor::{Actor, Caller, Console, FreshAdmin, Overview, Visitor};
+pub use actor::{Actor, Caller, FreshAdmin, Operator, Overview, Visitor};
 pub use backups::{AutomaticBackups, BackupPlan, BackupState, Backups};
 pub use keys::Keys;
 pub use refusal::{Fault, Refusal, Unavailable};

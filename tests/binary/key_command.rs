@@ -377,7 +377,7 @@ fn retire_keys_long_ago(dir: &Path) -> Vec<String> {
         theirs.set_nonblocking(true).unwrap();
         let asked = spawn_blocking(|| admin_socket::exchange(ours, &admin_socket::rotate_keys()));
         let theirs = tokio::net::UnixStream::from_std(theirs).unwrap();
-        let ((), reply) = tokio::join!(server.serve_console(theirs), asked);
+        let ((), reply) = tokio::join!(server.serve_admin_socket(theirs), asked);
         reply.unwrap().unwrap().unwrap();
         server.close().await;
         before

@@ -11,7 +11,7 @@ use super::super::App;
 use super::messages::{Address, Call, Checked, Checks, Refused, Request, Verify};
 use super::{backup, frame};
 use crate::audit::Origin;
-use crate::service::{Console, Refusal};
+use crate::service::{Operator, Refusal};
 
 /// The request's origin, and the server.
 pub(super) struct Context {
@@ -48,7 +48,7 @@ pub(super) async fn answer(
         Request::Export(call) => write(out, call.serve(context).await).await,
         Request::Verify(call) => write(out, call.serve(context).await).await,
         Request::Address(call) => write(out, call.serve(context).await).await,
-        Request::Backup(_) => match context.app.service.backups.begin(&context.origin, Console).await {
+        Request::Backup(_) => match context.app.service.backups.begin(&context.origin, Operator).await {
             Ok(lines) => {
                 write(out, Ok(())).await?;
                 backup::stream(lines, out).await
@@ -93,7 +93,7 @@ impl From<Refusal> for Refused {
 
 impl Serve for Verify {
     async fn serve(self, Context { app, .. }: &Context) -> Result<Checks, Refused> {
-        let checks = app.service.upkeep.check(Console).await?.into_iter().map(|check| Checked {
+        let checks = app.service.upkeep.check(Operator).await?.into_iter().map(|check| Checked {
             check: check.check.to_owned().into(),
             found: check.found.into(),
             verdict: check.verdict,

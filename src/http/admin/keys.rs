@@ -6,23 +6,23 @@ use super::messages::{
     RotateKeys,
 };
 use crate::domain::key::{KeyKind, KeyRecord};
-use crate::service::Console;
+use crate::service::Operator;
 
 impl Serve for ListKeys {
     async fn serve(self, Context { app, .. }: &Context) -> Result<Keys, Refused> {
-        Ok(listed(app.service.keys.list(Console)))
+        Ok(listed(app.service.keys.list(Operator)))
     }
 }
 
 impl Serve for RotateKeys {
     async fn serve(self, Context { origin, app }: &Context) -> Result<Keys, Refused> {
-        Ok(listed(app.service.keys.rotate(origin, Console, self.revoke).await?))
+        Ok(listed(app.service.keys.rotate(origin, Operator, self.revoke).await?))
     }
 }
 
 impl Serve for PruneKeys {
     async fn serve(self, Context { origin, app }: &Context) -> Result<Removed, Refused> {
-        Ok(Removed { removed: app.service.keys.prune(origin, Console).await? })
+        Ok(Removed { removed: app.service.keys.prune(origin, Operator).await? })
     }
 }
 

@@ -5,7 +5,7 @@ use super::messages::{Export, Exported, Import, ImportRule, MOVED_AT_ONCE, Moved
 use crate::domain::user::{Role, Usernames};
 use crate::http::wire;
 use crate::password::PasswordHash;
-use crate::service::{Arrival, Console, Newcomer};
+use crate::service::{Arrival, Newcomer, Operator};
 
 impl MovedUser {
     pub(crate) fn new(name: &str, hash: &PasswordHash, role: Role, disabled: bool) -> Self {
@@ -35,13 +35,13 @@ impl Serve for Import {
     /// Refuses all users where one is malformed: the command has looked at each already.
     async fn serve(self, Context { origin, app }: &Context) -> Result<Vec<Arrival>, Refused> {
         let users = self.users.into_iter().map(MovedUser::newcomer).collect::<Result<_, _>>()?;
-        Ok(app.service.accounts.import(origin, Console, users, self.apply).await?)
+        Ok(app.service.accounts.import(origin, Operator, users, self.apply).await?)
     }
 }
 
 impl Serve for Export {
     async fn serve(self, Context { origin, app }: &Context) -> Result<Exported, Refused> {
-        let users = app.service.accounts.export(origin, Console, self.after, MOVED_AT_ONCE).await?;
+        let users = app.service.accounts.export(origin, Operator, self.after, MOVED_AT_ONCE).await?;
         // A full page may be followed by an empty one.
         let next = users.last().filter(|_| users.len() == MOVED_AT_ONCE).map(|(user, _)| user.id);
         let moved = users

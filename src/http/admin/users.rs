@@ -8,7 +8,7 @@ use super::messages::{
 use crate::domain::user::{User, UserId, Username, UsernameError};
 use crate::http::{App, wire};
 use crate::password::Password;
-use crate::service::{Actor, Console, FreshAdmin, Refusal, Visitor};
+use crate::service::{Actor, FreshAdmin, Operator, Refusal, Visitor};
 use crate::store::UserChange;
 
 /// How many users a page of the list holds: some 600 KB where names are at their longest.
@@ -42,7 +42,7 @@ impl Serve for FindUser {
 
 impl Serve for ListUsers {
     async fn serve(self, Context { app, .. }: &Context) -> Result<Vec<UserShown>, Refused> {
-        let overview = Visitor::from(Actor::Console).overview()?;
+        let overview = Visitor::from(Actor::Operator).overview()?;
         let users = app.service.accounts.list(overview, self.after, LISTED_AT_ONCE).await?;
         Ok(users.iter().map(|user| shown(user, None)).collect())
     }
@@ -59,7 +59,7 @@ impl Serve for UpdateUser {
 impl Serve for SetPassword {
     async fn serve(self, context: &Context) -> Result<UserShown, Refused> {
         let Context { origin, app } = context;
-        let user = app.service.accounts.show(&Actor::Console.into(), Some(self.id)).await?;
+        let user = app.service.accounts.show(&Actor::Operator.into(), Some(self.id)).await?;
         let password = new_password(&self.password, &user.name, app)?;
         app.service.accounts.reset_password(origin, admin(context)?, self.id, password).await?;
         in_full(user, app).await
@@ -68,21 +68,21 @@ impl Serve for SetPassword {
 
 impl Serve for EndSessions {
     async fn serve(self, Context { origin, app }: &Context) -> Result<UserShown, Refused> {
-        app.service.sessions.end_all(origin, &Actor::Console, Some(self.id)).await?;
+        app.service.sessions.end_all(origin, &Actor::Operator, Some(self.id)).await?;
         show(self.id, app).await
     }
 }
 
 impl Serve for DeleteUser {
     async fn serve(self, Context { origin, app }: &Context) -> Result<(), Refused> {
-        Ok(app.service.accounts.delete(origin, &Actor::Console.into(), Some(self.id)).await?)
+        Ok(app.service.accounts.delete(origin, &Actor::Operator.into(), Some(self.id)).await?)
     }
 }
 
 impl Serve for FreeName {
     async fn serve(self, Context { origin, app }: &Context) -> Result<Freed, Refused> {
         let freed = match self.username.parse() {
-            Ok(name) => app.service.accounts.free_name(origin, Console, name).await?,
+            Ok(name) => app.service.accounts.free_name(origin, Operator, name).await?,
             Err(_) => Vec::new(), // no user can have had it
         };
         Ok(Freed { freed: freed.iter().map(|name| name.as_str().to_owned().into()).collect() })
@@ -90,7 +90,7 @@ impl Serve for FreeName {
 }
 
 fn admin(Context { origin, app }: &Context) -> Result<FreshAdmin, Refusal> {
-    app.service.accounts.fresh_admin(origin, &Actor::Console)
+    app.service.accounts.fresh_admin(origin, &Actor::Operator)
 }
 
 /// A password to be set for the user of that name.
@@ -104,17 +104,17 @@ fn new_password(Typed(text): &Typed, name: &Username, app: &App) -> Result<Passw
 
 async fn named(name: &str, app: &App) -> Result<Option<User>, Refused> {
     match name.parse() {
-        Ok(name) => Ok(app.service.accounts.find(Console, &name).await?),
+        Ok(name) => Ok(app.service.accounts.find(Operator, &name).await?),
         Err(_) => Ok(None), // no user can have it
     }
 }
 
 async fn show(id: UserId, app: &App) -> Result<UserShown, Refused> {
-    in_full(app.service.accounts.show(&Actor::Console.into(), Some(id)).await?, app).await
+    in_full(app.service.accounts.show(&Actor::Operator.into(), Some(id)).await?, app).await
 }
 
 async fn in_full(user: User, app: &App) -> Result<UserShown, Refused> {
-    let scheme = app.service.accounts.password_scheme(Console, &user).await?;
+    let scheme = app.service.accounts.password_scheme(Operator, &user).await?;
     Ok(shown(&user, Some(scheme)))
 }
 

@@ -15,7 +15,7 @@ use crate::throttle::Registration;
 use super::actor::{FreshTarget, Warrant};
 use super::changes::{Changes, run};
 use super::passwords::Passwords;
-use super::{Actor, Console, FreshAdmin, Overview, Refusal, Rules, Visitor};
+use super::{Actor, FreshAdmin, Operator, Overview, Refusal, Rules, Visitor};
 
 pub use transfer::{Arrival, Newcomer};
 
@@ -166,7 +166,7 @@ impl Accounts {
     }
 
     /// The user of this name.
-    pub async fn find(&self, _: Console, name: &Username) -> Result<Option<User>, Refusal> {
+    pub async fn find(&self, _: Operator, name: &Username) -> Result<Option<User>, Refusal> {
         Ok(self.store.user_named(name, self.rules.usernames).await?.map(|(user, _)| user))
     }
 
@@ -179,11 +179,11 @@ impl Accounts {
     pub async fn free_name(
         &self,
         origin: &Arc<Origin>,
-        console: Console,
+        operator: Operator,
         name: Username,
     ) -> Result<Vec<Username>, Refusal> {
         run(&self.changes, self, origin, async move |accounts, origin| {
-            let Warrant { by, authority } = console.warrant();
+            let Warrant { by, authority } = operator.warrant();
             let freed = accounts.store.free_name(authority, name, accounts.rules.usernames).await?;
             for name in &freed {
                 accounts.changes.record(&origin, Event::NameFreed(by, name));
@@ -193,7 +193,7 @@ impl Accounts {
         .await
     }
 
-    /// Proof that the actor may change others: an administrator with a fresh token, or the console.
+    /// Proof that the actor may change others: an administrator with a fresh token, or the operator.
     pub fn fresh_admin(&self, origin: &Origin, actor: &Actor) -> Result<FreshAdmin, Refusal> {
         self.changes.noted(origin, actor.fresh_admin())
     }

@@ -9,7 +9,7 @@ use crate::password::{Checked, Password, PasswordHash};
 use crate::store::Replaced;
 use crate::token::TokenRefusal;
 
-use super::super::{Caller, Console, FreshAdmin, Refusal};
+use super::super::{Caller, FreshAdmin, Operator, Refusal};
 use super::{Accounts, Warrant, run};
 
 /// What a change of password leaves as it is.
@@ -23,7 +23,7 @@ struct Kept {
 
 impl Accounts {
     /// How the password of `user` is hashed, without salt and hash.
-    pub async fn password_scheme(&self, _: Console, user: &User) -> Result<String, Refusal> {
+    pub async fn password_scheme(&self, _: Operator, user: &User) -> Result<String, Refusal> {
         Ok(self.hash_of(user).await?.ok_or(Refusal::NotFound)?.scheme())
     }
 

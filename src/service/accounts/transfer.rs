@@ -12,7 +12,7 @@ use crate::logging;
 use crate::password::{Fit, PasswordHash};
 use crate::store::NewUser;
 
-use super::super::{Console, Refusal};
+use super::super::{Operator, Refusal};
 use super::{Accounts, Warrant, run};
 
 /// A user of another service.
@@ -67,7 +67,7 @@ impl Accounts {
     pub async fn import(
         &self,
         origin: &Arc<Origin>,
-        console: Console,
+        operator: Operator,
         users: Vec<Newcomer>,
         apply: bool,
     ) -> Result<Vec<Arrival>, Refusal> {
@@ -82,7 +82,7 @@ impl Accounts {
         run(&self.changes, self, origin, async move |accounts, origin| {
             // All at once, so that they share a sync; all to their end, so that each has its audit line.
             let arrivals = users.iter().zip(fits).map(async |(user, fits)| match fits {
-                Fit::Fits => accounts.arrive(&origin, console.warrant(), user, moment).await,
+                Fit::Fits => accounts.arrive(&origin, operator.warrant(), user, moment).await,
                 Fit::TooLarge => Ok(Arrival::TooLarge),
                 Fit::TooSlow => Ok(Arrival::TooSlow),
             });
@@ -95,12 +95,12 @@ impl Accounts {
     pub async fn export(
         &self,
         origin: &Origin,
-        console: Console,
+        operator: Operator,
         after: Option<UserId>,
         limit: usize,
     ) -> Result<Vec<(User, PasswordHash)>, Refusal> {
         if after.is_none() {
-            self.changes.record(origin, Event::Exported(console.warrant().by));
+            self.changes.record(origin, Event::Exported(operator.warrant().by));
         }
         Ok(self.store.users_with_hashes_after(after, limit).await?)
     }

@@ -14,7 +14,7 @@ use crate::store::{Store, StoreError};
 use crate::token::Tokens;
 
 use super::changes::Changes;
-use super::{Console, Refusal};
+use super::{Operator, Refusal};
 use automatic::BackupError;
 
 pub use automatic::{AutomaticBackups, BackupPlan, BackupState};
@@ -39,9 +39,9 @@ impl Backups {
     ///
     /// # Errors
     /// [`Refusal::Unavailable`].
-    pub async fn begin(&self, origin: &Origin, _: Console) -> Result<Backup, Refusal> {
+    pub async fn begin(&self, origin: &Origin, _: Operator) -> Result<Backup, Refusal> {
         let backup = self.snapshot().await?;
-        self.changes.record(origin, Event::BackedUp(By::Console, backup.header().users));
+        self.changes.record(origin, Event::BackedUp(By::Operator, backup.header().users));
         Ok(backup)
     }
 

@@ -11,7 +11,7 @@ use crate::store::{Findings, Listed, Records, SnapshotError};
 use crate::token::KeyError;
 use crate::visible::quoted;
 
-use super::super::{Console, Fault, Refusal};
+use super::super::{Fault, Operator, Refusal};
 use super::Upkeep;
 
 /// One check and its result.
@@ -58,7 +58,7 @@ impl Upkeep {
     ///
     /// # Errors
     /// [`Refusal`]: the checks could not be made.
-    pub async fn check(&self, _: Console) -> Result<Vec<Check>, Refusal> {
+    pub async fn check(&self, _: Operator) -> Result<Vec<Check>, Refusal> {
         let keys = self.keys.check_files().await?;
         let inspection = self.store.inspect().await?;
         let now = self.clock.now_or_mark();
