@@ -56,7 +56,7 @@ impl FromStr for Asset {
 pub(super) struct Index {
     #[schema(example = "gatelet")]
     name: &'static str,
-    #[schema(example = "0.1.0")]
+    #[schema(example = "0.2.0")]
     version: &'static str,
     #[schema(inline)]
     links: Links,
