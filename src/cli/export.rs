@@ -81,8 +81,8 @@ fn write_users(
             break;
         };
         page = socket.ask(Export { after: Some(next) })?;
-        // Ids are in order: a list that does not go on would never end.
-        if page.next.is_some_and(|after| after <= next) {
+        // Ids are in order, and only a full page has a next one: otherwise a list might never end.
+        if page.next.is_some_and(|after| after <= next || page.users.is_empty()) {
             return Err(AdminError::NotUnderstood.into());
         }
     }

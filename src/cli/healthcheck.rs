@@ -95,7 +95,7 @@ fn address_of_server(dir: &Path) -> Result<Option<SocketAddr>, AdminError> {
         let stream = connect(dir).await?;
         ask(stream, Address {}, TIMEOUT).await
     })?;
-    Ok(reply.unwrap_or_default())
+    reply.map_err(|refused| AdminError::Failed(refused.to_string()))
 }
 
 /// The address at which a server that listens on `listen` is reached from this machine.

@@ -1,7 +1,7 @@
 //! Something else answers on `control.sock`: whoever owns the data directory can put it there, and root runs commands.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -331,5 +331,24 @@ fn a_server_of_another_version_is_to_be_restarted() {
             assert_eq!(code, 1, "{what} {args:?}: {said}");
             assert!(said.contains("of another version, restart it"), "{what} {args:?}: {said}");
         }
+    }
+}
+
+/// As a server of 0.1.0 does, which finds no HTTP in the first bytes.
+#[test]
+fn a_refusal_before_the_whole_request_was_read_is_heard() {
+    let dir = temporary();
+    let listener = UnixListener::bind(dir.path().join("control.sock")).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read_exact(&mut [0; 4]); // closed at once: a look whether a server is there
+            reply(&mut stream, r#"{"Err":"not_understood"}"#);
+        }
+    });
+    for _ in 0..20 {
+        let (exit, said) = run(dir.path(), &["key", "list"]);
+        assert_eq!(exit, 1, "{said}");
+        assert!(said.contains("of another version, restart it"), "{said}");
     }
 }

@@ -161,7 +161,9 @@ fn a_new_store_is_spoken_of_with_its_whole_path_and_not_made_for_somebody_who_is
 fn what_a_registration_would_refuse_ends_with_2_and_the_text() {
     let long = "x".repeat(1025);
     let longer = "ä".repeat(8000);
-    let long_name = "n".repeat(129);
+    // The longest lines that are read, and what JSON makes longer.
+    let (quotes, controls) = ("\"".repeat(8180), "\u{1}".repeat(8180));
+    let (long_name, endless_name) = ("n".repeat(129), "n".repeat(17_000));
     let refuse = |dir: &Path| {
         for (name, password, text) in [
             ("bert", "short", "Shorter than minimum length 8."),
@@ -170,8 +172,11 @@ fn what_a_registration_would_refuse_ends_with_2_and_the_text() {
             ("bertbertbert", "BertBertBert", "This password is too close to the username."),
             ("bert", &long, "Longer than maximum length 1024."),
             ("bert", &longer, "Longer than maximum length 1024."),
+            ("bert", &quotes, "Longer than maximum length 1024."),
+            ("bert", &controls, "Longer than maximum length 1024."),
             ("", PASSWORD, "Shorter than minimum length 1."),
             (&long_name, PASSWORD, "Longer than maximum length 128."),
+            (&endless_name, PASSWORD, "Longer than maximum length 128."),
         ] {
             let said = add(dir, &["--admin", "--", name], format!("{password}\n").as_bytes());
             assert_eq!((said.code, &*said.out), (Some(2), ""), "{name:.20} {password:.20}: {}", said.err);

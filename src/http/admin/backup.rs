@@ -31,7 +31,7 @@ pub(super) async fn stream(backup: Backup, out: &mut (impl AsyncWrite + Unpin)) 
         }
     });
     while let Some(part) = reader.recv().await {
-        frame::write(out, &part).await?;
+        tokio::time::timeout(STALLED, frame::write(out, &part)).await??;
     }
     Ok(())
 }

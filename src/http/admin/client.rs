@@ -57,7 +57,9 @@ impl From<FrameError> for AdminError {
 impl From<io::Error> for AdminError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::UnexpectedEof => Self::Failed("it has closed the connection".to_owned()),
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                Self::Failed("it has closed the connection".to_owned())
+            }
             _ => Self::Failed(error.to_string()),
         }
     }
@@ -148,9 +150,13 @@ impl Download {
 
 async fn send<C: Call>(stream: &mut UnixStream, call: C) -> Result<Result<C::Answer, Refused>, AdminError> {
     let request: Request = call.into();
-    frame::write_json(stream, &request).await?;
-    let answer = frame::read(stream, ANSWER_MAX).await?;
-    understand(&answer)
+    // A server that refuses the request early has answered before it closed.
+    let written = frame::write_json(stream, &request).await;
+    match frame::read(stream, ANSWER_MAX).await {
+        Ok(answer) => understand(&answer),
+        Err(FrameError::Io(error)) => Err(written.err().unwrap_or(error).into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn understand<T: DeserializeOwned>(answer: &[u8]) -> Result<Result<T, Refused>, AdminError> {

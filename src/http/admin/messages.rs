@@ -1,7 +1,8 @@
 //! What commands ask on the admin socket, and what they are answered: the same types at both ends.
 //!
 //! Commands do not trust the socket, whose directory may belong to another user: an answer has the type that its request
-//! names and no field more, its texts are [`Visible`], and anything else is not understood.
+//! names, its texts are [`Visible`], and anything else is not understood. Fields of a later version are ignored: an answer
+//! must not hide that a change was made.
 
 use std::net::SocketAddr;
 
@@ -21,8 +22,8 @@ pub(crate) const MOVED_AT_ONCE: usize = 512;
 /// The most bytes of an import: [`MOVED_AT_ONCE`] of the longest names and hashes are 0.9 MB.
 pub(super) const IMPORT_MAX: usize = 1 << 20;
 
-/// The most bytes of any other request: names and passwords at their longest, escaped, fit several times.
-const REQUEST_MAX: usize = 16 * 1024;
+/// The most bytes of any other request: a line of 8 KiB from the terminal fits, with each character escaped.
+pub(super) const REQUEST_MAX: usize = 64 * 1024;
 
 /// The most bytes of an answer: a page of users with names and hashes at their longest has one and a half million.
 pub(super) const ANSWER_MAX: usize = 4 << 20;
@@ -222,7 +223,6 @@ impl<'de> Deserialize<'de> for Typed {
 
 /// A user, for the owner of the data directory; as JSON in this order.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct UserShown {
     pub(crate) created_at: Timestamp,
     pub(crate) disabled: bool,
@@ -236,21 +236,18 @@ pub(crate) struct UserShown {
 
 /// Names that new users may have from now on.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Freed {
     pub(crate) freed: Vec<Visible>,
 }
 
 /// All keys.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Keys {
     pub(crate) keys: Vec<Key>,
 }
 
 /// A key; as JSON in this order.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Key {
     pub(crate) kid: KeyId,
     pub(crate) not_after: Option<Timestamp>,
@@ -269,21 +266,18 @@ pub(crate) enum KeyUse {
 
 /// Keys that were removed.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Removed {
     pub(crate) removed: Vec<KeyId>,
 }
 
 /// The keys that check access tokens.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct PublicKeys {
     pub(crate) keys: Vec<PublicKey>,
 }
 
 /// A key as it is published; as JSON in this order.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct PublicKey {
     pub(crate) kid: KeyId,
     pub(crate) not_after: Option<Timestamp>,
@@ -305,7 +299,6 @@ pub(crate) struct MovedUser {
 
 /// A page of users.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Exported {
     /// `after` for the next page, where there is one.
     pub(crate) next: Option<UserId>,
@@ -316,14 +309,12 @@ pub(crate) struct Exported {
 
 /// All that was checked.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Checks {
     pub(crate) checks: Vec<Checked>,
 }
 
 /// One check; as JSON in this order.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Checked {
     pub(crate) check: Visible,
     pub(crate) found: Visible,

@@ -134,9 +134,8 @@ pub async fn serve_one(mut stream: UnixStream, app: Arc<App>) {
             done = answers::answer(request, &context, &mut writer) => done,
             _ = reader.read_u8() => Ok(()), // changes go on without their client
         },
-        Ok(Ok(None) | Err(FrameError::TooLarge | FrameError::Http)) => {
-            answers::refuse(&mut writer, Refused::NotUnderstood).await
-        }
+        Ok(Ok(None) | Err(FrameError::Http)) => answers::refuse(&mut writer, Refused::NotUnderstood).await,
+        Ok(Err(error @ FrameError::TooLarge)) => answers::refuse(&mut writer, Refused::input(error)).await,
         Ok(Err(FrameError::Io(error))) => Err(error),
         Err(_) => Ok(()),
     };
@@ -148,6 +147,8 @@ pub async fn serve_one(mut stream: UnixStream, app: Arc<App>) {
 /// `None`: a request that this server does not know.
 async fn request(reader: &mut ReadHalf<'_>) -> Result<Option<Request>, FrameError> {
     let bytes = frame::read(reader, IMPORT_MAX).await?;
-    let request: Option<Request> = serde_json::from_slice(&bytes).ok();
-    Ok(request.filter(|request| bytes.len() <= request.max()))
+    match serde_json::from_slice::<Request>(&bytes) {
+        Ok(request) if bytes.len() > request.max() => Err(FrameError::TooLarge),
+        request => Ok(request.ok()),
+    }
 }
