@@ -17,7 +17,7 @@ const LENGTH: usize = size_of::<u32>();
 /// Why there is no message.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FrameError {
-    #[error("the message is too large")]
+    #[error("the request is too large")]
     TooLarge,
     #[error("the message is by HTTP")]
     Http,

@@ -136,6 +136,7 @@ pub async fn serve_one(mut stream: UnixStream, app: Arc<App>) {
         },
         Ok(Ok(None) | Err(FrameError::Http)) => answers::refuse(&mut writer, Refused::NotUnderstood).await,
         Ok(Err(error @ FrameError::TooLarge)) => answers::refuse(&mut writer, Refused::input(error)).await,
+        Ok(Err(FrameError::Io(error))) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()), // it only looked
         Ok(Err(FrameError::Io(error))) => Err(error),
         Err(_) => Ok(()),
     };
