@@ -170,7 +170,6 @@ fn a_request_that_the_server_does_not_know_is_not_understood_and_changes_nothing
     let dir = temporary();
     let server = start(dir.path());
     let before = keys(dir.path());
-    let long = format!(r#"{{"free_name":{{"username":"{}"}}}}"#, "x".repeat(16 * 1024));
     for request in [
         "",
         "null",
@@ -188,10 +187,12 @@ fn a_request_that_the_server_does_not_know_is_not_understood_and_changes_nothing
         r#"{"frobnicate":{}}"#,
         r#"{"find_user":{"id":"me"}}"#,
         r#"{"export":{"after":"x"}}"#,
-        &long,
     ] {
         expect_not_understood(dir.path(), request);
     }
+    let long = "x".repeat(64 * 1024);
+    let refused = ask(dir.path(), &json!({ "free_name": { "username": long } })).unwrap().unwrap_err();
+    assert_eq!(refused, json!({ "input": "the request is too large" }));
     assert_eq!(keys(dir.path()), before);
     stop_well(server);
 }
