@@ -191,7 +191,7 @@ fn what_an_engine_is_made_of_is_named_in_its_folder_alone() {
         ("pasetors::", "token"),
         ("warp::", "http"),
         ("hyper::", "http"),
-        ("utoipa::openapi", "http/api"),
+        ("utoipa", "http/api"),
     ] {
         for file in &all {
             let path = file.strip_prefix(&src).unwrap().to_str().unwrap();

@@ -119,7 +119,7 @@ impl<'a> Checker<'a> {
     /// Takes the next line, without its line end. Answers the user or the name in it, if there is one.
     ///
     /// # Errors
-    /// [`Flaw`]: the backup is bad, whatever follows.
+    /// [`Flaw`]: the backup is bad; the rest cannot mend it.
     pub fn line(&mut self, line: &[u8]) -> Result<Option<Restored>, Flaw> {
         self.lines += 1;
         let flaw = |what| Flaw::Line(self.lines, what);

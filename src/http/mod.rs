@@ -1,4 +1,4 @@
-//! The edge: everything that speaks HTTP.
+//! The edge: everything that listens.
 //!
 //! The only folder that names `warp` and `hyper`. `front` accepts connections and checks requests before any route sees
 //! them; `api` has the routes: a handler parses, calls the service and shapes the answer; `admin` is the admin socket.

@@ -12,9 +12,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use utoipa::ToSchema;
-
 use super::Lifetimes;
 use super::key_files::{self, KeyError};
 use super::keys::{EncryptingKey, Key, SigningKey};
@@ -37,18 +34,13 @@ pub enum LostKeys {
 }
 
 /// A published public key, with which others check tokens offline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishedKey {
     /// The id that tokens carry in their footer.
-    #[serde(rename = "kid")]
-    #[schema(value_type = String, pattern = r"^k4\.pid\.[A-Za-z0-9_-]{44}$")]
     pub id: KeyId,
     /// When the last token made with it has expired.
-    #[schema(value_type = Option<String>, format = DateTime, required = true)]
     pub not_after: Option<Timestamp>,
     /// The key: `k4.public.…`.
-    #[serde(rename = "public_key")]
-    #[schema(pattern = r"^k4\.public\.[A-Za-z0-9_-]{43}$")]
     pub paserk: String,
     /// The key's stage.
     pub state: KeyState,

@@ -9,11 +9,9 @@ use utoipa::ToSchema;
 use warp::Reply;
 use warp::reply::Response;
 
-use super::error::RefusalAnswer;
+use super::error::{ApiError, RefusalAnswer};
 use super::etag::Tag;
 use crate::domain::user::User;
-
-pub(in crate::http) use super::error::ApiError;
 
 const REMOTE_USER: HeaderName = HeaderName::from_static("remote-user");
 const REMOTE_USER_ID: HeaderName = HeaderName::from_static("remote-user-id");
@@ -25,7 +23,7 @@ pub(in crate::http) struct Route(pub(in crate::http) &'static str);
 
 /// The outcome as a sentence.
 #[derive(Serialize, ToSchema)]
-pub(in crate::http) struct Message {
+pub(super) struct Message {
     message: &'static str,
 }
 
@@ -35,7 +33,7 @@ pub(in crate::http) fn ok<T: Serialize>(body: &T) -> Response {
 }
 
 /// `{"message": …}` with 201, and where it is.
-pub(in crate::http) fn created(text: &'static str, location: &str) -> Response {
+pub(super) fn created(text: &'static str, location: &str) -> Response {
     with(json(StatusCode::CREATED, &Message { message: text }), LOCATION, location)
 }
 
@@ -50,7 +48,7 @@ fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
 }
 
 /// A body that is JSON already.
-pub(in crate::http) fn json_text(status: StatusCode, body: impl Into<Bytes>) -> Response {
+pub(super) fn json_text(status: StatusCode, body: impl Into<Bytes>) -> Response {
     let mut response = Response::new(body.into().into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -63,17 +61,17 @@ pub(in crate::http) fn text(content_type: &'static str, text: String) -> Respons
 }
 
 /// `{"message": …}` with 200.
-pub(in crate::http) fn message(text: &'static str) -> Response {
+pub(super) fn message(text: &'static str) -> Response {
     ok(&Message { message: text })
 }
 
 /// An answer that holds tokens: nothing on the way may keep it.
-pub(in crate::http) fn tokens<T: Serialize>(body: &T) -> Response {
+pub(super) fn tokens<T: Serialize>(body: &T) -> Response {
     with(ok(body), CACHE_CONTROL, "no-store")
 }
 
 /// Lets a request pass a proxy, and says whose it is: in headers that the proxy hands on.
-pub(in crate::http) fn verified(user: &User) -> Response {
+pub(super) fn verified(user: &User) -> Response {
     /// All but visible ASCII is percent-encoded, and so is the percent sign: decoding gives the name back, and
     /// no two names are encoded alike.
     const NAME: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
@@ -101,17 +99,17 @@ pub(super) fn cacheable(
 }
 
 /// Goes on elsewhere.
-pub(in crate::http) fn redirect(status: StatusCode, location: &'static str) -> Response {
+pub(super) fn redirect(status: StatusCode, location: &'static str) -> Response {
     with(bare(status), LOCATION, location)
 }
 
 /// A file that is part of the binary.
-pub(in crate::http) fn file(content_type: &'static str, bytes: &'static [u8]) -> Response {
+pub(super) fn file(content_type: &'static str, bytes: &'static [u8]) -> Response {
     with(Response::new(Bytes::from_static(bytes).into()), CONTENT_TYPE, content_type)
 }
 
 /// One page of a list, and where the next one is (RFC 8288).
-pub(in crate::http) fn with_next(page: Response, next: &str) -> Response {
+pub(super) fn with_next(page: Response, next: &str) -> Response {
     with(page, LINK, format!("<{next}>; rel=\"next\""))
 }
 

@@ -63,7 +63,7 @@ impl PartialSchema for NewUsername {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .description(Some("Normalised (NFC). Letters of one script; spaces, digits, symbols and emoji; nothing that cannot be seen, and no \
-                 space at its ends. The same for all who register, whatever its case; `--usernames exact` asks for less."))
+                 space at its ends. Spellings that differ in case count as one name; `--usernames exact` asks for less."))
             .min_length(Some(1))
             .max_length(Some(USERNAME_MAX_CHARS))
             .pattern(Some(r"^[^\u0000-\u001f\u007f-\u009f]*$"))
@@ -115,17 +115,13 @@ trait Choice: Sized {
 
 impl<T: Choice> Field for Option<T> {
     fn take(body: &mut RequestBody, name: &'static str, _: &mut Rules<'_>) -> Option<Self> {
-        optional(body, name)
+        let chosen = match body.optional(name) {
+            None => return Some(None),
+            Some(Value::Null) => Err("Field may not be null."),
+            Some(value) => T::of(&value),
+        };
+        chosen.map(Some).map_err(|problem| body.refuse(name, problem.to_owned())).ok()
     }
-}
-
-fn optional<T: Choice>(body: &mut RequestBody, name: &'static str) -> Option<Option<T>> {
-    let chosen = match body.optional(name) {
-        None => return Some(None),
-        Some(Value::Null) => Err("Field may not be null."),
-        Some(value) => T::of(&value),
-    };
-    chosen.map(Some).map_err(|problem| body.refuse(name, problem.to_owned())).ok()
 }
 
 impl Choice for bool {

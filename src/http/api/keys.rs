@@ -12,6 +12,8 @@ use super::answer;
 use super::error::ApiError;
 use super::etag::Tag;
 use super::openapi::refusals::Failures;
+use crate::domain::clock::Timestamp;
+use crate::domain::key::{KeyId, KeyState};
 use crate::token::PublishedKey;
 
 /// Short: a revoked key is trusted for so long. A service that meets an unknown key asks again at once.
@@ -20,7 +22,30 @@ const CACHE_CONTROL: &str = "public, max-age=60";
 /// The key set: the key that makes tokens comes first.
 #[derive(Serialize, ToSchema)]
 pub(super) struct KeySet {
-    pub(super) keys: Vec<PublishedKey>,
+    keys: Vec<PublicKey>,
+}
+
+/// A public key, with which others check tokens offline.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PublishedKey)]
+struct PublicKey {
+    /// The id that tokens carry in their footer.
+    #[schema(value_type = String, pattern = r"^k4\.pid\.[A-Za-z0-9_-]{44}$")]
+    kid: KeyId,
+    /// When the last token made with it has expired.
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    not_after: Option<Timestamp>,
+    /// The key: `k4.public.…`.
+    #[schema(pattern = r"^k4\.public\.[A-Za-z0-9_-]{43}$")]
+    public_key: String,
+    /// The key's stage.
+    state: KeyState,
+}
+
+impl From<PublishedKey> for PublicKey {
+    fn from(PublishedKey { id, not_after, paserk, state }: PublishedKey) -> Self {
+        Self { kid: id, not_after, public_key: paserk, state }
+    }
 }
 
 /// The public keys of access tokens
@@ -39,7 +64,7 @@ pub(super) struct KeySet {
     ),
 )]
 pub(super) async fn published(app: Arc<App>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let keys = KeySet { keys: app.service.keys.published() };
+    let keys = KeySet { keys: app.service.keys.published().into_iter().map(Into::into).collect() };
     let tag = Tag::of(&serde_json::to_vec(&keys).unwrap_or_default()); // nothing that could not be answered either
     Ok(answer::cacheable(&headers, &tag, CACHE_CONTROL, || answer::ok(&keys)))
 }

@@ -2,6 +2,7 @@
 //! refusals themselves.
 
 pub(super) mod refusals;
+mod schemas;
 
 use std::sync::{Arc, LazyLock};
 
