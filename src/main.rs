@@ -1,7 +1,6 @@
 //! Wiring: settings → log → store → listener → serve → exit code.
 
 use std::io::{self, Write};
-use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -99,8 +98,7 @@ async fn run(settings: &Settings, logs: Logs) -> Exit {
         }
     };
     let server = match opened {
-        // Never dropped: sled's destructors would write again, and panic where the disk does not let them.
-        Ok(server) => ManuallyDrop::new(server),
+        Ok(server) => server,
         Err(error) => return refuse(error.exit(), &error),
     };
     let bound = tokio::select! {

@@ -57,6 +57,7 @@ impl Bench {
     fn new() -> Self {
         let dir = temporary();
         let options = StoreOptions { cache: 1 << 20, min_free: 0, accept_clock: None };
+        Store::free_when_dropped();
         let store = Store::open(dir.path(), &options, Arc::new(Clock::manual(start()))).unwrap();
         let runtime = Runtime::new().unwrap();
         let mut users = Vec::new();

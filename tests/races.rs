@@ -542,6 +542,7 @@ fn names_in(dir: &Path) -> HashSet<String> {
 /// The users in a store that no server uses. Asserts that each is found by name.
 fn users_in(dir: &Path) -> Vec<User> {
     let options = StoreOptions { cache: 16 << 20, min_free: 0, accept_clock: None };
+    Store::free_when_dropped();
     let store = Store::open(dir, &options, Arc::new(Clock::system())).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let users = runtime.block_on(async {

@@ -27,6 +27,7 @@ type Users = BTreeMap<UserId, (User, PasswordHash)>;
 
 fn open(dir: &Path) -> Store {
     let options = StoreOptions { cache: 1 << 20, min_free: 0, accept_clock: None };
+    Store::free_when_dropped();
     Store::open(dir, &options, Arc::new(Clock::manual(start()))).unwrap()
 }
 

@@ -743,6 +743,7 @@ fn variant(error: &OpenError) -> String {
 
 fn open(dir: &Path) -> Result<Store, OpenError> {
     let options = StoreOptions { cache: 16 << 20, min_free: 0, accept_clock: None };
+    Store::free_when_dropped();
     Store::open(dir, &options, Arc::new(Clock::manual(start())))
 }
 

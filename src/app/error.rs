@@ -89,13 +89,4 @@ impl StartError {
             Self::FirstAdminFailed(_) | Self::Clock(_) | Self::NoRandomness(_) => Exit::Other,
         }
     }
-
-    /// Leaks the holder of a broken store: sled's destructors would write again, and panic where the disk does not let
-    /// them.
-    pub(super) fn leaving<T>(self, holder: T) -> Self {
-        if let Self::StoreBroken(_) = self {
-            std::mem::forget(holder);
-        }
-        self
-    }
 }

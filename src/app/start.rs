@@ -48,10 +48,7 @@ pub(super) async fn open_on(
     clock: Arc<Clock>,
 ) -> Result<Server, StartError> {
     let key_dir = settings.data_dir().join("keys");
-    let keys = match open_keys(purpose, settings, &store, &key_dir, &clock).await {
-        Ok(keys) => keys,
-        Err(error) => return Err(error.leaving(store)),
-    };
+    let keys = open_keys(purpose, settings, &store, &key_dir, &clock).await?;
     let tokens = Tokens::new(keys, settings.issuer.clone(), lifetimes(settings));
     let slots = settings.hash_slots.unwrap_or_else(|| machine::hash_slots(settings.scrypt));
     log::info!("password hashes: {} at once at {}", slots, settings.scrypt);
@@ -64,10 +61,8 @@ pub(super) async fn open_on(
     };
     let parts = Parts { store, tokens, key_dir, hashes, throttle, known_networks, backups, clock };
     let service = Service::new(parts, options::rules(settings));
-    if purpose == Purpose::Serve
-        && let Err(error) = ensure_admin(settings, &service.accounts, admin).await
-    {
-        return Err(error.leaving(service));
+    if purpose == Purpose::Serve {
+        ensure_admin(settings, &service.accounts, admin).await?;
     }
     Ok(Server {
         app: Arc::new(App::new(service, settings.password_policy())),

@@ -1,6 +1,5 @@
 //! The admin socket of a data directory, as commands see it: the running server's, or one of their own.
 
-use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,9 +36,8 @@ pub(crate) struct AdminSocket<'a> {
     settings: &'a Settings,
     access: Access,
     runtime: Runtime,
-    /// Where no server runs: one that serves only this command. Never dropped: sled's destructors would write again, and
-    /// panic where the disk does not let them.
-    own: Option<ManuallyDrop<Arc<Server>>>,
+    /// Where no server runs: one that serves only this command.
+    own: Option<Arc<Server>>,
 }
 
 /// Does `work` with the admin socket of the data directory, and closes the store if it was opened for that.
@@ -146,7 +144,7 @@ impl AdminSocket<'_> {
         } else {
             self.runtime.block_on(Server::open_within(IN_BETWEEN, self.settings, clock))
         };
-        self.own = Some(ManuallyDrop::new(Arc::new(opened.map_err(CommandError::Start)?)));
+        self.own = Some(Arc::new(opened.map_err(CommandError::Start)?));
         if is_new {
             say(format_args!("made a new store in {}", absolute(dir).display()));
         }

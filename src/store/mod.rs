@@ -94,6 +94,12 @@ impl Store {
         Self::on(Engine::Sled(Box::new(sled)), pruned_early, dir)
     }
 
+    /// Has this process free stores when they are dropped, so that it can open them again, as tests do. A server or a
+    /// command leaves that to the end of the process.
+    pub fn free_when_dropped() {
+        sled::free_when_dropped();
+    }
+
     /// Opens a copy of the store in `dir`, which stays unchanged. Changes of the copy are lost when the
     /// process ends.
     ///

@@ -121,6 +121,7 @@ impl Bench {
     async fn new() -> Self {
         let dir = temporary();
         let options = StoreOptions { cache: 1 << 20, min_free: 1, accept_clock: None };
+        Store::free_when_dropped();
         let store = Store::open(dir.path(), &options, Arc::new(Clock::manual(start()))).unwrap();
         store.create_user(STANDING, new_user("root", Role::Admin)).await.unwrap().unwrap();
         Self { _dir: dir, store, names: 0 }

@@ -371,6 +371,7 @@ fn retire_keys_long_ago(dir: &Path) -> Vec<String> {
     let settings = settings(dir, &["--access-ttl", "1m", "--refresh-ttl", "1h"]);
     let runtime = Runtime::new().unwrap();
     let rotate = async {
+        gatelet::store::Store::free_when_dropped();
         let server = Server::open(&settings, Arc::new(Clock::manual(start()))).await.unwrap();
         let before = names(dir);
         let (ours, theirs) = UnixStream::pair().unwrap();

@@ -443,6 +443,7 @@ fn verify_says_that_the_clock_ran_ahead_and_a_variable_accepts_the_right_one() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077)); // as the executable has it
     let options = StoreOptions { cache: 1 << 20, min_free: 0, accept_clock: None };
     let ahead = Arc::new(Clock::manual(Timestamp::from_unix_secs(4_000_000_000)));
+    Store::free_when_dropped();
     let store = Store::open(data.path(), &options, ahead.clone()).unwrap();
     ahead.now().unwrap();
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(store.keep_time()).unwrap();

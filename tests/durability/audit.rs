@@ -294,6 +294,7 @@ pub fn audit_keys(dir: &Path, keys: &mut Keys) -> Vec<String> {
 /// administrator.
 pub fn audit_store(dir: &Path, ledger: &[Account], keys: &Keys) {
     let options = StoreOptions { cache: 16 << 20, min_free: 0, accept_clock: None };
+    Store::free_when_dropped();
     let store = Store::open(dir, &options, Arc::new(Clock::system())).unwrap();
     let mut expected: HashMap<&str, &Account> = ledger
         .iter()

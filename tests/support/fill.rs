@@ -28,6 +28,7 @@ pub fn filled(users: u64) -> TempDir {
 pub fn fill(dir: &Path, users: u64) {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077)); // as the executable sets it
     let options = StoreOptions { cache: 64 << 20, min_free: 0, accept_clock: None };
+    Store::free_when_dropped();
     let store = Store::open(dir, &options, Arc::new(Clock::system())).unwrap();
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(create(&store, users));
     store.close().unwrap();

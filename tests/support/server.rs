@@ -83,6 +83,7 @@ impl TestServer {
         secrets::keep_log();
         let settings = settings(dir.path(), args);
         let runtime = Runtime::new().unwrap();
+        Store::free_when_dropped();
         let is_on_disk = memory.is_none();
         let server = runtime.block_on(async {
             match memory {
@@ -148,6 +149,7 @@ impl TestServer {
         self.end();
         let options = StoreOptions { cache: 1 << 20, min_free: 1 << 20, accept_clock: None };
         let clock = Arc::new(Clock::manual(self.clock.reading()));
+        Store::free_when_dropped();
         let store = Store::open(self.dir.path(), &options, clock).unwrap_or_else(|error| panic!("{error}"));
         Runtime::new().unwrap().block_on(change(&store));
         store.close().unwrap();

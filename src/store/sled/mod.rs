@@ -28,6 +28,7 @@ mod writer;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -80,7 +81,25 @@ pub(super) struct Sled {
     log: FileId,
     min_free: u64,
     /// Held while the store is open.
-    _lock: fs::File,
+    lock: Option<fs::File>,
+}
+
+/// Whether this process opens stores again, as tests do.
+static REOPENS: AtomicBool = AtomicBool::new(cfg!(test));
+
+/// See [`crate::store::Store::free_when_dropped`].
+pub(super) fn free_when_dropped() {
+    REOPENS.store(true, Ordering::Relaxed);
+}
+
+/// sled's destructors write again, and panic where the disk does not let them. So one handle of each is leaked; the
+/// end of the process frees the memory, and the lock last.
+impl Drop for Sled {
+    fn drop(&mut self) {
+        if !REOPENS.load(Ordering::Relaxed) || self.progress.has_failed() {
+            std::mem::forget((self.db.clone(), self.trees.clone(), self.lock.take()));
+        }
+    }
 }
 
 /// An open store, and its state from earlier runs.
@@ -153,7 +172,7 @@ impl Sled {
             id,
             log: FileId::of(&log),
             min_free: options.min_free,
-            _lock: opened.lock,
+            lock: Some(opened.lock),
         };
         Ok(Resumed { sled, pruned_early: kept.pruned_early })
     }
