@@ -97,7 +97,7 @@ impl Store {
     /// Has this process free stores when they are dropped, so that it can open them again, as tests do. A server or a
     /// command leaves that to the end of the process.
     pub fn free_when_dropped() {
-        sled::free_when_dropped();
+        Sled::free_when_dropped();
     }
 
     /// Opens a copy of the store in `dir`, which stays unchanged. Changes of the copy are lost when the

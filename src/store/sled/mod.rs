@@ -87,11 +87,6 @@ pub(super) struct Sled {
 /// Whether this process opens stores again, as tests do.
 static REOPENS: AtomicBool = AtomicBool::new(cfg!(test));
 
-/// See [`crate::store::Store::free_when_dropped`].
-pub(super) fn free_when_dropped() {
-    REOPENS.store(true, Ordering::Relaxed);
-}
-
 /// sled's destructors write again, and panic where the disk does not let them. So one handle of each is leaked; the
 /// end of the process frees the memory, and the lock last.
 impl Drop for Sled {
@@ -109,6 +104,11 @@ pub(super) struct Resumed {
 }
 
 impl Sled {
+    /// See [`crate::store::Store::free_when_dropped`].
+    pub(super) fn free_when_dropped() {
+        REOPENS.store(true, Ordering::Relaxed);
+    }
+
     /// See [`crate::store::Store::open`].
     pub(super) fn open(
         dir: &Path,
